@@ -1,0 +1,70 @@
+//! Changes single configuration keys (KIP-339).
+//!
+//! Versions: 1 flexible.
+
+use palisade_protocol_derive::Message;
+
+use crate::error_code::ErrorCode;
+use crate::text::Str;
+
+/// The request.
+#[derive(Clone, Debug, PartialEq, Message)]
+#[message(
+    versions = "0-1",
+    flexible = "1+",
+    key = IncrementalAlterConfigs,
+    response = IncrementalAlterConfigsResponse
+)]
+pub struct IncrementalAlterConfigsRequest {
+    /// The resources.
+    pub resources: Vec<AlterConfigsResource>,
+    /// Whether to check without changing anything.
+    pub validate_only: bool,
+}
+
+/// The new configuration of one resource.
+#[derive(Clone, Debug, PartialEq, Message)]
+pub struct AlterConfigsResource {
+    /// 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group.
+    pub resource_type: i8,
+    /// The resource's name.
+    pub resource_name: Str,
+    /// Configuration keys with their values.
+    pub configs: Vec<AlterableConfig>,
+}
+
+/// A key to change.
+#[derive(Clone, Debug, PartialEq, Message)]
+pub struct AlterableConfig {
+    /// The configuration key.
+    pub name: Str,
+    /// 0 set, 1 delete, 2 append to a list, 3 subtract from a list.
+    pub config_operation: i8,
+    /// The value; null where it is withheld or unset.
+    #[field(nullable = "0+")]
+    pub value: Option<Str>,
+}
+
+/// The response.
+#[derive(Clone, Debug, PartialEq, Message)]
+#[message(versions = "0-1", flexible = "1+")]
+pub struct IncrementalAlterConfigsResponse {
+    /// Milliseconds the client should wait because of a quota; 0 none.
+    pub throttle_time_ms: i32,
+    /// The outcomes.
+    pub responses: Vec<AlterConfigsResourceResponse>,
+}
+
+/// The outcome for one resource.
+#[derive(Clone, Debug, PartialEq, Message)]
+pub struct AlterConfigsResourceResponse {
+    /// The error, or NONE.
+    pub error_code: ErrorCode,
+    /// What went wrong, for people; null when nothing did.
+    #[field(nullable = "0+")]
+    pub error_message: Option<Str>,
+    /// 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group.
+    pub resource_type: i8,
+    /// The resource's name.
+    pub resource_name: Str,
+}
