@@ -167,7 +167,7 @@ impl Writer {
         match records {
             Records::Inline(bytes) if bytes.len() <= COPY_LIMIT => self.put_slice(bytes),
             Records::Inline(bytes) => self.put_chunk(Chunk::Bytes(bytes.clone())),
-            Records::Shared(source) if source.len() == 0 => {}
+            Records::Shared(source) if source.is_empty() => {}
             Records::Shared(source) => self.put_chunk(Chunk::Records(Arc::clone(source))),
         }
     }

@@ -1,0 +1,110 @@
+//! The checksum, and the changes a leader makes to a batch in place.
+
+use super::header::{BATCH_HEADER_LEN, BatchHeader, LOG_APPEND_TIME_BIT};
+use crate::types::{LeaderEpoch, Offset, TimestampMs};
+
+/// Where the bytes start that the CRC covers.
+const CRC_START: usize = 21;
+
+/// Says whether the CRC of a whole batch is right. `batch` may be longer than the batch; if it is
+/// shorter, or no batch, the answer is no.
+pub fn verify_crc(batch: &[u8]) -> bool {
+    BatchHeader::parse(batch).is_ok_and(|header| {
+        batch
+            .get(CRC_START..header.total_len())
+            .is_some_and(|covered| crc32c::crc32c(covered) == header.crc)
+    })
+}
+
+/// Writes what the leader decides: the first offset and its epoch. Both lie outside the CRC.
+///
+/// # Panics
+/// When `batch` is shorter than a header, which the caller has parsed.
+pub fn stamp(batch: &mut [u8], base_offset: Offset, epoch: LeaderEpoch) {
+    let header = header_of(batch);
+    header[..8].copy_from_slice(&base_offset.value().to_be_bytes());
+    header[12..16].copy_from_slice(&epoch.value().to_be_bytes());
+}
+
+/// Makes `now` the timestamp of every record (message.timestamp.type=LogAppendTime) and renews the CRC.
+///
+/// # Panics
+/// When `batch` is shorter than a header, which the caller has parsed.
+pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
+    let header = header_of(batch);
+    let attributes = i16::from_be_bytes([header[21], header[22]]) | LOG_APPEND_TIME_BIT;
+    header[21..23].copy_from_slice(&attributes.to_be_bytes());
+    header[35..43].copy_from_slice(&now.value().to_be_bytes());
+    refresh_crc(batch);
+}
+
+/// Corrects the max timestamp of a batch whose records say otherwise, and renews the CRC.
+///
+/// # Panics
+/// When `batch` is shorter than a header, which the caller has parsed.
+pub fn set_max_timestamp(batch: &mut [u8], max: TimestampMs) {
+    header_of(batch)[35..43].copy_from_slice(&max.value().to_be_bytes());
+    refresh_crc(batch);
+}
+
+/// Computes the CRC anew over the whole of `batch`, which is exactly one batch.
+pub(crate) fn refresh_crc(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(batch.get(CRC_START..).unwrap_or_default());
+    header_of(batch)[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn header_of(batch: &mut [u8]) -> &mut [u8; BATCH_HEADER_LEN] {
+    batch
+        .first_chunk_mut()
+        .expect("the caller has parsed this batch's header")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchBuilder, Codec, TimestampType};
+
+    fn batch() -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder
+            .add(TimestampMs::new(5), Some(b"k"), Some(b"v"), &[])
+            .unwrap();
+        builder.build().unwrap().to_vec()
+    }
+
+    #[test]
+    fn every_flipped_bit_behind_the_crc_is_noticed() {
+        let batch = batch();
+        assert!(verify_crc(&batch));
+        for at in 17..batch.len() {
+            for bit in 0..8 {
+                let mut damaged = batch.clone();
+                damaged[at] ^= 1 << bit;
+                assert!(!verify_crc(&damaged), "byte {at}, bit {bit}");
+            }
+        }
+        assert!(!verify_crc(&batch[..batch.len() - 1]));
+        assert!(!verify_crc(&[]));
+    }
+
+    #[test]
+    fn stamping_keeps_the_crc() {
+        let mut batch = batch();
+        stamp(&mut batch, Offset::new(1 << 40), LeaderEpoch::new(7));
+        assert!(verify_crc(&batch));
+        let header = BatchHeader::parse(&batch).unwrap();
+        assert_eq!(header.base_offset, Offset::new(1 << 40));
+        assert_eq!(header.partition_leader_epoch, LeaderEpoch::new(7));
+        assert_eq!(header.total_len(), batch.len());
+    }
+
+    #[test]
+    fn log_append_time_renews_the_crc() {
+        let mut batch = batch();
+        set_log_append_time(&mut batch, TimestampMs::new(99));
+        assert!(verify_crc(&batch));
+        let header = BatchHeader::parse(&batch).unwrap();
+        assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!(header.max_timestamp, TimestampMs::new(99));
+    }
+}
