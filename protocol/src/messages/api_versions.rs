@@ -5,6 +5,7 @@
 
 use palisade_protocol_derive::Message;
 
+use crate::api::{self, ApiKey, ApiSpec};
 use crate::error_code::ErrorCode;
 use crate::text::Str;
 
@@ -90,4 +91,73 @@ pub struct FinalizedFeatureKey {
     /// The lowest level in force. Since version 3.
     #[field(versions = "3+")]
     pub min_version_level: i16,
+}
+
+/// The answer to a request of a version that is not served.
+///
+/// Send it in version 0 with the response header of version 0, whatever was asked: it names the one
+/// range the client needs to ask again (KIP-511).
+pub fn unsupported_version_response() -> ApiVersionsResponse {
+    let own = api::spec(ApiKey::ApiVersions).map(ApiVersion::from);
+    ApiVersionsResponse {
+        error_code: ErrorCode::UNSUPPORTED_VERSION,
+        api_keys: own.into_iter().collect(),
+        ..Default::default()
+    }
+}
+
+/// Everything that is advertised, by key.
+pub fn advertised() -> Vec<ApiVersion> {
+    api::SERVED.iter().map(ApiVersion::from).collect()
+}
+
+impl From<&ApiSpec> for ApiVersion {
+    fn from(spec: &ApiSpec) -> Self {
+        Self {
+            api_key: spec.key.value(),
+            min_version: spec.min,
+            max_version: spec.max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::frame;
+
+    #[test]
+    fn an_unserved_version_is_answered_in_version_0() {
+        let chunks = frame::encode_response(
+            BytesMut::new(),
+            ApiKey::ApiVersions,
+            0,
+            7,
+            &unsupported_version_response(),
+        )
+        .unwrap();
+        // Size, correlation id, error 35, one entry: key 18, versions 0 to 5.
+        let expected = [
+            0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 5,
+        ];
+        assert_eq!(
+            chunks
+                .iter()
+                .flat_map(|chunk| chunk.as_bytes())
+                .copied()
+                .collect::<Vec<u8>>(),
+            expected
+        );
+    }
+
+    #[test]
+    fn produce_is_advertised_from_version_0() {
+        let produce = &advertised()[0];
+        assert_eq!(
+            (produce.api_key, produce.min_version, produce.max_version),
+            (0, 0, 13)
+        );
+    }
 }
