@@ -1,8 +1,11 @@
 //! Creates, replaces and deletes SCRAM credentials (KIP-554).
 
+use std::fmt;
+
 use bytes::Bytes;
 use palisade_protocol_derive::Message;
 
+use super::Redacted;
 use crate::error_code::ErrorCode;
 use crate::text::Str;
 
@@ -30,8 +33,8 @@ pub struct ScramCredentialDeletion {
     pub mechanism: i8,
 }
 
-/// A credential to create or replace.
-#[derive(Clone, Debug, PartialEq, Message)]
+/// A credential to create or replace. Its secrets do not print.
+#[derive(Clone, PartialEq, Message)]
 pub struct ScramCredentialUpsertion {
     /// The user's name.
     pub name: Str,
@@ -43,6 +46,18 @@ pub struct ScramCredentialUpsertion {
     pub salt: Bytes,
     /// The salted password, from which the broker derives its keys.
     pub salted_password: Bytes,
+}
+
+impl fmt::Debug for ScramCredentialUpsertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramCredentialUpsertion")
+            .field("name", &self.name)
+            .field("mechanism", &self.mechanism)
+            .field("iterations", &self.iterations)
+            .field("salt", &Redacted(self.salt.len()))
+            .field("salted_password", &Redacted(self.salted_password.len()))
+            .finish()
+    }
 }
 
 /// The response.
@@ -65,4 +80,26 @@ pub struct AlterUserScramCredentialsResult {
     /// What went wrong, for people; null when nothing did.
     #[field(nullable = "0+")]
     pub error_message: Option<Str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_print() {
+        let request = AlterUserScramCredentialsRequest {
+            upsertions: vec![ScramCredentialUpsertion {
+                salt: Bytes::from_static(b"salt"),
+                salted_password: Bytes::from_static(b"hunter2"),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let text = format!("{request:?}");
+        assert!(
+            text.contains("<7 bytes>") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
 }

@@ -2,8 +2,11 @@
 //!
 //! Versions: 1 flexible.
 
+use std::fmt;
+
 use palisade_protocol_derive::Message;
 
+use super::Redacted;
 use crate::error_code::ErrorCode;
 use crate::text::Str;
 
@@ -33,8 +36,8 @@ pub struct AlterConfigsResource {
     pub configs: Vec<AlterableConfig>,
 }
 
-/// A key to change.
-#[derive(Clone, Debug, PartialEq, Message)]
+/// A key to change. Its value may be a password and does not print.
+#[derive(Clone, PartialEq, Message)]
 pub struct AlterableConfig {
     /// The configuration key.
     pub name: Str,
@@ -43,6 +46,22 @@ pub struct AlterableConfig {
     /// The value; null where it is withheld or unset.
     #[field(nullable = "0+")]
     pub value: Option<Str>,
+}
+
+impl fmt::Debug for AlterableConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlterableConfig")
+            .field("name", &self.name)
+            .field("config_operation", &self.config_operation)
+            .field(
+                "value",
+                &self
+                    .value
+                    .as_ref()
+                    .map(|value| Redacted(value.as_bytes().len())),
+            )
+            .finish()
+    }
 }
 
 /// The response.

@@ -4,6 +4,8 @@
 //! dropped when written if the schema calls it ignorable; otherwise writing it is an error. Fields
 //! that may be null in any version are `Option`s. Names are those of Kafka's schemas.
 
+use std::fmt;
+
 use crate::api::ApiKey;
 use crate::error::{DecodeError, EncodeError};
 use crate::reader::Reader;
@@ -47,6 +49,15 @@ pub mod produce;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod sync_group;
+
+/// What stands in a log line for a secret: its length.
+struct Redacted(usize);
+
+impl fmt::Debug for Redacted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0)
+    }
+}
 
 /// A request's or response's body.
 pub trait Message: Field + Default {

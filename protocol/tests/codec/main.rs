@@ -2,7 +2,9 @@
 //! them, and another implementation. One binary, as all of them walk over the same list of messages.
 
 mod allocations;
+mod batches;
 mod cases;
+mod fields;
 mod hostile;
 mod kafka_protocol_crate;
 mod kafka_schemas;
