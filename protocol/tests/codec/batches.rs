@@ -198,3 +198,40 @@ fn a_bomb_costs_no_more_than_its_limit() {
         assert!(allocated < 16 << 20, "{codec} allocated {allocated} bytes");
     }
 }
+
+/// Batches written by Kafka 4.4's Java client: 50 records of producer 77 from sequence 12 on, in leader
+/// epoch 5; every fifth has no key, every seventh no value, every odd one two headers.
+#[test]
+fn javas_batches_are_read() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    for codec in Codec::ALL {
+        let batch = std::fs::read(format!("{fixtures}/java-{codec}.batch")).expect("the fixture");
+        assert!(verify_crc(&batch), "{codec}");
+        let header = BatchHeader::parse(&batch).expect("a header");
+        assert_eq!(header.total_len(), batch.len());
+        assert_eq!(header.codec().ok(), Some(codec));
+        assert_eq!(
+            (
+                header.producer_id.value(),
+                header.producer_epoch.value(),
+                header.base_sequence
+            ),
+            (77, 3, 12)
+        );
+        let records = read(&batch).expect("records");
+        assert_eq!(records.len(), 50);
+        for (i, (timestamp, key, value, headers)) in records.iter().enumerate() {
+            assert_eq!(*timestamp, 1000 + i as i64);
+            assert_eq!(*key, (i % 5 != 0).then(|| format!("key{i}").into_bytes()));
+            assert_eq!(
+                *value,
+                (i % 7 != 0).then(|| format!("value value value {i}").into_bytes())
+            );
+            let expected = [
+                ("h".to_owned(), Some(format!("x{i}").into_bytes())),
+                ("n".to_owned(), None),
+            ];
+            assert_eq!(headers[..], expected[..if i % 2 == 0 { 0 } else { 2 }]);
+        }
+    }
+}
