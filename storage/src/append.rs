@@ -1,0 +1,588 @@
+//! Appending one batch.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::batch::{self, BatchHeader};
+use crate::config::{FlushPolicy, LogConfig};
+use crate::error::StorageError;
+use crate::failpoint;
+use crate::fs::{FsFile, is_full, write_all_at};
+use crate::log::Log;
+use crate::marker;
+use crate::offset_index::IndexEntry;
+use crate::producer_state::{Marker, ProducerStates, Verdict};
+use crate::segment::{Segment, Tail};
+use crate::segment_index::SegmentIndex;
+use crate::types::{LeaderEpoch, Offset, TimestampMs};
+
+/// Largest single `pwrite`, in bytes.
+const WRITE_STEP: usize = 1 << 20;
+/// Bytes between two starts of writeback.
+const WRITEBACK_STEP: u64 = 8 << 20;
+/// First allocation step and largest one, in bytes; each step is four times the one before.
+const FIRST_ALLOCATION: u64 = 256 << 10;
+const LARGEST_ALLOCATION: u64 = 64 << 20;
+
+/// In which role a batch is appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendAs {
+    /// The leader: offsets and epoch are stamped, producer sequences are judged.
+    Leader {
+        /// The leader epoch to stamp.
+        epoch: LeaderEpoch,
+    },
+    /// A follower: the batch is stored as it came, its producer state is applied unjudged.
+    Replica,
+    /// The raft log: the term is stamped as leader epoch, there is no producer state.
+    Raft {
+        /// The raft term of the entry.
+        term: LeaderEpoch,
+    },
+}
+
+/// Where a batch landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// Offset of the last record, inclusive.
+    pub last_offset: Offset,
+    /// Log end offset after the append, exclusive.
+    pub log_end_offset: Offset,
+    /// The batch was stored before (KIP-98); the offsets are those of the first time.
+    pub duplicate: bool,
+    /// Largest timestamp of the batch.
+    pub max_timestamp: TimestampMs,
+    /// The timestamp to answer as log append time; `None` under CreateTime.
+    pub log_append_time: Option<TimestampMs>,
+}
+
+/// Answer of an append that does not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryAppend {
+    /// The batch is in the log (not yet durable).
+    Done(Appended),
+    /// The lock is taken or a roll is under way; nothing was written, the batch is as it was.
+    ///
+    /// [`crate::LogObserver::writable`] follows every such answer, maybe before it is seen: try
+    /// again then, or call `append` where blocking is allowed.
+    Busy,
+}
+
+/// What the append lock guards.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) active: Arc<Segment>,
+    pub(crate) file: Arc<dyn FsFile>,
+    pub(crate) index: Arc<SegmentIndex>,
+    /// End of the active segment, in bytes.
+    pub(crate) position: u64,
+    pub(crate) since_index: u32,
+    pub(crate) producers: ProducerStates,
+    /// A roll, truncation or close owns the end of the log: appends wait.
+    pub(crate) exclusive: bool,
+    /// A roll of the active segment stands in the disk thread's queue.
+    pub(crate) roll_queued: bool,
+    /// That roll failed; the next append answers it.
+    pub(crate) roll_error: Option<StorageError>,
+    pub(crate) allocation: Allocation,
+    written_back: u64,
+}
+
+/// Blocks allocated ahead of the end of the active segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allocation {
+    /// Blocks exist up to here.
+    pub(crate) end: u64,
+    pub(crate) step: u64,
+    pub(crate) under_way: bool,
+    /// The disk refused: no more for this segment.
+    pub(crate) refused: bool,
+}
+
+/// Why an append could not be done under the lock.
+enum Blocked {
+    /// Someone owns the end of the log.
+    Exclusive,
+    /// The active segment must be rolled first.
+    Roll(Arc<Segment>),
+}
+
+/// What to do once the lock is released.
+#[derive(Default)]
+struct After {
+    flush: Option<Offset>,
+    writeback: Option<(u64, u64)>,
+    allocate: bool,
+    check_space: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        active: Arc<Segment>,
+        file: Arc<dyn FsFile>,
+        index: Arc<SegmentIndex>,
+        since_index: u32,
+        producers: ProducerStates,
+    ) -> Self {
+        let position = active.tail().position;
+        Self {
+            active,
+            file,
+            index,
+            position,
+            since_index,
+            producers,
+            exclusive: false,
+            roll_queued: false,
+            roll_error: None,
+            allocation: Allocation {
+                end: position,
+                ..Allocation::default()
+            },
+            written_back: position,
+        }
+    }
+
+    /// Turns to a new active segment.
+    pub(crate) fn switch(
+        &mut self,
+        active: Arc<Segment>,
+        file: Arc<dyn FsFile>,
+        index: Arc<SegmentIndex>,
+        since_index: u32,
+    ) {
+        let producers = std::mem::take(&mut self.producers);
+        *self = Self::new(active, file, index, since_index, producers);
+    }
+}
+
+/// A parsed batch that has passed every check which needs no lock.
+struct Checked {
+    header: BatchHeader,
+    marker: Option<Marker>,
+}
+
+fn check(batch: &[u8], how: AppendAs) -> Result<Checked, StorageError> {
+    let header = batch::parse(batch).map_err(|reason| StorageError::InvalidBatch { reason })?;
+    if header.total_len() != batch.len() {
+        return Err(StorageError::InvalidBatch {
+            reason: "not exactly one batch",
+        });
+    }
+    let transactional = header.is_control() && header.is_transactional();
+    let marker = if transactional && !matches!(how, AppendAs::Raft { .. }) {
+        let marker = marker::parse(&header, batch);
+        Some(marker.ok_or(StorageError::InvalidBatch {
+            reason: "marker does not parse",
+        })?)
+    } else {
+        None
+    };
+    Ok(Checked { header, marker })
+}
+
+impl Log {
+    /// Appends one batch if that needs no waiting.
+    ///
+    /// `batch`: exactly one encoded RecordBatch v2 (KIP-98), header and CRC already validated, at
+    /// most `segment_bytes` bytes. Base offset and leader epoch are stamped into it, except for
+    /// [`AppendAs::Replica`].
+    ///
+    /// # Errors
+    /// - `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidTxnState`,
+    ///   `TransactionCoordinatorFenced`: the producer's state forbids it (KIP-98, KIP-360, KIP-890).
+    /// - `FencedEpoch`: the epoch is older than the log's (KIP-320).
+    /// - `OffsetMismatch`: a replicated batch does not continue the log.
+    /// - `RecordBatchTooLarge`, `InvalidBatch`.
+    /// - `DiskFull`: nothing was written, the log keeps its old end.
+    /// - `Poisoned`, `Offline`, `Io`: the log takes no writes.
+    pub fn try_append(
+        &self,
+        batch: &mut [u8],
+        how: AppendAs,
+        now: TimestampMs,
+    ) -> Result<TryAppend, StorageError> {
+        let checked = check(batch, how)?;
+        let Some(mut writer) = self.try_lock_writer() else {
+            return Ok(TryAppend::Busy);
+        };
+        let outcome = self.append_locked(&mut writer, batch, &checked, how, now);
+        let queued = writer.roll_queued;
+        if let Ok(Err(Blocked::Roll(_))) = &outcome {
+            writer.roll_queued = true;
+        }
+        drop(writer);
+        match outcome {
+            Ok(Ok((appended, after))) => {
+                self.finish(after);
+                Ok(TryAppend::Done(appended))
+            }
+            Ok(Err(Blocked::Roll(active))) => {
+                if !queued {
+                    self.queue_roll(active, now);
+                }
+                Ok(TryAppend::Busy)
+            }
+            Ok(Err(Blocked::Exclusive)) => Ok(TryAppend::Busy),
+            Err(error) => Err(self.append_failed(error, now)),
+        }
+    }
+
+    /// Appends one batch, waiting for the lock and for a roll where needed; blocks.
+    ///
+    /// # Errors
+    /// Those of [`Log::try_append`].
+    pub fn append(
+        &self,
+        batch: &mut [u8],
+        how: AppendAs,
+        now: TimestampMs,
+    ) -> Result<Appended, StorageError> {
+        let checked = check(batch, how)?;
+        loop {
+            let mut writer = self.lock_writer();
+            let outcome = self.append_locked(&mut writer, batch, &checked, how, now);
+            drop(writer);
+            match outcome {
+                Ok(Ok((appended, after))) => {
+                    self.finish(after);
+                    return Ok(appended);
+                }
+                // Whoever owns the end holds this lock.
+                Ok(Err(Blocked::Exclusive)) => drop(self.maintenance.lock()),
+                Ok(Err(Blocked::Roll(active))) => self.roll(&active, now)?,
+                Err(error) => return Err(self.append_failed(error, now)),
+            }
+        }
+    }
+
+    fn append_locked(
+        &self,
+        writer: &mut Writer,
+        batch: &mut [u8],
+        checked: &Checked,
+        how: AppendAs,
+        now: TimestampMs,
+    ) -> Result<Result<(Appended, After), Blocked>, StorageError> {
+        self.check_writable()?;
+        if writer.exclusive {
+            return Ok(Err(Blocked::Exclusive));
+        }
+        if let Some(error) = writer.roll_error.take() {
+            return Err(error);
+        }
+        let config = self.config.load();
+        if self.shared.space.is_full() && !config.essential {
+            return Err(StorageError::DiskFull {
+                path: self.home.dir.as_path().into(),
+            });
+        }
+        let header = &checked.header;
+        let size = batch.len() as u64;
+        if size > writer.active.capacity.max(config.segment_bytes) {
+            let limit = config.segment_bytes;
+            return Err(StorageError::RecordBatchTooLarge { size, limit });
+        }
+        self.judge_epoch(header, how)?;
+        if let Some(duplicate) = self.judge_producer(writer, checked, how)? {
+            return Ok(Ok((duplicate, After::default())));
+        }
+
+        let end = self.end.load();
+        let base_offset = place(header, how, end, &config)?;
+        let last_offset = base_offset.checked_add(i64::from(header.last_offset_delta));
+        let overflow = StorageError::InvalidBatch {
+            reason: "offsets overflow",
+        };
+        let Some((last_offset, next)) =
+            last_offset.and_then(|last| Some((last, last.checked_add(1)?)))
+        else {
+            return Err(overflow);
+        };
+        if must_roll(writer, &config, header, size, last_offset, now) {
+            return Ok(Err(Blocked::Roll(writer.active.clone())));
+        }
+        if next.distance(writer.active.base) > i64::from(i32::MAX) || size > writer.active.capacity
+        {
+            return Err(StorageError::InvalidBatch {
+                reason: "batch does not fit the segment",
+            });
+        }
+
+        let epoch = match how {
+            AppendAs::Leader { epoch } => epoch,
+            AppendAs::Raft { term } => term,
+            AppendAs::Replica => header.partition_leader_epoch,
+        };
+        if !matches!(how, AppendAs::Replica) {
+            batch::stamp(batch, base_offset, epoch);
+        }
+        self.write(writer, batch)?;
+
+        // From here on nothing fails: the bytes are in the file.
+        let position = writer.position;
+        if writer.since_index > config.index_interval_bytes {
+            let relative = base_offset.distance(writer.active.base) as u32;
+            let entry = IndexEntry {
+                relative,
+                position: position as u32,
+            };
+            if let Some(index) = writer.index.memory() {
+                index.push(entry, writer.active.max_timestamp());
+            }
+            writer.since_index = 0;
+        }
+        writer.since_index = writer.since_index.saturating_add(batch.len() as u32);
+        if epoch.value() >= 0 && self.epochs.read().latest() != Some(epoch) {
+            self.epochs.write().assign(epoch, base_offset);
+        }
+        if !matches!(how, AppendAs::Raft { .. }) {
+            apply_producer(writer, checked, base_offset);
+        }
+        writer.position += size;
+        writer.active.publish(
+            Tail {
+                position: writer.position,
+                next,
+            },
+            header.max_timestamp,
+        );
+        self.end.store(next);
+
+        let appended = Appended {
+            base_offset,
+            last_offset,
+            log_end_offset: next,
+            duplicate: false,
+            max_timestamp: header.max_timestamp,
+            log_append_time: (header.attributes & 8 != 0).then_some(header.max_timestamp),
+        };
+        Ok(Ok((
+            appended,
+            self.what_follows(writer, &config, header, next, now),
+        )))
+    }
+
+    fn judge_epoch(&self, header: &BatchHeader, how: AppendAs) -> Result<(), StorageError> {
+        let found = match how {
+            AppendAs::Leader { epoch } => epoch,
+            AppendAs::Raft { term } => term,
+            AppendAs::Replica if header.partition_leader_epoch.value() < 0 => return Ok(()),
+            AppendAs::Replica => header.partition_leader_epoch,
+        };
+        match self.epochs.read().latest() {
+            Some(current) if current > found => Err(StorageError::FencedEpoch { found, current }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The sequence is judged before the bytes move: a refused batch must leave no trace.
+    fn judge_producer(
+        &self,
+        writer: &Writer,
+        checked: &Checked,
+        how: AppendAs,
+    ) -> Result<Option<Appended>, StorageError> {
+        let header = &checked.header;
+        if !matches!(how, AppendAs::Leader { .. }) || header.producer_id.value() < 0 {
+            return Ok(None);
+        }
+        if let Some(marker) = checked.marker {
+            return writer.producers.judge_marker(header, marker).map(|()| None);
+        }
+        if header.is_control() {
+            return Ok(None);
+        }
+        match writer.producers.judge(header)? {
+            Verdict::Accept => Ok(None),
+            Verdict::Duplicate(first) => Ok(Some(Appended {
+                base_offset: first.first_offset,
+                last_offset: first.last_offset,
+                log_end_offset: self.end.load(),
+                duplicate: true,
+                max_timestamp: first.timestamp,
+                log_append_time: Some(first.timestamp),
+            })),
+        }
+    }
+
+    /// Writes the bytes at the tracked end; on an error the file has its old end again.
+    fn write(&self, writer: &mut Writer, batch: &[u8]) -> Result<(), StorageError> {
+        let mut at = writer.position;
+        let written = failpoint::hit("append.before_write").and_then(|()| {
+            for chunk in batch.chunks(WRITE_STEP) {
+                write_all_at(&*writer.file, chunk, at)?;
+                at += chunk.len() as u64;
+            }
+            failpoint::hit("append.after_write")
+        });
+        let Err(error) = written else { return Ok(()) };
+        if let Err(second) = writer.file.set_len(writer.position) {
+            // Half a batch may lie below the next append: nothing more may be written here.
+            self.closed.store(true, Ordering::Release);
+            return Err(StorageError::io("truncate", &writer.active.path, &second));
+        }
+        if is_full(&error) {
+            // Cutting also freed what was allocated ahead.
+            writer.allocation = Allocation {
+                end: writer.position,
+                ..writer.allocation
+            };
+        }
+        Err(StorageError::io("write", &writer.active.path, &error))
+    }
+
+    fn what_follows(
+        &self,
+        writer: &mut Writer,
+        config: &LogConfig,
+        header: &BatchHeader,
+        end: Offset,
+        now: TimestampMs,
+    ) -> After {
+        let mut after = After::default();
+        match config.flush_policy {
+            FlushPolicy::Ack => after.flush = Some(end),
+            FlushPolicy::Interval { messages, .. } => {
+                let records = u64::from(header.last_offset_delta.unsigned_abs()) + 1;
+                let before = self.unflushed.fetch_add(records, Ordering::Relaxed);
+                if before == 0 {
+                    self.unflushed_since.store(now.value(), Ordering::Relaxed);
+                }
+                if before + records >= messages {
+                    after.flush = Some(end);
+                }
+            }
+            FlushPolicy::Os => {}
+        }
+        let position = writer.position;
+        if position - writer.written_back >= WRITEBACK_STEP {
+            after.writeback = Some((writer.written_back, position));
+            writer.written_back = position;
+        }
+        let ahead = &mut writer.allocation;
+        if config.allocate_ahead && !ahead.under_way && !ahead.refused {
+            let left = ahead.end.saturating_sub(position);
+            if left < ahead.step.max(FIRST_ALLOCATION) / 4 && ahead.end < writer.active.capacity {
+                ahead.step = (ahead.step * 4).clamp(FIRST_ALLOCATION, LARGEST_ALLOCATION);
+                ahead.under_way = true;
+                after.allocate = true;
+            }
+        }
+        after.check_space = self.shared.space.appended(header.total_len() as u64);
+        after
+    }
+
+    fn finish(&self, after: After) {
+        let Some(me) = self.me.upgrade() else { return };
+        if let Some(end) = after.flush {
+            self.request_flush(end);
+        }
+        if let Some((from, to)) = after.writeback {
+            self.shared.flusher.push_writeback(me.clone(), from, to);
+        }
+        if after.allocate {
+            self.queue_allocation(me);
+        }
+        if after.check_space {
+            self.shared.check_space();
+        }
+    }
+
+    fn append_failed(&self, error: StorageError, now: TimestampMs) -> StorageError {
+        self.shared.note_now(now);
+        match &error {
+            // Refused for the reserve, which is no news; but it may be over.
+            StorageError::DiskFull { path } if **path == *self.home.dir => {
+                if self.shared.space.recheck_due(now) {
+                    self.shared.check_space();
+                }
+                return error;
+            }
+            StorageError::Io {
+                operation: "truncate",
+                ..
+            } => self.observer.failed(),
+            _ => {}
+        }
+        self.shared.judge(error)
+    }
+}
+
+/// The offset the batch gets, or must have.
+fn place(
+    header: &BatchHeader,
+    how: AppendAs,
+    end: Offset,
+    config: &LogConfig,
+) -> Result<Offset, StorageError> {
+    if !matches!(how, AppendAs::Replica) {
+        return Ok(end);
+    }
+    let found = header.base_offset;
+    // Only compaction leaves gaps, and only the leader's log can have them first.
+    if found == end || (config.compact && found > end) {
+        Ok(found)
+    } else {
+        Err(StorageError::OffsetMismatch { found, end })
+    }
+}
+
+fn must_roll(
+    writer: &Writer,
+    config: &LogConfig,
+    header: &BatchHeader,
+    size: u64,
+    last_offset: Offset,
+    now: TimestampMs,
+) -> bool {
+    let segment = &writer.active;
+    if writer.position == 0 {
+        return size > segment.capacity;
+    }
+    if writer.position + size > segment.capacity.min(config.segment_bytes.max(size)) {
+        return true;
+    }
+    if last_offset.distance(segment.base) >= i64::from(i32::MAX) {
+        return true;
+    }
+    let entries = writer.index.len() as u64 + 1;
+    if entries * crate::offset_index::ENTRY_LEN as u64 > config.segment_index_bytes {
+        return true;
+    }
+    let newest = header.max_timestamp.value();
+    let age = match segment.first_timestamp().map(TimestampMs::value) {
+        Some(first) if first >= 0 && newest >= 0 => newest.saturating_sub(first),
+        _ => now.value().saturating_sub(segment.created.value()),
+    };
+    age > config
+        .segment_ms
+        .saturating_sub(jitter(config, segment.base))
+}
+
+/// A number below the jitter that differs from segment to segment.
+pub(crate) fn jitter(config: &LogConfig, base: Offset) -> i64 {
+    let most = config.segment_jitter_ms.min(config.segment_ms);
+    if most <= 0 {
+        return 0;
+    }
+    let mixed = (base.value().cast_unsigned() ^ 0x9E37_79B9).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 1).cast_signed() % most
+}
+
+fn apply_producer(writer: &mut Writer, checked: &Checked, base_offset: Offset) {
+    let header = &checked.header;
+    if header.producer_id.value() < 0 {
+        return;
+    }
+    if let Some(marker) = checked.marker {
+        let aborted = writer.producers.apply_marker(header, base_offset, marker);
+        if let (Some(txn), Some(index)) = (aborted, writer.index.memory()) {
+            index.push_aborted(txn);
+        }
+    } else if !header.is_control() {
+        writer.producers.apply(header, base_offset);
+    }
+}

@@ -1,0 +1,225 @@
+//! What of a record batch the log looks at: its header, and whether it can be believed.
+//!
+//! The CRC of a batch covers only the bytes from `attributes` on. Base offset, length, leader epoch
+//! and magic are believed because they fit what stands before them (storage page, §7.1).
+
+use palisade_protocol::batch::BATCH_HEADER_LEN;
+pub(crate) use palisade_protocol::batch::{BatchHeader, stamp, verify_crc};
+
+use crate::mmap::Region;
+use crate::types::{LeaderEpoch, Offset};
+
+/// Length of a batch header, in bytes.
+pub(crate) const HEADER_LEN: usize = BATCH_HEADER_LEN;
+
+/// How far ahead a walk asks for pages, in bytes.
+const WINDOW: u64 = 64 << 10;
+
+/// Parses the header of one batch and checks it against itself.
+pub(crate) fn parse(bytes: &[u8]) -> Result<BatchHeader, &'static str> {
+    let header = BatchHeader::parse(bytes).map_err(|_| "batch header does not parse")?;
+    if header.total_len() < HEADER_LEN {
+        return Err("batch length below the header");
+    }
+    if header.base_offset.value() < 0 {
+        return Err("negative base offset");
+    }
+    if header.last_offset_delta < 0 {
+        return Err("negative last offset delta");
+    }
+    next_offset(&header)
+        .map(|_| header)
+        .ok_or("offsets overflow")
+}
+
+/// Offset after the last one of a batch.
+pub(crate) fn next_offset(header: &BatchHeader) -> Option<Offset> {
+    header
+        .base_offset
+        .checked_add(i64::from(header.last_offset_delta))?
+        .checked_add(1)
+}
+
+/// One batch met by a walk.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) position: u64,
+    pub(crate) header: BatchHeader,
+    /// Offset after the batch.
+    pub(crate) next: Offset,
+}
+
+impl Found {
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.header.total_len() as u64
+    }
+}
+
+/// Where a walk met something that is no batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bad {
+    pub(crate) position: u64,
+    /// The first offset that is missing.
+    pub(crate) offset: Offset,
+    pub(crate) reason: &'static str,
+}
+
+/// Walks the batches of a region, checking each against the one before.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    region: &'a Region,
+    position: u64,
+    end: u64,
+    /// Lowest base offset that the next batch may have.
+    expected: Offset,
+    /// The next batch must have exactly that offset.
+    exact: bool,
+    epoch: LeaderEpoch,
+    /// Batches ending past this offset are checked with their CRC.
+    crc_from: Offset,
+    resident: u64,
+}
+
+impl<'a> Walk<'a> {
+    /// Starts at `position`, where no batch lies below offset `expected`.
+    pub(crate) fn new(region: &'a Region, position: u64, end: u64, expected: Offset) -> Self {
+        Self {
+            region,
+            position,
+            end,
+            expected,
+            exact: false,
+            epoch: LeaderEpoch::new(-1),
+            crc_from: Offset::new(i64::MAX),
+            resident: position,
+        }
+    }
+
+    /// Demands offsets without gaps.
+    pub(crate) fn exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
+        self
+    }
+
+    /// Demands leader epochs from `epoch` on.
+    pub(crate) fn epoch(mut self, epoch: LeaderEpoch) -> Self {
+        self.epoch = epoch;
+        self
+    }
+
+    /// Checks the CRC of every batch that ends past `offset`.
+    pub(crate) fn crc_from(mut self, offset: Offset) -> Self {
+        self.crc_from = offset;
+        self
+    }
+
+    /// True when the first headers can be touched without disk I/O.
+    pub(crate) fn is_warm(&self) -> bool {
+        let end = self.end.min(self.position + WINDOW);
+        self.region
+            .is_resident(self.position as usize..end as usize)
+    }
+
+    /// Goes on at another place, after damage.
+    pub(crate) fn resume(&mut self, position: u64, expected: Offset) {
+        self.position = position;
+        self.expected = expected;
+    }
+
+    /// The next batch; `None` at the end.
+    pub(crate) fn next(&mut self) -> Option<Result<Found, Bad>> {
+        if self.position >= self.end {
+            return None;
+        }
+        let result = self.step().map_err(|reason| Bad {
+            position: self.position,
+            offset: self.expected,
+            reason,
+        });
+        if let Ok(found) = &result {
+            self.position = found.end();
+            self.expected = found.next;
+            if found.header.partition_leader_epoch > self.epoch {
+                self.epoch = found.header.partition_leader_epoch;
+            }
+        }
+        Some(result)
+    }
+
+    fn step(&mut self) -> Result<Found, &'static str> {
+        let left = self.end - self.position;
+        if left < HEADER_LEN as u64 {
+            return Err("less than a batch header left");
+        }
+        let start = self.position as usize;
+        self.load(HEADER_LEN as u64)?;
+        let header = parse(self.region.slice(start..start + HEADER_LEN))?;
+        let length = header.total_len();
+        if length as u64 > left {
+            return Err("batch passes the end");
+        }
+        if header.base_offset < self.expected {
+            return Err("base offset goes back");
+        }
+        if self.exact && header.base_offset != self.expected {
+            return Err("base offset leaves a gap");
+        }
+        let epoch = header.partition_leader_epoch;
+        if epoch.value() >= 0 && epoch < self.epoch {
+            return Err("leader epoch goes back");
+        }
+        let next = next_offset(&header).ok_or("offsets overflow")?;
+        if next > self.crc_from {
+            self.load(length as u64)?;
+            if !verify_crc(self.region.slice(start..start + length)) {
+                return Err("wrong checksum");
+            }
+        }
+        Ok(Found {
+            position: self.position,
+            header,
+            next,
+        })
+    }
+
+    /// Brings pages in where a plain touch could block for long or raise a signal.
+    fn load(&mut self, length: u64) -> Result<(), &'static str> {
+        let end = self.position + length;
+        if end <= self.resident {
+            return Ok(());
+        }
+        let end = end.max(self.position + WINDOW).min(self.end);
+        let range = self.position as usize..end as usize;
+        if !self.region.is_resident(range.clone()) {
+            self.region
+                .make_resident(range)
+                .map_err(|_| "the bytes cannot be read")?;
+        }
+        self.resident = end;
+        Ok(())
+    }
+}
+
+/// Finds the next batch that verifies, byte by byte, after damage at `position`.
+///
+/// `below`: the batch must start at an offset in `expected..=below`, so that payload bytes that
+/// look like a batch are hardly ever taken for one.
+pub(crate) fn resync(
+    region: &Region,
+    position: u64,
+    end: u64,
+    expected: Offset,
+    below: Offset,
+) -> Option<Found> {
+    let mut at = position + 1;
+    while at + HEADER_LEN as u64 <= end {
+        let mut walk = Walk::new(region, at, end, expected).crc_from(Offset::new(-1));
+        if let Some(Ok(found)) = walk.next()
+            && found.header.base_offset <= below
+        {
+            return Some(found);
+        }
+        at += 1;
+    }
+    None
+}

@@ -1,0 +1,210 @@
+//! The operating system's files.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::{Entry, Fs, FsFile, OpenHow, Space};
+use crate::mmap::{self, Region};
+use crate::sync::PublishedEnd;
+
+/// The operating system's files.
+pub fn real() -> Arc<dyn Fs> {
+    Arc::new(RealFs)
+}
+
+#[derive(Debug)]
+struct RealFs;
+
+#[derive(Debug)]
+struct RealFile(Arc<File>);
+
+/// Open while the lock is held; the kernel drops the lock with the descriptor.
+struct HeldLock(#[allow(dead_code, reason = "held for its descriptor")] File);
+
+impl Fs for RealFs {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn FsFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match how {
+            OpenHow::Read => {}
+            OpenHow::Write => {
+                options.write(true);
+            }
+            OpenHow::Create => {
+                options.write(true).create(true).truncate(true).mode(0o600);
+            }
+        }
+        Ok(Arc::new(RealFile(Arc::new(options.open(path)?))))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let is_dir = entry.file_type()?.is_dir();
+            if let Ok(name) = entry.file_name().into_string() {
+                entries.push(Entry { name, is_dir });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(path)?;
+        let unit = found.f_frsize;
+        Ok(Space {
+            total: found.f_blocks.saturating_mul(unit),
+            free: found.f_bavail.saturating_mul(unit),
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(HeldLock(file)))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl FsFile for RealFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(into, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(
+            &*self.0,
+            FallocateFlags::KEEP_SIZE,
+            offset,
+            len,
+        )?)
+    }
+
+    fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
+        mmap::start_writeback(&self.0, offset, len)
+    }
+
+    fn map(&self, capacity: usize, end: Arc<PublishedEnd>) -> io::Result<Region> {
+        Region::map(self.0.clone(), capacity, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::{read_all, write_all_at};
+
+    #[test]
+    fn files_do_what_the_trait_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = real();
+        let sub = dir.path().join("a");
+        fs.create_dir(&sub).unwrap();
+        fs.create_dir(&sub).unwrap();
+        let path = sub.join("f");
+        let file = fs.open(&path, OpenHow::Create).unwrap();
+        write_all_at(&*file, b"abcdef", 0).unwrap();
+        file.allocate(0, 1 << 20).unwrap();
+        assert_eq!(file.size().unwrap(), 6, "allocation keeps the length");
+        file.set_len(3).unwrap();
+        file.sync().unwrap();
+        file.start_writeback(0, 3).unwrap();
+        fs.sync_dir(&sub).unwrap();
+        assert_eq!(read_all(&*file, 10).unwrap(), b"abc");
+        assert!(read_all(&*file, 2).is_err());
+        fs.rename(&path, &sub.join("g")).unwrap();
+        assert_eq!(
+            fs.list(&sub).unwrap(),
+            [Entry {
+                name: "g".into(),
+                is_dir: false
+            }]
+        );
+        assert!(!fs.exists(&path).unwrap());
+        assert!(fs.space(&sub).unwrap().total > 0);
+        fs.remove_file(&sub.join("g")).unwrap();
+        fs.remove_dir(&sub).unwrap();
+    }
+
+    #[test]
+    fn directories_and_files_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let fs = real();
+        let sub = dir.path().join("a");
+        fs.create_dir(&sub).unwrap();
+        let path = sub.join("f");
+        fs.open(&path, OpenHow::Create).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&sub), 0o700);
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn a_lock_is_held_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = real();
+        let path = dir.path().join(".lock");
+        let held = fs.lock(&path).unwrap();
+        assert!(held.is_some());
+        assert!(fs.lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(fs.lock(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,95 @@
+//! Files that are out of their log and wait to be removed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::fs::{Fs, OpenHow};
+use crate::segment::Segment;
+use crate::types::TimestampMs;
+
+/// A large file is cut in steps of this many bytes before it is unlinked.
+const STEP: u64 = 64 << 20;
+
+/// One removed segment, or the files of one removed log.
+#[derive(Debug)]
+pub(crate) struct Grave {
+    /// Not before this time.
+    pub(crate) due: TimestampMs,
+    /// The segment, if readers may still hold its mapping.
+    pub(crate) segment: Option<Arc<Segment>>,
+    /// The files, the `.log` first.
+    pub(crate) files: Vec<PathBuf>,
+    /// The directory to remove after them.
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// All graves of a directory.
+#[derive(Debug, Default)]
+pub(crate) struct Graveyard(Mutex<Vec<Grave>>);
+
+impl Graveyard {
+    pub(crate) fn add(&self, grave: Grave) {
+        self.0.lock().push(grave);
+    }
+
+    /// True when something waits that is due at `now`.
+    pub(crate) fn is_due(&self, now: TimestampMs) -> bool {
+        self.0.lock().iter().any(|grave| grave.due <= now)
+    }
+
+    /// Removes what is due at `now`; blocks.
+    pub(crate) fn bury_due(&self, fs: &dyn Fs, now: TimestampMs) {
+        let due: Vec<Grave> = {
+            let mut graves = self.0.lock();
+            let (due, later) = std::mem::take(&mut *graves)
+                .into_iter()
+                .partition(|g| g.due <= now);
+            *graves = later;
+            due
+        };
+        due.into_iter().for_each(|grave| bury(fs, grave));
+    }
+
+    /// Removes everything now; blocks.
+    pub(crate) fn bury_all(&self, fs: &dyn Fs) {
+        self.bury_due(fs, TimestampMs::new(i64::MAX));
+    }
+}
+
+fn bury(fs: &dyn Fs, grave: Grave) {
+    let unread = match grave.segment {
+        None => true,
+        Some(segment) => segment.is_unread(1),
+    };
+    for (n, path) in grave.files.iter().enumerate() {
+        if n == 0 && unread {
+            // Nobody maps the file, so it may shrink; freeing all at once would stall the disk.
+            cut_in_steps(fs, path);
+        }
+        if let Err(error) = fs.remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "file not removed");
+        }
+    }
+    if let Some(dir) = grave.dir
+        && let Err(error) = fs.remove_dir(&dir)
+    {
+        tracing::warn!(path = %dir.display(), %error, "directory not removed");
+    }
+}
+
+fn cut_in_steps(fs: &dyn Fs, path: &std::path::Path) {
+    let Ok(file) = fs.open(path, OpenHow::Write) else {
+        return;
+    };
+    let mut size = file.size().unwrap_or(0);
+    while size > STEP {
+        size -= STEP;
+        if file.set_len(size).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! One log: a partition, a coordinator topic or the raft log.
+//!
+//! Locks, in the order in which they may be taken:
+//! 1. `maintenance`: one of roll, seal, truncation, retention, close at a time; held across disk
+//!    work, never taken by readers, the flusher, or an append that does not wait.
+//! 2. `syncing`: one sync at a time, so that a truncation can keep syncs away.
+//! 3. `writer`: the append lock; one `pwrite` and memory, never across a sync or allocation.
+//! 4. `epochs`, and the small locks inside segments.
+//!
+//! Readers take none of the first three.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+
+use crate::append::Writer;
+use crate::config::{FlushPolicy, LogConfig};
+use crate::epoch_cache::EpochCache;
+use crate::error::StorageError;
+use crate::observer::LogObserver;
+use crate::segment::{Segment, SegmentHome};
+use crate::shared::Shared;
+use crate::sync::AtomicOffset;
+use crate::txn_index::AbortedTxn;
+use crate::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicId};
+use crate::writer_guard::WriterGuard;
+
+/// File of the leader epochs.
+pub(crate) const EPOCH_FILE: &str = "leader-epoch-checkpoint";
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// Offset of the record.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp: TimestampMs,
+    /// Leader epoch of its batch.
+    pub epoch: Option<LeaderEpoch>,
+}
+
+/// Answer to "where does this leader epoch end" (OffsetForLeaderEpoch, KIP-279).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochEnd {
+    /// No epoch above the one asked for is known, and it is not the latest.
+    Unknown,
+    /// The largest epoch at or below the one asked for, and its end, exclusive.
+    Known {
+        /// The epoch found.
+        epoch: LeaderEpoch,
+        /// Its end offset, exclusive.
+        end: Offset,
+    },
+}
+
+/// A range of offsets whose stored bytes do not verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// First damaged offset.
+    pub from: Offset,
+    /// End of the damaged offsets, exclusive.
+    pub to: Offset,
+    /// The segment file.
+    pub path: Arc<Path>,
+    /// First damaged byte in it.
+    pub start: u64,
+    /// End of the damaged bytes, exclusive.
+    pub end: u64,
+    /// Which check failed.
+    pub reason: &'static str,
+}
+
+impl DamagedRange {
+    pub(crate) fn error(&self) -> StorageError {
+        StorageError::Corrupt {
+            from: self.from,
+            to: self.to,
+            path: self.path.clone(),
+            reason: self.reason,
+        }
+    }
+}
+
+/// One log: a partition, a coordinator topic or the raft log.
+pub struct Log {
+    pub(crate) me: Weak<Log>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) name: String,
+    pub(crate) home: SegmentHome,
+    pub(crate) topic_id: TopicId,
+    pub(crate) observer: Arc<dyn LogObserver>,
+    pub(crate) config: ArcSwap<LogConfig>,
+    pub(crate) segments: ArcSwap<Vec<Arc<Segment>>>,
+    pub(crate) start: AtomicOffset,
+    pub(crate) end: AtomicOffset,
+    pub(crate) durable: AtomicOffset,
+    pub(crate) high_watermark: AtomicOffset,
+    pub(crate) epochs: RwLock<EpochCache>,
+    pub(crate) damage: ArcSwap<Vec<DamagedRange>>,
+    pub(crate) maintenance: Mutex<()>,
+    pub(crate) syncing: Mutex<()>,
+    writer: Mutex<Writer>,
+    pub(crate) closed: AtomicBool,
+    /// An append found the lock taken and waits to hear of its release.
+    pub(crate) contended: AtomicBool,
+    /// The log stands in the flusher's queue.
+    pub(crate) queued: AtomicBool,
+    /// Records appended since the last sync was asked for (policy `Interval`).
+    pub(crate) unflushed: AtomicU64,
+    /// Time of the first of them; `i64::MAX` when there are none.
+    pub(crate) unflushed_since: AtomicI64,
+}
+
+/// What recovery hands over to a new log.
+#[derive(Debug)]
+pub(crate) struct LogParts {
+    pub(crate) name: String,
+    pub(crate) topic_id: TopicId,
+    pub(crate) home: SegmentHome,
+    pub(crate) config: LogConfig,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+    pub(crate) durable: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) epochs: EpochCache,
+    pub(crate) damage: Vec<DamagedRange>,
+    pub(crate) writer: Writer,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("name", &self.name)
+            .field("start", &self.start.load())
+            .field("durable", &self.durable.load())
+            .field("end", &self.end.load())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        observer: Arc<dyn LogObserver>,
+        parts: LogParts,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            shared,
+            name: parts.name,
+            home: parts.home,
+            topic_id: parts.topic_id,
+            observer,
+            config: ArcSwap::from_pointee(parts.config),
+            segments: ArcSwap::from_pointee(parts.segments),
+            start: AtomicOffset::new(parts.start),
+            end: AtomicOffset::new(parts.end),
+            durable: AtomicOffset::new(parts.durable),
+            high_watermark: AtomicOffset::new(parts.high_watermark),
+            epochs: RwLock::new(parts.epochs),
+            damage: ArcSwap::from_pointee(parts.damage),
+            maintenance: Mutex::new(()),
+            syncing: Mutex::new(()),
+            writer: Mutex::new(parts.writer),
+            closed: AtomicBool::new(false),
+            contended: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+            unflushed: AtomicU64::new(0),
+            unflushed_since: AtomicI64::new(i64::MAX),
+        })
+    }
+
+    /// Name of the log's directory (`<topic>-<partition>`).
+    pub fn dir_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The topic id the log belongs to.
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    pub(crate) fn dir(&self) -> &PathBuf {
+        &self.home.dir
+    }
+
+    pub(crate) fn observer(&self) -> &dyn LogObserver {
+        &*self.observer
+    }
+
+    /// First readable offset.
+    pub fn log_start_offset(&self) -> Offset {
+        self.start.load()
+    }
+
+    /// Next offset to assign; exclusive end of the log.
+    pub fn log_end_offset(&self) -> Offset {
+        self.end.load()
+    }
+
+    /// Everything below is on stable storage.
+    pub fn durable_end_offset(&self) -> Offset {
+        self.durable.load()
+    }
+
+    /// The high watermark last noted; at start that of the checkpoint, bounded by the log end.
+    pub fn noted_high_watermark(&self) -> Offset {
+        self.high_watermark.load()
+    }
+
+    /// The same under the name it has right after opening.
+    pub fn checkpointed_high_watermark(&self) -> Offset {
+        self.noted_high_watermark()
+    }
+
+    /// Remembers the high watermark for the next checkpoint, and for retention on a full disk.
+    pub fn note_high_watermark(&self, high_watermark: Offset) {
+        self.high_watermark.store(high_watermark);
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.config.load_full()
+    }
+
+    /// Changes the settings; segment sizes count from the next segment on.
+    pub fn set_config(&self, config: LogConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Bytes of record batches in the log, deleted ones included until their segment goes.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments
+            .load()
+            .iter()
+            .map(|segment| segment.tail().position)
+            .sum()
+    }
+
+    /// Number of segments.
+    pub fn segment_count(&self) -> usize {
+        self.segments.load().len()
+    }
+
+    /// The log takes no more writes: closed, deleted, or its directory is offline.
+    pub fn is_failed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.shared.is_offline()
+    }
+
+    /// Ranges that are known not to verify.
+    pub fn damage(&self) -> Vec<DamagedRange> {
+        self.damage.load().as_ref().clone()
+    }
+
+    /// Adds a damaged range that a reader or a scrub has met.
+    pub(crate) fn note_damage(&self, range: DamagedRange) {
+        tracing::error!(
+            path = %range.path.display(), from = %range.from, to = %range.to,
+            reason = range.reason, "log is damaged"
+        );
+        self.damage.rcu(|ranges| {
+            let mut ranges = ranges.as_ref().clone();
+            if !ranges.contains(&range) {
+                ranges.push(range.clone());
+            }
+            ranges
+        });
+    }
+
+    /// Takes the append lock.
+    pub(crate) fn lock_writer(&self) -> WriterGuard<'_> {
+        WriterGuard::new(self, self.writer.lock())
+    }
+
+    /// Takes the append lock if it is free; if not, `writable` follows its release.
+    pub(crate) fn try_lock_writer(&self) -> Option<WriterGuard<'_>> {
+        if let Some(guard) = self.writer.try_lock() {
+            return Some(WriterGuard::new(self, guard));
+        }
+        self.contended.store(true, Ordering::SeqCst);
+        // The holder looks at the mark after its release; if it has looked already, this succeeds.
+        self.writer
+            .try_lock()
+            .map(|guard| WriterGuard::new(self, guard))
+    }
+
+    /// Refuses changes to a log that is offline.
+    pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
+        if self.shared.is_offline() {
+            Err(StorageError::Poisoned)
+        } else if self.closed.load(Ordering::Acquire) {
+            Err(StorageError::Offline)
+        } else {
+            Ok(())
+        }
+    }
+
+    // Leader epochs.
+
+    /// End of a leader epoch (OffsetForLeaderEpoch, KIP-279).
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> EpochEnd {
+        self.epochs.read().end_of(epoch, self.end.load())
+    }
+
+    /// Epoch of the record at `offset`, where known.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.read().at(offset)
+    }
+
+    /// Enters a new leader epoch that starts at `start` (a new leader calls it with the log end).
+    ///
+    /// # Errors
+    /// `FencedEpoch` when the log has a newer epoch.
+    pub fn assign_epoch(&self, epoch: LeaderEpoch, start: Offset) -> Result<(), StorageError> {
+        let mut epochs = self.epochs.write();
+        match epochs.latest() {
+            Some(current) if current > epoch => Err(StorageError::FencedEpoch {
+                found: epoch,
+                current,
+            }),
+            _ => {
+                epochs.assign(epoch, start);
+                Ok(())
+            }
+        }
+    }
+
+    /// The latest leader epoch of the log.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.read().latest()
+    }
+
+    /// Writes the epochs if they have changed; blocks.
+    pub(crate) fn store_epochs(&self) -> Result<(), StorageError> {
+        let copy = {
+            let mut epochs = self.epochs.write();
+            if !epochs.take_dirty() {
+                return Ok(());
+            }
+            epochs.clone()
+        };
+        copy.store(&*self.shared.fs, &self.dir().join(EPOCH_FILE))
+            .inspect_err(|_| self.epochs.write().set_dirty())
+            .map_err(|error| self.shared.judge(error))
+    }
+
+    // Producers and transactions.
+
+    /// Upper bound of the last stable offset: the start of the earliest transaction that is open,
+    /// or whose marker is not yet below `high_watermark`; `None` when there is none.
+    pub fn last_stable_bound(&self, high_watermark: Offset) -> Option<Offset> {
+        self.lock_writer()
+            .producers
+            .last_stable_bound(high_watermark)
+    }
+
+    /// True while `producer_id` has a transaction open in this log.
+    pub fn has_open_transaction(&self, producer_id: ProducerId) -> bool {
+        self.lock_writer().producers.has_open_txn(producer_id)
+    }
+
+    /// Number of producers whose state is kept.
+    pub fn producer_count(&self) -> usize {
+        self.lock_writer().producers.len()
+    }
+
+    /// Forgets idle producers; called by [`crate::LogDir::tick`].
+    pub(crate) fn expire_producers(&self, now: TimestampMs) {
+        let idle_ms = self.config.load().producer_id_expiration_ms;
+        self.lock_writer().producers.expire(now, idle_ms);
+    }
+
+    /// The aborted transactions that touch `from..up_to`; may block on a cold index.
+    ///
+    /// # Errors
+    /// `Io` when an index cannot be read.
+    pub fn aborted_transactions(
+        &self,
+        from: Offset,
+        up_to: Offset,
+    ) -> Result<Vec<AbortedTxn>, StorageError> {
+        let mut found = Vec::new();
+        // A transaction is listed where its marker stands, which may be any segment from here on.
+        for segment in self.segments.load().iter().filter(|s| s.tail().next > from) {
+            let aborted = segment.index()?.aborted();
+            let done = aborted.iter().any(|txn| txn.last_stable_offset >= up_to);
+            found.extend(
+                aborted
+                    .into_iter()
+                    .filter(|txn| txn.last_offset >= from && txn.first_offset < up_to),
+            );
+            if done {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    // Flushing.
+
+    /// Registers the log with the flusher; the observer is told once `end` is durable.
+    ///
+    /// Under the policy `Ack` every append does this itself.
+    pub fn request_flush(&self, end: Offset) {
+        if self.durable.load() >= end || self.is_failed() {
+            return;
+        }
+        if !self.queued.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shared.flusher.push(me);
+        }
+    }
+
+    /// The flusher's share of a round.
+    pub(crate) fn flush_registered(&self) {
+        // Before the end is read: whoever appends after this registers again.
+        self.queued.store(false, Ordering::Release);
+        if self.is_failed() {
+            return;
+        }
+        if let Err(error) = self.sync_appended() {
+            tracing::error!(log = %self.name, %error, "flush failed");
+        }
+    }
+
+    /// Syncs everything appended so far; blocks. Answers the durable end.
+    ///
+    /// # Errors
+    /// `Poisoned` or `Io`: the sync failed, now or before; nothing more is written to the log.
+    pub fn flush_blocking(&self) -> Result<Offset, StorageError> {
+        self.sync_appended()
+    }
+
+    pub(crate) fn sync_appended(&self) -> Result<Offset, StorageError> {
+        let durable = {
+            let _syncing = self.syncing.lock();
+            if self.shared.is_offline() {
+                return Err(StorageError::Poisoned);
+            }
+            self.unflushed.store(0, Ordering::Relaxed);
+            self.unflushed_since.store(i64::MAX, Ordering::Relaxed);
+            // The end before the sync, the list after the end: it holds all bytes below the end.
+            let end = self.end.load();
+            let before = self.durable.load();
+            if end <= before {
+                return Ok(before);
+            }
+            crate::failpoint::hit("flusher.before_sync")
+                .and_then(|()| self.sync_files(before))
+                .and_then(|()| crate::failpoint::hit("flusher.after_sync"))
+                .map_err(|error| {
+                    let error = StorageError::io("sync", &self.home.dir, &error);
+                    // Final, whatever the reason: the kernel may have dropped the dirty pages.
+                    self.shared.go_offline(&error);
+                    error
+                })?;
+            self.durable.raise(end);
+            end
+        };
+        self.observer.durable(durable);
+        Ok(durable)
+    }
+
+    fn sync_files(&self, durable: Offset) -> std::io::Result<()> {
+        let segments = self.segments.load_full();
+        let last = segments.len().saturating_sub(1);
+        for (n, segment) in segments.iter().enumerate() {
+            if segment.is_synced() || segment.tail().next < durable {
+                continue;
+            }
+            if let Some(file) = segment.file() {
+                file.sync()?;
+            }
+            if n < last {
+                // Rolled before the list was read: no byte can have come since.
+                segment.set_synced();
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts writeback of a range of the active segment (all of it for an empty range).
+    pub(crate) fn start_writeback(&self, from: u64, to: u64) {
+        let segments = self.segments.load();
+        if let Some(file) = segments.last().and_then(|segment| segment.file()) {
+            // A hint: a failure shows in the next sync.
+            let _ = file.start_writeback(from, to.saturating_sub(from));
+        }
+    }
+
+    /// True when the policy asks for a sync at `now`.
+    pub(crate) fn flush_is_due(&self, now: TimestampMs) -> bool {
+        let FlushPolicy::Interval { ms, .. } = self.config.load().flush_policy else {
+            return false;
+        };
+        let since = self.unflushed_since.load(Ordering::Relaxed);
+        since != i64::MAX && now.value().saturating_sub(since) >= ms
+    }
+}

@@ -1,0 +1,178 @@
+//! Finding records by their timestamp (ListOffsets, KIP-79, KIP-734).
+//!
+//! A look-up may touch cold pages and open a compressed batch: call it where blocking is allowed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use palisade_protocol::batch::compression::decompress;
+use palisade_protocol::batch::{Codec, RecordIter, TimestampType};
+
+use crate::batch::{Found, HEADER_LEN, Walk};
+use crate::error::StorageError;
+use crate::log::{Log, TimestampOffset};
+use crate::mmap::Region;
+use crate::segment::Segment;
+use crate::types::{Offset, TimestampMs};
+
+/// Largest size a batch is opened to, in bytes.
+const OPENED: usize = 256 << 20;
+
+impl Log {
+    /// The first record below `up_to`, and not below the log start, with a timestamp at or above
+    /// `timestamp`; blocks.
+    ///
+    /// # Errors
+    /// `Corrupt` when the bytes on the way do not verify; `Io`.
+    pub fn find_by_timestamp(
+        &self,
+        timestamp: TimestampMs,
+        up_to: Offset,
+    ) -> Result<Option<TimestampOffset>, StorageError> {
+        let limit = up_to.min(self.end.load());
+        let list = self.segments.load_full();
+        for segment in list
+            .iter()
+            .filter(|segment| segment.max_timestamp() >= timestamp)
+        {
+            if segment.base >= limit {
+                break;
+            }
+            let entry = segment.index()?.floor_time(timestamp);
+            let from = (u64::from(entry.position), entry.relative);
+            let found = self.first_record(segment, from, |time| time >= timestamp)?;
+            if let Some(found) = found {
+                return Ok(Some(found).filter(|found| found.offset < limit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record that carries the largest timestamp below `up_to`; blocks.
+    ///
+    /// As in Kafka whole segments are looked at, so the offset may lie below the log start.
+    ///
+    /// # Errors
+    /// As [`Log::find_by_timestamp`].
+    pub fn max_timestamp(&self, up_to: Offset) -> Result<Option<TimestampOffset>, StorageError> {
+        let limit = up_to.min(self.end.load());
+        let list = self.segments.load_full();
+        let mut best: Option<(TimestampMs, Arc<Segment>)> = None;
+        for segment in list.iter().filter(|segment| segment.base < limit) {
+            let time = if segment.tail().next <= limit {
+                segment.max_timestamp()
+            } else {
+                self.max_below(segment, limit)?
+            };
+            if time.value() >= 0 && best.as_ref().is_none_or(|(largest, _)| time > *largest) {
+                best = Some((time, segment.clone()));
+            }
+        }
+        let Some((largest, segment)) = best else {
+            return Ok(None);
+        };
+        let entry = segment.index()?.floor_time(largest);
+        let from = (u64::from(entry.position), entry.relative);
+        self.first_record(&segment, from, |time| time >= largest)
+    }
+
+    fn max_below(
+        &self,
+        segment: &Arc<Segment>,
+        limit: Offset,
+    ) -> Result<TimestampMs, StorageError> {
+        let region = segment.region()?;
+        let mut largest = TimestampMs::new(-1);
+        let mut walk = Walk::new(&region, 0, segment.tail().position, segment.base);
+        while let Some(Ok(found)) = walk.next() {
+            if found.next > limit {
+                break;
+            }
+            largest = largest.max(found.header.max_timestamp);
+        }
+        Ok(largest)
+    }
+
+    /// The first record of a segment, from an index entry on, whose timestamp fits.
+    fn first_record(
+        &self,
+        segment: &Arc<Segment>,
+        (position, relative): (u64, u32),
+        fits: impl Fn(TimestampMs) -> bool,
+    ) -> Result<Option<TimestampOffset>, StorageError> {
+        let region = segment.region()?;
+        let tail = segment.tail();
+        let expected = Offset::new(segment.base.value() + i64::from(relative));
+        let start = self.start.load();
+        let mut walk = Walk::new(&region, position, tail.position, expected);
+        while let Some(found) = walk.next() {
+            let found = found.map_err(|bad| StorageError::Corrupt {
+                from: bad.offset,
+                to: tail.next,
+                path: segment.path.clone(),
+                reason: bad.reason,
+            })?;
+            if found.next <= start || !fits(found.header.max_timestamp) {
+                continue;
+            }
+            let record = in_batch(&region, &found, start, &fits).map_err(|reason| {
+                StorageError::Corrupt {
+                    from: found.header.base_offset,
+                    to: found.next,
+                    path: segment.path.clone(),
+                    reason,
+                }
+            })?;
+            if let Some((offset, timestamp)) = record {
+                let epoch = found.header.partition_leader_epoch;
+                let epoch = (epoch.value() >= 0).then_some(epoch);
+                return Ok(Some(TimestampOffset {
+                    offset,
+                    timestamp,
+                    epoch,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The first record of one batch, at or above `start`, whose timestamp fits.
+fn in_batch(
+    region: &Region,
+    found: &Found,
+    start: Offset,
+    fits: impl Fn(TimestampMs) -> bool,
+) -> Result<Option<(Offset, TimestampMs)>, &'static str> {
+    let header = &found.header;
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        return Ok(Some((header.base_offset.max(start), header.max_timestamp)));
+    }
+    let range = found.position as usize + HEADER_LEN..found.end() as usize;
+    region
+        .make_resident(range.clone())
+        .map_err(|_| "the bytes cannot be read")?;
+    let stored = region.slice(range);
+    let records = match header.codec().map_err(|_| "unknown codec")? {
+        Codec::None => Cow::Borrowed(stored),
+        codec => {
+            let opened = decompress(codec, stored, OPENED).map_err(|_| "does not decompress")?;
+            Cow::Owned(opened.to_vec())
+        }
+    };
+    for record in RecordIter::new(&records, header.records_count) {
+        let record = record.map_err(|_| "record does not parse")?;
+        let offset = header
+            .base_offset
+            .checked_add(i64::from(record.offset_delta));
+        let time = header
+            .base_timestamp
+            .value()
+            .saturating_add(record.timestamp_delta);
+        let time = TimestampMs::new(time);
+        if let Some(offset) = offset.filter(|offset| *offset >= start && fits(time)) {
+            return Ok(Some((offset, time)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,432 @@
+//! Reading a range of whole batches.
+//!
+//! A read is planned here and sent by whoever asked: the plan looks at the index and at a few
+//! batch headers, the bytes stay in the mapping. No lock of the append path is taken.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use palisade_protocol::types::RecordSource;
+
+use crate::batch::{Found, Walk};
+use crate::error::StorageError;
+use crate::log::{DamagedRange, Log};
+use crate::mmap::Region;
+use crate::segment::{Segment, Tail};
+use crate::segment_index::SegmentIndex;
+use crate::types::Offset;
+
+/// Answer of a read.
+#[derive(Clone, Debug)]
+pub struct LogRead {
+    /// Base offset of the first batch returned (may lie below the offset asked for); the offset
+    /// asked for when nothing is returned.
+    pub start_offset: Offset,
+    /// Offset after the last batch returned, exclusive: where the next read starts.
+    pub next_offset: Offset,
+    /// Whole batches, or `None` when there is nothing to return.
+    pub slice: Option<LogSlice>,
+    /// The read reached its upper bound: a waiter has nothing more to fetch now.
+    pub at_end: bool,
+}
+
+/// Answer of a read that does not wait for the disk.
+#[derive(Clone, Debug)]
+pub enum TryRead {
+    /// The plan; the records themselves may still be cold.
+    Done(LogRead),
+    /// The index or a header is not in memory: call `read` where blocking is allowed.
+    Cold,
+}
+
+/// Whole batches of a segment, kept alive and unchanged while this value lives.
+#[derive(Clone)]
+pub struct LogSlice {
+    region: Arc<Region>,
+    start: usize,
+    len: usize,
+}
+
+impl fmt::Debug for LogSlice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogSlice")
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .finish()
+    }
+}
+
+impl LogSlice {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// True when the bytes of `range` (relative to the slice) can be touched without disk I/O.
+    pub fn is_resident(&self, range: Range<usize>) -> bool {
+        self.region.is_resident(self.inner(&range))
+    }
+
+    /// Reads the bytes of `range` into the page cache; blocks.
+    ///
+    /// # Errors
+    /// The error of the read, where touching the bytes would raise a signal.
+    pub fn make_resident(&self, range: Range<usize>) -> io::Result<()> {
+        self.region.make_resident(self.inner(&range))
+    }
+
+    fn inner(&self, range: &Range<usize>) -> Range<usize> {
+        assert!(
+            range.end <= self.len,
+            "range {range:?} passes a slice of {}",
+            self.len
+        );
+        self.start + range.start..self.start + range.end
+    }
+}
+
+impl AsRef<[u8]> for LogSlice {
+    fn as_ref(&self) -> &[u8] {
+        self.region.slice(self.start..self.start + self.len)
+    }
+}
+
+impl RecordSource for LogSlice {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn slice(&self, range: Range<usize>) -> &[u8] {
+        self.region.slice(self.inner(&range))
+    }
+
+    fn is_resident(&self, range: Range<usize>) -> bool {
+        LogSlice::is_resident(self, range)
+    }
+
+    fn make_resident(&self, range: Range<usize>) -> io::Result<()> {
+        LogSlice::make_resident(self, range)
+    }
+}
+
+/// What one read wants.
+#[derive(Clone, Copy)]
+struct Wanted {
+    from: Offset,
+    limit: Offset,
+    max_bytes: u64,
+    at_least_one: bool,
+    may_block: bool,
+}
+
+/// A plan that could not be made.
+enum Stopped {
+    Cold,
+    Failed(StorageError),
+}
+
+impl From<StorageError> for Stopped {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Log {
+    /// Reads whole batches from the one that holds `from`, below `up_to` (exclusive).
+    ///
+    /// At most `max_bytes` bytes of one segment; with `at_least_one` the first batch comes even
+    /// when it is larger. Blocks when index or headers are cold.
+    ///
+    /// # Errors
+    /// `OutOfRange`; `Corrupt` when the bytes at `from` do not verify; `Io`.
+    pub fn read(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<LogRead, StorageError> {
+        match self.read_with(from, up_to, max_bytes, at_least_one, true) {
+            Ok(read) => Ok(read),
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(Stopped::Cold) => unreachable!("a read that may block is never cold"),
+        }
+    }
+
+    /// The same where blocking is not allowed.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn try_read(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<TryRead, StorageError> {
+        match self.read_with(from, up_to, max_bytes, at_least_one, false) {
+            Ok(read) => Ok(TryRead::Done(read)),
+            Err(Stopped::Cold) => Ok(TryRead::Cold),
+            Err(Stopped::Failed(error)) => Err(error),
+        }
+    }
+
+    fn read_with(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        may_block: bool,
+    ) -> Result<LogRead, Stopped> {
+        // The end before the list: the list then covers all offsets below it.
+        let end = self.end.load();
+        let list = self.segments.load();
+        let start = self.start.load();
+        if from < start || from > end {
+            return Err(StorageError::OutOfRange {
+                requested: from,
+                start,
+                end,
+            }
+            .into());
+        }
+        let wanted = Wanted {
+            from,
+            limit: up_to.min(end),
+            max_bytes: max_bytes as u64,
+            at_least_one,
+            may_block,
+        };
+        let nothing = LogRead {
+            start_offset: from,
+            next_offset: from,
+            slice: None,
+            at_end: true,
+        };
+        if from >= wanted.limit {
+            return Ok(nothing);
+        }
+        if let Some(range) = self
+            .damage
+            .load()
+            .iter()
+            .find(|r| r.from <= from && from < r.to)
+        {
+            return Err(range.error().into());
+        }
+        let first = list
+            .partition_point(|segment| segment.base <= from)
+            .saturating_sub(1);
+        for segment in list.iter().skip(first) {
+            let tail = segment.tail();
+            if tail.next <= from || tail.position == 0 {
+                continue;
+            }
+            if let Some(read) = self.plan(segment, tail, wanted)? {
+                return Ok(read);
+            }
+        }
+        // Offsets without a batch (compaction), or a truncation under way.
+        Ok(nothing)
+    }
+
+    /// Finds the bytes in one segment; `None` when it holds nothing at or above `from`.
+    fn plan(
+        &self,
+        segment: &Arc<Segment>,
+        tail: Tail,
+        wanted: Wanted,
+    ) -> Result<Option<LogRead>, Stopped> {
+        if !wanted.may_block && !segment.is_open() {
+            return Err(Stopped::Cold);
+        }
+        let (index, region) = (segment.index()?, segment.region()?);
+        let damage = self.damage.load();
+        let view = View {
+            segment,
+            index: &index,
+            region: &region,
+            tail,
+            damage: &damage,
+        };
+
+        let Some(first) = view.first_at(wanted.from, wanted.may_block, self)? else {
+            return Ok(None);
+        };
+        let start_offset = first.header.base_offset;
+        if start_offset >= wanted.limit || first.next > wanted.limit {
+            let slice = None;
+            let next_offset = wanted.from;
+            return Ok(Some(LogRead {
+                start_offset: wanted.from,
+                next_offset,
+                slice,
+                at_end: true,
+            }));
+        }
+        let stop = view.stop(&first, wanted)?;
+        let slice = (stop.position > first.position).then(|| LogSlice {
+            region: region.clone(),
+            start: first.position as usize,
+            len: (stop.position - first.position) as usize,
+        });
+        let next_offset = if slice.is_some() {
+            stop.next
+        } else {
+            wanted.from
+        };
+        let start_offset = if slice.is_some() {
+            start_offset
+        } else {
+            wanted.from
+        };
+        Ok(Some(LogRead {
+            start_offset,
+            next_offset,
+            slice,
+            at_end: next_offset >= wanted.limit,
+        }))
+    }
+}
+
+/// One segment as a read sees it.
+struct View<'a> {
+    segment: &'a Arc<Segment>,
+    index: &'a SegmentIndex,
+    region: &'a Region,
+    tail: Tail,
+    damage: &'a [DamagedRange],
+}
+
+impl View<'_> {
+    /// Walk from the entry that `place` names.
+    fn walk(&self, relative: u32, position: u64, may_block: bool) -> Result<Walk<'_>, Stopped> {
+        let expected = Offset::new(self.segment.base.value() + i64::from(relative));
+        let walk = Walk::new(self.region, position, self.tail.position, expected);
+        if !may_block && !walk.is_warm() {
+            return Err(Stopped::Cold);
+        }
+        Ok(walk)
+    }
+
+    /// The batch that holds `from`, or the first one after it.
+    fn first_at(&self, from: Offset, may_block: bool, log: &Log) -> Result<Option<Found>, Stopped> {
+        let relative = u32::try_from(from.distance(self.segment.base)).unwrap_or(0);
+        let entry = self.index.floor_offset(relative);
+        let mut walk = self.walk(entry.relative, u64::from(entry.position), may_block)?;
+        loop {
+            match walk.next() {
+                None => return Ok(None),
+                Some(Ok(found)) if found.next > from => return Ok(Some(found)),
+                Some(Ok(_)) => {}
+                Some(Err(bad)) => {
+                    let known = self.damage.iter().find(|range| {
+                        range.path == self.segment.path && range.start == bad.position
+                    });
+                    // Known damage in front of the offset is stepped over.
+                    if let Some(range) = known
+                        && range.end > bad.position
+                    {
+                        if range.to > from {
+                            return Err(range.error().into());
+                        }
+                        walk.resume(range.end, range.to);
+                        continue;
+                    }
+                    let range = self.damaged(bad.position, bad.offset, bad.reason);
+                    let error = range.error();
+                    log.note_damage(range);
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// The range that fresh damage at `position` makes unreadable: up to the next index entry.
+    fn damaged(&self, position: u64, from: Offset, reason: &'static str) -> DamagedRange {
+        let next = (0..self.index.len())
+            .map(|n| self.index.entry(n))
+            .find(|entry| u64::from(entry.position) > position);
+        let (end, to) = match next {
+            Some(entry) => (
+                u64::from(entry.position),
+                Offset::new(self.segment.base.value() + i64::from(entry.relative)),
+            ),
+            None => (self.tail.position, self.tail.next),
+        };
+        let path = self.segment.path.clone();
+        DamagedRange {
+            from,
+            to,
+            path,
+            start: position,
+            end,
+            reason,
+        }
+    }
+
+    /// End of the read: position and offset after its last batch.
+    fn stop(&self, first: &Found, wanted: Wanted) -> Result<Tail, Stopped> {
+        // Damage ahead ends the readable part.
+        let mut hard = self.tail;
+        for range in self
+            .damage
+            .iter()
+            .filter(|range| range.path == self.segment.path)
+        {
+            if range.start >= first.position && range.start < hard.position {
+                hard = Tail {
+                    position: range.start,
+                    next: range.from,
+                };
+            }
+        }
+        let limited = hard.next > wanted.limit;
+        let budget = first.position.saturating_add(wanted.max_bytes);
+        if !limited && hard.position <= budget {
+            return Ok(hard);
+        }
+        // The last entry that is surely inside both bounds; a few headers from there.
+        let by_bytes = self.index.floor_position(budget.min(hard.position));
+        let limit = wanted.limit.distance(self.segment.base);
+        let by_offset = self
+            .index
+            .floor_offset(u32::try_from(limit).unwrap_or(u32::MAX));
+        let entry = if by_bytes.position < by_offset.position {
+            by_bytes
+        } else {
+            by_offset
+        };
+        let (position, relative) = if u64::from(entry.position) > first.position {
+            (u64::from(entry.position), entry.relative)
+        } else {
+            let relative = first.header.base_offset.distance(self.segment.base);
+            (first.position, u32::try_from(relative).unwrap_or(0))
+        };
+        let mut stop = Tail {
+            position,
+            next: Offset::new(self.segment.base.value() + i64::from(relative)),
+        };
+        let mut walk = self.walk(relative, position, wanted.may_block)?;
+        while let Some(Ok(found)) = walk.next() {
+            let is_first = found.position == first.position;
+            let too_long = found.end() > budget && !(is_first && wanted.at_least_one);
+            if too_long || found.next > wanted.limit || found.end() > hard.position {
+                break;
+            }
+            stop = Tail {
+                position: found.end(),
+                next: found.next,
+            };
+        }
+        Ok(stop)
+    }
+}

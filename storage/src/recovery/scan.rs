@@ -1,0 +1,157 @@
+//! Scanning one segment file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::{Bad, Walk, resync};
+use crate::error::StorageError;
+use crate::fs::FsFile;
+use crate::log::DamagedRange;
+use crate::segment::Tail;
+use crate::segment_index::IndexBuilder;
+use crate::sync::PublishedEnd;
+use crate::types::{LeaderEpoch, Offset};
+
+/// How a segment is scanned.
+pub(super) struct Scan<'a> {
+    pub(super) path: &'a Arc<Path>,
+    pub(super) base: Offset,
+    pub(super) interval: u32,
+    /// Offsets must follow without gaps.
+    pub(super) exact: bool,
+    /// Batches that end above it are checked with their CRC.
+    pub(super) recovery_point: Offset,
+    /// Base of the next segment.
+    pub(super) next_base: Option<Offset>,
+    /// A bad batch at or above the recovery point is a torn tail.
+    pub(super) may_be_torn: bool,
+    pub(super) epoch: LeaderEpoch,
+}
+
+/// What a scan found.
+pub(super) struct Scanned {
+    pub(super) tail: Tail,
+    pub(super) content: IndexBuilder,
+    /// Where the torn tail starts.
+    pub(super) torn: Option<Bad>,
+    pub(super) damage: Vec<DamagedRange>,
+    /// The bytes after `tail` are damaged: nothing may be appended here.
+    pub(super) dead_end: bool,
+    /// First batches of the epochs met, in order.
+    pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    pub(super) scanned_bytes: u64,
+}
+
+impl Scan<'_> {
+    pub(super) fn run(&self, file: &dyn FsFile) -> Result<Scanned, StorageError> {
+        let io = |error| StorageError::io("read", self.path, &error);
+        let size = file.size().map_err(io)?;
+        let length = usize::try_from(size).unwrap_or(usize::MAX);
+        let region = file
+            .map(length, Arc::new(PublishedEnd::new(size)))
+            .map_err(io)?;
+        let mut walk = Walk::new(&region, 0, size, self.base)
+            .exact(self.exact)
+            .epoch(self.epoch)
+            .crc_from(self.recovery_point);
+        let mut scanned = Scanned {
+            tail: Tail {
+                position: 0,
+                next: self.base,
+            },
+            content: IndexBuilder::new(self.base, self.interval),
+            torn: None,
+            damage: Vec::new(),
+            dead_end: false,
+            epochs: Vec::new(),
+            scanned_bytes: 0,
+        };
+        let mut after_gap = false;
+        while let Some(step) = walk.next() {
+            match step {
+                Ok(found) if self.next_base.is_some_and(|base| found.next > base) => {
+                    // The next segment already has these offsets.
+                    let bad = Bad {
+                        position: found.position,
+                        offset: found.header.base_offset,
+                        reason: "batch reaches into the next segment",
+                    };
+                    self.stop_at(bad, size, &mut scanned);
+                    break;
+                }
+                Ok(found) => {
+                    if after_gap {
+                        scanned.content.add_after_gap(&found);
+                        after_gap = false;
+                    } else {
+                        scanned.content.add(&found);
+                    }
+                    let epoch = found.header.partition_leader_epoch;
+                    if scanned
+                        .epochs
+                        .last()
+                        .is_none_or(|(latest, _)| epoch > *latest)
+                    {
+                        scanned.epochs.push((epoch, found.header.base_offset));
+                    }
+                    if found.next > self.recovery_point {
+                        scanned.scanned_bytes += found.header.total_len() as u64;
+                    }
+                    scanned.tail = Tail {
+                        position: found.end(),
+                        next: found.next,
+                    };
+                }
+                Err(bad) if self.is_torn(&bad) => {
+                    scanned.torn = Some(bad);
+                    break;
+                }
+                Err(bad) => {
+                    let below = self
+                        .next_base
+                        .unwrap_or(self.recovery_point)
+                        .max(bad.offset);
+                    let found = resync(&region, bad.position, size, bad.offset, below);
+                    let Some(found) = found else {
+                        self.stop_at(bad, size, &mut scanned);
+                        break;
+                    };
+                    let to = found.header.base_offset;
+                    scanned.damage.push(self.range(bad, to, found.position));
+                    walk.resume(found.position, to);
+                    after_gap = true;
+                }
+            }
+        }
+        Ok(scanned)
+    }
+
+    fn is_torn(&self, bad: &Bad) -> bool {
+        self.may_be_torn && bad.offset >= self.recovery_point
+    }
+
+    /// Gives up on the rest of the file.
+    fn stop_at(&self, bad: Bad, size: u64, scanned: &mut Scanned) {
+        if self.is_torn(&bad) {
+            scanned.torn = Some(bad);
+            return;
+        }
+        let known = self.next_base.unwrap_or(self.recovery_point);
+        // At least the one offset that stood at the bad byte is lost.
+        let to = known.max(Offset::new(bad.offset.value().saturating_add(1)));
+        let to = self.next_base.map_or(to, |base| to.min(base));
+        scanned.damage.push(self.range(bad, to, size));
+        scanned.dead_end = true;
+    }
+
+    pub(super) fn range(&self, bad: Bad, to: Offset, end: u64) -> DamagedRange {
+        DamagedRange {
+            from: bad.offset,
+            to,
+            path: self.path.clone(),
+            start: bad.position,
+            end,
+            reason: bad.reason,
+        }
+    }
+}

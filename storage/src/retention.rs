@@ -1,0 +1,229 @@
+//! Taking whole segments off the front: by age, by size, and by DeleteRecords.
+//!
+//! The new log start is stored and synced before any file goes, so deleted records never come
+//! back after a crash.
+
+use std::sync::Arc;
+
+use crate::error::StorageError;
+use crate::failpoint;
+use crate::graveyard::Grave;
+use crate::log::Log;
+use crate::producer_state::snapshot;
+use crate::recovery::SEGMENT_EXTENSIONS;
+use crate::segment::Segment;
+use crate::types::{Offset, TimestampMs};
+
+impl Log {
+    /// Raises the log start to `offset` (DeleteRecords, KIP-107) and removes the segments wholly
+    /// below it; blocks. Answers the log start after it.
+    ///
+    /// An offset at or below the log start changes nothing. Producer state stays.
+    ///
+    /// # Errors
+    /// `OutOfRange` above the log end (the caller bounds it by the high watermark); `DiskFull` or
+    /// `Io` when the log start cannot be stored: it is then raised in memory only.
+    pub fn delete_records_before(&self, offset: Offset) -> Result<Offset, StorageError> {
+        let _maintenance = self.maintenance.lock();
+        let (start, end) = (self.start.load(), self.end.load());
+        if offset > end {
+            return Err(StorageError::OutOfRange {
+                requested: offset,
+                start,
+                end,
+            });
+        }
+        if offset <= start {
+            return Ok(start);
+        }
+        self.check_writable()?;
+        self.advance_start(offset)?;
+        self.drop_below(self.start.load(), self.shared.now())?;
+        Ok(offset)
+    }
+
+    /// Deletes what retention allows below `high_watermark`; blocks. Answers segments removed.
+    ///
+    /// The active segment goes only after a roll, when all of it has expired.
+    ///
+    /// # Errors
+    /// `DiskFull` or `Io` when the log start cannot be stored; nothing is removed then.
+    pub fn apply_retention(
+        &self,
+        high_watermark: Offset,
+        now: TimestampMs,
+    ) -> Result<usize, StorageError> {
+        let _maintenance = self.maintenance.lock();
+        self.check_writable()?;
+        self.shared.note_now(now);
+        let start = self.start.load();
+        let (expired, roll) = self.expired(high_watermark, now);
+        if let Some(active) = roll {
+            self.roll_locked(&active, now)?;
+        }
+        if expired > start {
+            self.advance_start(expired)?;
+        }
+        self.drop_below(self.start.load(), now)
+    }
+
+    /// Offset below which everything has expired, and the active segment if it is among it.
+    fn expired(&self, high_watermark: Offset, now: TimestampMs) -> (Offset, Option<Arc<Segment>>) {
+        let config = self.config.load();
+        let list = self.segments.load();
+        let mut start = self.start.load();
+        if !config.delete {
+            return (start, None);
+        }
+        let mut left: u64 = list.iter().map(|segment| segment.tail().position).sum();
+        for (n, segment) in list.iter().enumerate() {
+            let tail = segment.tail();
+            if tail.next > high_watermark || tail.position == 0 {
+                break;
+            }
+            let newest = match segment.max_timestamp() {
+                time if time.value() >= 0 => time,
+                // Records without timestamps count as old as the file.
+                _ => segment.created,
+            };
+            let age = now.value().saturating_sub(newest.value());
+            let too_old = config.retention_ms.is_some_and(|limit| age > limit);
+            let active = n + 1 == list.len();
+            let too_large = !active
+                && config
+                    .retention_bytes
+                    .is_some_and(|limit| left.saturating_sub(tail.position) >= limit);
+            if !too_old && !too_large {
+                break;
+            }
+            left -= tail.position;
+            start = start.max(tail.next);
+            if active {
+                return (start, Some(segment.clone()));
+            }
+        }
+        (start, None)
+    }
+
+    /// Raises the log start and stores it; the caller holds the maintenance lock.
+    fn advance_start(&self, offset: Offset) -> Result<(), StorageError> {
+        self.start.raise(offset);
+        self.shared
+            .log_starts
+            .set(&self.name, self.topic_id, offset);
+        let stored = failpoint::hit("retention.before_checkpoint")
+            .map_err(|error| StorageError::io("write", self.shared.log_starts.path(), &error))
+            .and_then(|()| self.shared.log_starts.store(&*self.shared.fs));
+        self.epochs.write().truncate_from_start(offset);
+        self.observer.log_start_advanced(offset);
+        stored.map_err(|error| self.shared.judge(error))?;
+        failpoint::hit("retention.after_checkpoint")
+            .map_err(|error| StorageError::io("delete", &self.home.dir, &error))
+    }
+
+    /// Removes the segments wholly below `start`, the active one excepted.
+    fn drop_below(&self, start: Offset, now: TimestampMs) -> Result<usize, StorageError> {
+        let list = self.segments.load_full();
+        let last = list.len().saturating_sub(1);
+        let count = list
+            .iter()
+            .take(last)
+            .take_while(|segment| segment.tail().next <= start)
+            .count();
+        if count == 0 {
+            return Ok(0);
+        }
+        self.segments
+            .store(Arc::new(list.iter().skip(count).cloned().collect()));
+        let dropped: Vec<Arc<Segment>> = list.iter().take(count).cloned().collect();
+        drop(list);
+        self.damage.rcu(|ranges| {
+            let mut ranges = ranges.as_ref().clone();
+            ranges.retain(|range| range.to > start);
+            ranges
+        });
+        let delay = self.config.load().file_delete_delay_ms;
+        let due = TimestampMs::new(now.value().saturating_add(delay));
+        for segment in dropped {
+            let files = self.retire_files(&segment)?;
+            let segment = Some(segment);
+            self.shared.graveyard.add(Grave {
+                due,
+                segment,
+                files,
+                dir: None,
+            });
+        }
+        self.remove_old_snapshots(start);
+        self.sync_dir()?;
+        if delay == 0 {
+            self.bury_soon(now);
+        }
+        Ok(count)
+    }
+
+    /// Renames the files of a segment so that no start takes them for part of the log.
+    fn retire_files(&self, segment: &Segment) -> Result<Vec<std::path::PathBuf>, StorageError> {
+        let fs = &*self.shared.fs;
+        let mut files = Vec::new();
+        for extension in SEGMENT_EXTENSIONS {
+            let from = segment.path.with_extension(extension);
+            let to = segment.path.with_extension(format!("{extension}.deleted"));
+            match fs.rename(&from, &to) {
+                Ok(()) => files.push(to),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(self.shared.judge(StorageError::io("rename", &from, &error)));
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// Removes the snapshots that no truncation can need: all below the newest one at or below
+    /// the log start.
+    fn remove_old_snapshots(&self, start: Offset) {
+        let fs = &*self.shared.fs;
+        let Ok(entries) = fs.list(&self.home.dir) else {
+            return;
+        };
+        let offsets: Vec<Offset> = entries
+            .iter()
+            .filter_map(|entry| snapshot::offset_of(&entry.name))
+            .collect();
+        let Some(kept) = offsets
+            .iter()
+            .copied()
+            .filter(|offset| *offset <= start)
+            .max()
+        else {
+            return;
+        };
+        for offset in offsets.into_iter().filter(|offset| *offset < kept) {
+            // Left over, it only takes room.
+            let _ = fs.remove_file(&snapshot::path(&self.home.dir, offset));
+        }
+    }
+
+    fn bury_soon(&self, now: TimestampMs) {
+        let shared = self.shared.clone();
+        self.shared.disk.push(Box::new(move || {
+            shared.graveyard.bury_due(&*shared.fs, now)
+        }));
+    }
+
+    /// True when the active segment has reached its age at `now`; the segment then.
+    pub(crate) fn roll_is_due(&self, now: TimestampMs) -> Option<Arc<Segment>> {
+        let config = self.config.load();
+        let list = self.segments.load();
+        let active = list.last()?;
+        if active.tail().position == 0 {
+            return None;
+        }
+        let age = now.value().saturating_sub(active.created.value());
+        let limit = config
+            .segment_ms
+            .saturating_sub(crate::append::jitter(&config, active.base));
+        (age > limit).then(|| active.clone())
+    }
+}

@@ -1,0 +1,149 @@
+//! What the logs of one directory have in common.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::LogDirOptions;
+use crate::disk::JobQueue;
+use crate::error::StorageError;
+use crate::flusher::FlushQueue;
+use crate::fs::Fs;
+use crate::graveyard::Graveyard;
+use crate::log::Log;
+use crate::map_cache::MapCache;
+use crate::space::SpaceGuard;
+use crate::types::TimestampMs;
+
+/// State shared by a directory, its threads and its logs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) path: PathBuf,
+    pub(crate) options: LogDirOptions,
+    pub(crate) flusher: FlushQueue,
+    pub(crate) disk: JobQueue,
+    pub(crate) space: SpaceGuard,
+    pub(crate) maps: Arc<MapCache>,
+    pub(crate) graveyard: Graveyard,
+    /// Per log: everything below is on stable storage and was verified.
+    pub(crate) recovery_points: Checkpoint,
+    pub(crate) log_starts: Checkpoint,
+    pub(crate) high_watermarks: Checkpoint,
+    pub(crate) logs: Mutex<BTreeMap<String, Weak<Log>>>,
+    offline: AtomicBool,
+    now: AtomicI64,
+}
+
+impl Shared {
+    pub(crate) fn open(
+        fs: Arc<dyn Fs>,
+        path: PathBuf,
+        options: LogDirOptions,
+    ) -> Result<Self, StorageError> {
+        let checkpoint = |name: &str| Checkpoint::load(&*fs, path.join(name));
+        Ok(Self {
+            recovery_points: checkpoint("recovery-point-checkpoint")?,
+            log_starts: checkpoint("log-start-offset-checkpoint")?,
+            high_watermarks: checkpoint("replication-offset-checkpoint")?,
+            space: SpaceGuard::new(fs.clone(), path.clone(), &options),
+            maps: Arc::new(MapCache::new(options.mapped_segments)),
+            flusher: FlushQueue::default(),
+            disk: JobQueue::default(),
+            graveyard: Graveyard::default(),
+            logs: Mutex::default(),
+            offline: AtomicBool::new(false),
+            now: AtomicI64::new(0),
+            fs,
+            path,
+            options,
+        })
+    }
+
+    /// True after a failed sync or a failed device.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    /// Takes the directory and all its logs offline, for good.
+    pub(crate) fn go_offline(&self, error: &StorageError) {
+        if self.offline.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::error!(path = %self.path.display(), %error, "log directory is offline");
+        for log in self.open_logs() {
+            log.observer().failed();
+        }
+    }
+
+    /// The logs that are open now.
+    pub(crate) fn open_logs(&self) -> Vec<Arc<Log>> {
+        self.logs
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    /// Latest time anyone has told.
+    pub(crate) fn now(&self) -> TimestampMs {
+        TimestampMs::new(self.now.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn note_now(&self, now: TimestampMs) {
+        self.now.store(now.value(), Ordering::Relaxed);
+    }
+
+    /// Turns an I/O error into ours and draws the consequences for the directory.
+    ///
+    /// Must not be called with an append lock held.
+    pub(crate) fn judge(self: &Arc<Self>, error: StorageError) -> StorageError {
+        match &error {
+            StorageError::DiskFull { .. } => self.disk_is_full(),
+            StorageError::Io {
+                kind: std::io::ErrorKind::ReadOnlyFilesystem,
+                ..
+            } => {
+                self.go_offline(&error);
+            }
+            StorageError::Io {
+                os_code: Some(libc::EIO),
+                ..
+            } => self.go_offline(&error),
+            _ => {}
+        }
+        error
+    }
+
+    /// A write met a full disk: give back the ballast and let retention run at once.
+    pub(crate) fn disk_is_full(self: &Arc<Self>) {
+        if !self.space.note_full() {
+            return;
+        }
+        tracing::warn!(path = %self.path.display(), "disk is full");
+        let shared = self.clone();
+        self.disk.push(Box::new(move || {
+            shared.space.drop_ballast();
+            let now = shared.now();
+            for log in shared.open_logs() {
+                if let Err(error) = log.apply_retention(log.noted_high_watermark(), now) {
+                    tracing::warn!(log = log.dir_name(), %error, "retention failed");
+                }
+            }
+            shared.graveyard.bury_all(&*shared.fs);
+            shared.space.check();
+        }));
+    }
+
+    /// Looks at the free space on the disk thread.
+    pub(crate) fn check_space(self: &Arc<Self>) {
+        let shared = self.clone();
+        self.disk.push(Box::new(move || {
+            shared.space.check();
+        }));
+    }
+}

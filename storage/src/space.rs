@@ -1,0 +1,197 @@
+//! Watches the free space of a directory: reserve and ballast (storage page, §12).
+//!
+//! Below the reserve only essential logs are written (raft, coordinators). When a write really
+//! meets a full disk, the ballast file is given back, so that checkpoints, deletion and the raft log
+//! still work. Twice the reserve free ends it: the ballast is allocated again and all logs are
+//! written.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use crate::config::LogDirOptions;
+use crate::error::StorageError;
+use crate::fs::{Fs, OpenHow, Space};
+use crate::types::TimestampMs;
+
+/// Milliseconds between two looks at a full file system.
+const RECHECK_MS: i64 = 500;
+/// Bytes appended in the directory between two looks at a file system with room.
+const CHECK_BYTES: u64 = 16 << 20;
+/// Largest default reserve, in bytes.
+const LARGEST_RESERVE: u64 = 1 << 30;
+
+/// State of the file system's free space.
+#[derive(Debug)]
+pub(crate) struct SpaceGuard {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    ballast: PathBuf,
+    ballast_bytes: u64,
+    reserve_bytes: Option<u64>,
+    full: AtomicBool,
+    /// The ballast is allocated.
+    held: AtomicBool,
+    checked_at: AtomicI64,
+    appended: AtomicU64,
+}
+
+impl SpaceGuard {
+    pub(crate) fn new(fs: Arc<dyn Fs>, dir: PathBuf, options: &LogDirOptions) -> Self {
+        Self {
+            fs,
+            ballast: dir.join("ballast"),
+            dir,
+            ballast_bytes: options.ballast_bytes,
+            reserve_bytes: options.reserve_bytes,
+            full: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            checked_at: AtomicI64::new(i64::MIN),
+            appended: AtomicU64::new(0),
+        }
+    }
+
+    /// True while only essential logs may be written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// A write met the end of the space. Answers true where something can be done about it.
+    pub(crate) fn note_full(&self) -> bool {
+        let first = !self.full.swap(true, Ordering::AcqRel);
+        self.held.swap(false, Ordering::AcqRel) || first
+    }
+
+    /// Counts appended bytes; true when it is time to look at the free space.
+    pub(crate) fn appended(&self, bytes: u64) -> bool {
+        let before = self.appended.fetch_add(bytes, Ordering::Relaxed);
+        before / CHECK_BYTES != (before + bytes) / CHECK_BYTES
+    }
+
+    /// True when a refused append should have the free space looked at again.
+    pub(crate) fn recheck_due(&self, now: TimestampMs) -> bool {
+        let before = self.checked_at.load(Ordering::Relaxed);
+        let due = now.value().saturating_sub(before) >= RECHECK_MS || now.value() < before;
+        due && self
+            .checked_at
+            .compare_exchange(before, now.value(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Space of the file system.
+    pub(crate) fn space(&self) -> Result<Space, StorageError> {
+        self.fs
+            .space(&self.dir)
+            .map_err(|error| StorageError::io("statvfs", &self.dir, &error))
+    }
+
+    fn reserve(&self, space: &Space) -> u64 {
+        self.reserve_bytes
+            .unwrap_or_else(|| (space.total / 50).min(LARGEST_RESERVE))
+    }
+
+    /// Looks at the free space and changes the state; blocks. Answers whether the disk is full.
+    pub(crate) fn check(&self) -> bool {
+        let Ok(space) = self.space() else {
+            return self.is_full();
+        };
+        let reserve = self.reserve(&space);
+        if self.is_full() {
+            // The ballast must fit again on top, or it would eat what has just come free.
+            let needed = reserve
+                .saturating_mul(2)
+                .saturating_add(self.missing_ballast());
+            if space.free >= needed.max(1) {
+                self.hold_ballast();
+                self.full.store(false, Ordering::Release);
+                tracing::info!(free_bytes = space.free, "disk has room again");
+            }
+        } else if space.free < reserve {
+            self.full.store(true, Ordering::Release);
+            tracing::warn!(
+                free_bytes = space.free,
+                reserve,
+                "disk is below its reserve"
+            );
+        }
+        self.is_full()
+    }
+
+    fn missing_ballast(&self) -> u64 {
+        let there = self.fs.exists(&self.ballast).unwrap_or(false);
+        if there { 0 } else { self.ballast_bytes }
+    }
+
+    /// Allocates the ballast where it is missing and fits; blocks.
+    pub(crate) fn hold_ballast(&self) {
+        if self.missing_ballast() == 0 {
+            self.held.store(self.ballast_bytes > 0, Ordering::Release);
+            return;
+        }
+        let held = (|| {
+            let file = self.fs.open(&self.ballast, OpenHow::Create)?;
+            file.allocate(0, self.ballast_bytes)
+        })();
+        if held.is_err() {
+            // A ballast that does not fit would be the failure it is meant to prevent.
+            let _ = self.fs.remove_file(&self.ballast);
+        } else {
+            self.held.store(true, Ordering::Release);
+        }
+    }
+
+    /// Gives the ballast back; blocks.
+    pub(crate) fn drop_ballast(&self) {
+        if self.fs.remove_file(&self.ballast).is_ok() {
+            tracing::warn!("ballast given back on a full disk");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::{FaultyFs, write_all_at};
+
+    fn guard(fs: &FaultyFs) -> SpaceGuard {
+        let options = LogDirOptions {
+            ballast_bytes: 100,
+            reserve_bytes: Some(50),
+            ..LogDirOptions::default()
+        };
+        SpaceGuard::new(fs.as_fs(), "/".into(), &options)
+    }
+
+    #[test]
+    fn the_reserve_closes_and_room_opens_again() {
+        let fs = FaultyFs::new();
+        fs.set_capacity(1000);
+        let guard = guard(&fs);
+        guard.hold_ballast();
+        assert_eq!(fs.used(), 100);
+        assert!(!guard.check());
+        let file = fs
+            .open(std::path::Path::new("/f"), OpenHow::Create)
+            .unwrap();
+        write_all_at(&*file, &[0; 880], 0).unwrap();
+        assert!(guard.check(), "20 bytes are below the reserve");
+        guard.drop_ballast();
+        assert!(guard.check(), "the ballast is not for clients");
+        file.set_len(760).unwrap();
+        assert!(
+            !guard.check(),
+            "240 bytes hold the ballast and twice the reserve"
+        );
+        assert_eq!(fs.used(), 860);
+    }
+
+    #[test]
+    fn rechecks_are_paced() {
+        let guard = guard(&FaultyFs::new());
+        assert!(guard.recheck_due(TimestampMs::new(1000)));
+        assert!(!guard.recheck_due(TimestampMs::new(1100)));
+        assert!(guard.recheck_due(TimestampMs::new(1500)));
+        assert!(guard.appended(CHECK_BYTES));
+        assert!(!guard.appended(1));
+    }
+}

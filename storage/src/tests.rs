@@ -1,0 +1,10 @@
+//! Tests of whole logs.
+
+mod basic;
+mod crashes;
+mod damage;
+mod full_disk;
+mod model;
+mod producers;
+mod real_files;
+mod truncation;

@@ -1,0 +1,174 @@
+//! A disk without room: refused, readable, healed.
+
+use crate::fs::{Crash, FaultyFs};
+use crate::testing::*;
+use crate::{LogConfig, LogDir, LogDirOptions, LogSpec, NoObserver, StorageError};
+use std::path::Path;
+use std::sync::Arc;
+
+#[test]
+fn the_old_end_is_kept_and_the_log_heals() {
+    let fs = FaultyFs::new();
+    let bench = Bench::on(
+        fs.clone(),
+        LogConfig {
+            segment_bytes: 1 << 20,
+            ..small()
+        },
+    );
+    bench.fill(0, 10);
+    let size = batch(0, 1, 100, 0).len() as u64;
+    for room in [0, 1, size / 2, size - 1] {
+        fs.set_capacity(fs.used() + room);
+        let error = bench.try_put(batch(77, 1, 100, 0)).unwrap_err();
+        assert!(
+            matches!(error, StorageError::DiskFull { .. }),
+            "room {room}: {error}"
+        );
+        assert_eq!(bench.log.log_end_offset(), offset(10));
+        assert_eq!(read_all(&bench.log).len(), 10, "reads go on");
+        assert!(bench.dir.usage().below_reserve);
+        fs.set_capacity(1 << 30);
+        bench.dir.tick(time(10_000 + room as i64 * 1000));
+        bench.dir.run_pending();
+        assert!(!bench.dir.usage().below_reserve);
+    }
+    bench.fill(10, 5);
+    let bench = bench.crash(Crash::PowerLoss, small());
+    assert_eq!(read_all(&bench.log).len(), 15);
+}
+
+#[test]
+fn an_append_alone_notices_that_there_is_room_again() {
+    let fs = FaultyFs::new();
+    let bench = Bench::on(fs.clone(), small());
+    fs.set_capacity(fs.used());
+    let put = |now: i64| {
+        bench
+            .log
+            .append(&mut batch(1, 1, 100, 0), leader(0), time(now))
+    };
+    assert!(put(0).is_err());
+    bench.dir.run_pending();
+    fs.set_capacity(1 << 30);
+    assert!(
+        put(1000).is_err(),
+        "refused, but it has the space looked at"
+    );
+    bench.dir.run_pending();
+    put(1001).unwrap();
+}
+
+#[test]
+fn a_failed_allocation_gives_back_what_it_got() {
+    let fs = FaultyFs::new();
+    let config = LogConfig {
+        allocate_ahead: true,
+        segment_bytes: 1 << 20,
+        ..small()
+    };
+    let bench = Bench::on(fs.clone(), config);
+    fs.set_capacity(fs.used() + 50_000);
+    bench.put(batch(0, 1, 100, 0));
+    let used = fs.used();
+    bench.dir.run_pending();
+    assert_eq!(fs.used(), used, "nothing stays allocated");
+    bench.fill(1, 3);
+    assert_eq!(read_all(&bench.log).len(), 4);
+    fs.set_capacity(1 << 30);
+    let bench = bench.reopen(LogConfig {
+        allocate_ahead: true,
+        ..large()
+    });
+    bench.put(batch(4, 1, 100, 0));
+    bench.dir.run_pending();
+    assert!(fs.used() > used + 100_000, "blocks are allocated ahead");
+    let bench = bench.reopen(large());
+    assert!(fs.used() < used + 10_000, "a seal frees the surplus");
+    assert_eq!(read_all(&bench.log).len(), 5);
+}
+
+fn large() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1 << 20,
+        ..small()
+    }
+}
+
+#[test]
+fn the_reserve_is_for_essential_logs_and_the_ballast_for_the_last_writes() {
+    let fs = FaultyFs::new();
+    fs.set_capacity(100_000);
+    let options = LogDirOptions {
+        ballast_bytes: 20_000,
+        reserve_bytes: Some(10_000),
+        ..manual()
+    };
+    let dir = LogDir::open(Path::new(DIR), fs.as_fs(), options).unwrap();
+    assert!(fs.used() >= 20_000);
+    let open = |name: &str, essential: bool| {
+        let spec = LogSpec {
+            dir_name: name.into(),
+            topic_id: crate::types::TopicId::NIL,
+        };
+        let config = LogConfig {
+            essential,
+            ..large()
+        };
+        dir.open_log(spec, config, Arc::new(NoObserver), time(0))
+            .unwrap()
+            .0
+    };
+    let (client, raft) = (open("client-0", false), open("raft-0", true));
+    let put =
+        |log: &crate::Log, now: i64| log.append(&mut batch(1, 1, 1000, 0), leader(0), time(now));
+    let mut filled = 0;
+    while put(&client, filled).is_ok() {
+        filled += 1;
+        dir.tick(time(filled * 1000));
+        dir.run_pending();
+    }
+    assert!(
+        filled > 50 && fs.used() > 85_000 && fs.used() < 92_000,
+        "{}",
+        fs.used()
+    );
+    // The raft log takes the reserve, and then the ballast.
+    let mut more = 0;
+    for now in 0..40 {
+        if put(&raft, now).is_ok() {
+            more += 1;
+        }
+        dir.run_pending();
+    }
+    assert!(more > 20, "{more}");
+    assert!(put(&client, 10_000_000).is_err());
+    dir.run_pending();
+    // Deleting makes room, and all is as before.
+    dir.delete_log(&client).unwrap();
+    dir.run_pending();
+    dir.tick(time(20_000_000));
+    dir.run_pending();
+    assert!(!dir.usage().below_reserve);
+    assert!(fs.content(&Path::new(DIR).join("ballast")).is_some());
+    put(&open("client-0", false), 0).unwrap();
+}
+
+#[test]
+fn retention_runs_at_once_on_a_full_disk() {
+    let fs = FaultyFs::new();
+    let config = LogConfig {
+        retention_bytes: Some(3000),
+        file_delete_delay_ms: 60_000,
+        ..small()
+    };
+    let bench = Bench::on(fs.clone(), config);
+    bench.fill(0, 100);
+    bench.log.note_high_watermark(offset(100));
+    fs.set_capacity(fs.used() + 50);
+    let error = bench.try_put(batch(100, 1, 100, 0)).unwrap_err();
+    assert!(matches!(error, StorageError::DiskFull { .. }));
+    bench.dir.run_pending();
+    assert!(bench.log.log_start_offset() > offset(0));
+    bench.fill(100, 10);
+}

@@ -1,0 +1,157 @@
+//! The idempotence window through restarts, truncation and deletion; transactions.
+
+use palisade_protocol::batch::{BatchBuilder, Codec};
+
+use crate::fs::Crash;
+use crate::testing::*;
+use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId};
+use crate::{AppendAs, StorageError};
+
+#[test]
+fn a_repeat_answers_its_first_offsets_through_every_kind_of_stop() {
+    let mut bench = Bench::new(small());
+    for n in 0..40 {
+        bench.put(produced(n, 2, 9, 0, n as i32 * 2));
+        bench.dir.run_pending();
+    }
+    let repeats = |bench: &Bench| {
+        for n in 35..40 {
+            let again = bench.put(produced(n, 2, 9, 0, n as i32 * 2));
+            assert!(again.duplicate);
+            assert_eq!(
+                (again.base_offset, again.last_offset),
+                (offset(n as i64 * 2), offset(n as i64 * 2 + 1))
+            );
+            assert_eq!(again.log_append_time, Some(time(1000)));
+        }
+        let error = bench.try_put(produced(34, 2, 9, 0, 68)).unwrap_err();
+        assert!(matches!(error, StorageError::OutOfOrderSequence { .. }));
+        assert_eq!(bench.log.log_end_offset(), offset(80));
+    };
+    repeats(&bench);
+    bench = bench.crash(Crash::Kill, small());
+    repeats(&bench);
+    bench = bench.reopen(small());
+    assert_eq!(bench.report.scanned_bytes, 0);
+    repeats(&bench);
+    bench.log.delete_records_before(offset(78)).unwrap();
+    repeats(&bench);
+    bench.dir.checkpoint().unwrap();
+    bench = bench.crash(Crash::PowerLoss, small());
+    assert_eq!(bench.put(produced(39, 2, 9, 0, 78)).base_offset, offset(78));
+    bench.put(produced(40, 2, 9, 0, 80));
+}
+
+#[test]
+fn truncation_takes_the_state_back() {
+    let bench = Bench::new(small());
+    for n in 0..40 {
+        bench.put(produced(n, 1, 9, 0, n as i32));
+    }
+    bench.dir.run_pending();
+    bench.log.truncate_to(offset(20)).unwrap();
+    assert!(bench.put(produced(19, 1, 9, 0, 19)).duplicate);
+    assert!(bench.try_put(produced(40, 1, 9, 0, 40)).is_err());
+    assert!(!bench.put(produced(50, 1, 9, 0, 20)).duplicate);
+}
+
+#[test]
+fn a_refused_batch_leaves_no_trace() {
+    let bench = Bench::new(small());
+    bench.put(produced(0, 1, 9, 3, 0));
+    assert!(bench.try_put(produced(1, 1, 9, 4, 5)).is_err());
+    let error = bench.try_put(produced(1, 1, 9, 2, 0)).unwrap_err();
+    assert!(matches!(error, StorageError::InvalidProducerEpoch { .. }));
+    assert!(
+        !bench.put(produced(1, 1, 9, 3, 1)).duplicate,
+        "epoch 4 was never seen"
+    );
+    assert_eq!(bench.log.log_end_offset(), offset(2));
+}
+
+fn marker(commit: bool, epoch: i16, coordinator: i32) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Codec::None)
+        .producer(ProducerId::new(9), ProducerEpoch::new(epoch), -1)
+        .transactional(true)
+        .control(true);
+    let key = [0, 0, 0, u8::from(commit)];
+    let mut value = vec![0, 0];
+    value.extend(coordinator.to_be_bytes());
+    builder
+        .add(time(1000), Some(&key), Some(&value), &[])
+        .unwrap();
+    builder.build().unwrap().to_vec()
+}
+
+fn transactional(tag: u64, sequence: i32) -> Vec<u8> {
+    let builder = BatchBuilder::new(Codec::None)
+        .producer(ProducerId::new(9), ProducerEpoch::new(1), sequence)
+        .transactional(true);
+    build(builder, tag, 1, 100, 1000)
+}
+
+#[test]
+fn aborted_transactions_are_listed_through_every_kind_of_stop() {
+    let mut bench = Bench::new(small());
+    for round in 0..12 {
+        for n in 0..3 {
+            bench.put(transactional(round, round as i32 * 3 + n));
+        }
+        bench.put(marker(round % 2 == 1, 1, 0));
+        bench.dir.run_pending();
+    }
+    assert!(bench.log.segment_count() > 3);
+    let check = |bench: &Bench| {
+        let aborted = bench
+            .log
+            .aborted_transactions(offset(0), offset(48))
+            .unwrap();
+        let ends: Vec<_> = aborted
+            .iter()
+            .map(|t| (t.first_offset.value(), t.last_offset.value()))
+            .collect();
+        assert_eq!(ends, (0..6).map(|n| (n * 8, n * 8 + 3)).collect::<Vec<_>>());
+        let some = bench
+            .log
+            .aborted_transactions(offset(10), offset(30))
+            .unwrap();
+        assert_eq!(some.len(), 3);
+        assert_eq!(bench.log.last_stable_bound(offset(48)), None);
+    };
+    check(&bench);
+    bench = bench.crash(Crash::Kill, small());
+    check(&bench);
+    bench = bench.reopen(small());
+    check(&bench);
+    bench.put(transactional(99, 36));
+    assert_eq!(bench.log.last_stable_bound(offset(49)), Some(offset(48)));
+    bench = bench.crash(Crash::Kill, small());
+    assert_eq!(bench.log.last_stable_bound(offset(49)), Some(offset(48)));
+    assert!(bench.log.has_open_transaction(ProducerId::new(9)));
+    bench.log.truncate_to(offset(48)).unwrap();
+    check(&bench);
+}
+
+#[test]
+fn markers_are_judged_for_leaders_and_taken_from_leaders() {
+    let bench = Bench::new(small());
+    bench.put(transactional(0, 0));
+    let error = bench.try_put(marker(true, 0, 0)).unwrap_err();
+    assert!(matches!(error, StorageError::InvalidProducerEpoch { .. }));
+    bench.put(marker(true, 1, 7));
+    let error = bench.try_put(marker(true, 1, 6)).unwrap_err();
+    assert!(matches!(
+        error,
+        StorageError::TransactionCoordinatorFenced { .. }
+    ));
+    let mut replicated = marker(true, 1, 6);
+    crate::batch::stamp(&mut replicated, offset(2), LeaderEpoch::new(0));
+    bench
+        .log
+        .append(&mut replicated, AppendAs::Replica, time(0))
+        .unwrap();
+    let mut broken = marker(true, 1, 9);
+    let last = broken.len() - 12;
+    broken.truncate(last);
+    assert!(bench.try_put(broken).is_err());
+}

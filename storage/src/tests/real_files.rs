@@ -1,0 +1,253 @@
+//! The same log on real files, with its threads.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use parking_lot::Mutex;
+
+use crate::testing::*;
+use crate::types::{Offset, TopicId};
+use crate::{
+    FlushPolicy, Log, LogConfig, LogDir, LogDirOptions, LogObserver, LogSpec, NoObserver,
+    StorageError, TryRead,
+};
+
+struct Told(Mutex<mpsc::Sender<Offset>>);
+
+impl LogObserver for Told {
+    fn durable(&self, end: Offset) {
+        let _ = self.0.lock().send(end);
+    }
+    fn failed(&self) {}
+    fn log_start_advanced(&self, _start: Offset) {}
+}
+
+fn options() -> LogDirOptions {
+    LogDirOptions {
+        ballast_bytes: 1 << 20,
+        reserve_bytes: Some(0),
+        ..LogDirOptions::default()
+    }
+}
+
+fn open(path: &Path) -> LogDir {
+    LogDir::open(path, crate::fs::real(), options()).unwrap()
+}
+
+fn log(dir: &LogDir, config: LogConfig, observer: Arc<dyn LogObserver>) -> Arc<Log> {
+    let spec = LogSpec {
+        dir_name: LOG.into(),
+        topic_id: TopicId::from_bytes([1; 16]),
+    };
+    dir.open_log(spec, config, observer, time(0)).unwrap().0
+}
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 64 << 10,
+        index_interval_bytes: 4096,
+        flush_policy: FlushPolicy::Ack,
+        retention_ms: None,
+        ..LogConfig::default()
+    }
+}
+
+#[test]
+fn group_commit_tells_when_bytes_are_durable() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let (sender, told) = mpsc::channel();
+    let log = log(&dir, config(), Arc::new(Told(Mutex::new(sender))));
+    for tag in 0..500 {
+        log.append(&mut batch(tag, 1, 1000, 0), leader(0), time(0))
+            .unwrap();
+    }
+    let mut durable = offset(0);
+    while durable < offset(500) {
+        let next = told.recv().unwrap();
+        assert!(next >= durable && next <= offset(500));
+        durable = next;
+    }
+    assert_eq!(log.durable_end_offset(), offset(500));
+    assert!(log.segment_count() > 5);
+    assert_eq!(read_all(&log).len(), 500);
+    assert_eq!(dir.usage().log_bytes, log.size_bytes());
+    dir.close(3).unwrap();
+    drop((log, dir));
+    let dir = open(home.path());
+    assert_eq!(dir.was_clean(), Some(3));
+    let log = self::log(&dir, config(), Arc::new(NoObserver));
+    assert_eq!(read_all(&log).len(), 500);
+    let read = log.read(offset(0), offset(500), 1 << 20, true).unwrap();
+    let slice = read.slice.unwrap();
+    slice.make_resident(0..slice.len()).unwrap();
+    assert!(slice.is_resident(0..slice.len()));
+    assert!(matches!(
+        log.try_read(offset(0), offset(500), 1 << 20, true).unwrap(),
+        TryRead::Done(_)
+    ));
+}
+
+#[test]
+fn readers_and_writers_run_side_by_side() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let log = log(
+        &dir,
+        LogConfig {
+            flush_policy: FlushPolicy::Os,
+            ..config()
+        },
+        Arc::new(NoObserver),
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut from = offset(0);
+                while from < offset(3000) {
+                    let read = log.read(from, offset(i64::MAX), 20_000, true).unwrap();
+                    if let Some(slice) = &read.slice {
+                        let found = tags(slice.as_ref());
+                        assert_eq!(found[0].0, from.value());
+                        for pair in found.windows(2) {
+                            assert_eq!(pair[0].0 + i64::from(pair[0].1), pair[1].0);
+                        }
+                    }
+                    from = read.next_offset;
+                }
+            });
+        }
+        for writer in 0..2 {
+            let log = &log;
+            scope.spawn(move || {
+                for n in 0..1500 {
+                    let bytes = &mut batch(writer * 1500 + n, 1, 300, 0);
+                    log.append(bytes, leader(0), time(0)).unwrap();
+                }
+            });
+        }
+    });
+    let mut seen: Vec<u64> = read_all(&log).iter().map(|stored| stored.2).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn truncation_and_deletion_beside_readers_raise_no_signal() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let config = LogConfig {
+        file_delete_delay_ms: 0,
+        flush_policy: FlushPolicy::Os,
+        ..config()
+    };
+    let log = log(&dir, config, Arc::new(NoObserver));
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut count = 0u64;
+                    while !log.is_failed() {
+                        let start = log.log_start_offset();
+                        match log.read(start, offset(i64::MAX), 30_000, true) {
+                            Ok(read) => {
+                                count += read.slice.map_or(0, |s| tags(s.as_ref()).len() as u64);
+                            }
+                            // The log has moved on between the two lines.
+                            Err(StorageError::OutOfRange { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    count
+                })
+            })
+            .collect();
+        for round in 0..30 {
+            for tag in 0..150 {
+                log.append(&mut batch(tag, 1, 900, 0), leader(0), time(0))
+                    .unwrap();
+            }
+            let end = log.log_end_offset().value();
+            log.truncate_to(offset(end - 90)).unwrap();
+            if round % 3 == 0 {
+                log.delete_records_before(offset(end - 100)).unwrap();
+            }
+        }
+        dir.delete_log(&log).unwrap();
+        let total: u64 = readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .sum();
+        assert!(total > 0);
+    });
+    dir.close(0).unwrap();
+    assert!(dir.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_second_process_is_kept_out() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let again = LogDir::open(home.path(), crate::fs::real(), options());
+    assert!(matches!(again, Err(StorageError::Locked { .. })));
+    dir.close(0).unwrap();
+    open(home.path());
+}
+
+/// Needs a size-limited tmpfs, which only root can mount; the double covers the rest.
+#[test]
+fn a_full_tmpfs_answers_an_error_and_heals() {
+    let home = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+        .arg(home.path())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: no tmpfs could be mounted, a real full disk was not tried");
+        return;
+    }
+    let filled = std::panic::catch_unwind(|| fill_up(home.path()));
+    let unmounted = std::process::Command::new("umount")
+        .arg(home.path())
+        .status();
+    filled.unwrap();
+    assert!(unmounted.unwrap().success());
+}
+
+fn fill_up(path: &Path) {
+    let dir = open(path);
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        file_delete_delay_ms: 0,
+        ..config()
+    };
+    let log = log(&dir, config, Arc::new(NoObserver));
+    let mut now = 0;
+    let mut put = |tag| {
+        now += 1000;
+        log.append(&mut batch(tag, 1, 10_000, 0), leader(0), time(now))
+    };
+    let mut stored = 0;
+    let error = loop {
+        match put(stored) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
+    assert!(stored > 200, "{stored}");
+    assert_eq!(read_all(&log).len() as u64, stored);
+    log.delete_records_before(offset(stored as i64 - 10))
+        .unwrap();
+    // The removals run on the disk thread; a job behind them says when they are done.
+    let healed = (0..100).any(|_| {
+        let (sender, done) = mpsc::channel();
+        dir.spawn(move || sender.send(()).unwrap());
+        done.recv().unwrap();
+        put(stored).is_ok()
+    });
+    assert!(healed);
+    log.flush_blocking().unwrap();
+    dir.close(0).unwrap();
+}
