@@ -1,0 +1,30 @@
+//! The audit log: what is recorded, as tamper-evident lines, without silent loss
+//! (spec/security.md §5.2).
+//!
+//! Events go into an [`AuditQueue`]; one thread of the broker drains it into an
+//! [`AuditWriter`], syncs, and tells the queue what is durable. Not built yet: checkpoints
+//! with signature and MAC, rotation, the witness in the metadata log.
+
+mod aggregate;
+mod chain;
+mod event;
+mod line;
+mod queue;
+mod time;
+mod writer;
+
+pub use aggregate::Aggregate;
+pub use chain::{ChainError, LineInfo, verify_line};
+pub use event::{
+    Action, AuditContext, AuditEvent, AuthInfo, AuthzRow, CertificateInfo, Change, Class,
+    ConnectionInfo, Gap, Outcome, RequestInfo, SecretDigest, TlsInfo,
+};
+pub use queue::{AuditQueue, Full, Stamped, Ticket};
+pub use time::UnixMicros;
+pub use writer::{AuditFile, AuditWriter, Started, StreamId, WriterError};
+
+/// Takes events. The one who calls it never waits for a disk.
+pub trait AuditSink: Send + Sync {
+    /// Takes an event; what cannot be kept is counted and shows up as `audit_gap`.
+    fn record(&self, event: AuditEvent);
+}

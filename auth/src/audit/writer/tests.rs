@@ -1,0 +1,284 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::audit::{Class, LineInfo};
+
+/// A file in memory that can be told to fail, keeping part of what was written.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Content>>);
+
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+    /// The next append writes this many bytes and fails.
+    fail_after: Option<usize>,
+    truncate_fails: bool,
+}
+
+impl AuditFile for Memory {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut content = self.0.lock();
+        match content.fail_after.take() {
+            Some(part) => {
+                content.bytes.extend(&bytes[..part.min(bytes.len())]);
+                Err(io::Error::other("disk full"))
+            }
+            None => {
+                content.bytes.extend(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn size(&mut self) -> io::Result<u64> {
+        Ok(self.0.lock().bytes.len() as u64)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let mut content = self.0.lock();
+        if std::mem::take(&mut content.truncate_fails) {
+            return Err(io::Error::other("no"));
+        }
+        content.bytes.truncate(len as usize);
+        Ok(())
+    }
+
+    fn tail(&mut self, max: u64) -> io::Result<Vec<u8>> {
+        let content = self.0.lock();
+        let from = content.bytes.len().saturating_sub(max as usize);
+        Ok(content.bytes[from..].to_vec())
+    }
+}
+
+impl Memory {
+    fn cut(&self, bytes: usize) {
+        let mut content = self.0.lock();
+        let len = content.bytes.len() - bytes;
+        content.bytes.truncate(len);
+    }
+
+    /// Verifies the whole file and returns its lines.
+    fn verified(&self) -> Vec<LineInfo> {
+        let bytes = self.0.lock().bytes.clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        let lines: Vec<LineInfo> = text
+            .lines()
+            .map(|line| verify_line(line.as_bytes()).unwrap())
+            .collect();
+        for pair in lines.windows(2) {
+            assert_eq!(pair[1].prev, pair[0].hash);
+            if pair[0].stream == pair[1].stream {
+                assert_eq!(pair[1].seq, pair[0].seq + 1);
+                assert!(pair[1].at >= pair[0].at);
+            } else {
+                assert_eq!(pair[1].seq, 1);
+            }
+        }
+        lines
+    }
+}
+
+fn stream() -> StreamId {
+    StreamId {
+        cluster: "5L6g".into(),
+        node: 3,
+    }
+}
+
+fn at(seconds: i64) -> UnixMicros {
+    UnixMicros::new(1_787_307_330_000_000 + seconds * 1_000_000)
+}
+
+fn event(action: Action) -> AuditEvent {
+    AuditEvent::new(action, Outcome::Ok, AuditContext::default())
+}
+
+fn open(file: &Memory) -> (AuditWriter<Memory>, Started) {
+    open_at(file, 0)
+}
+
+fn open_at(file: &Memory, seconds: i64) -> (AuditWriter<Memory>, Started) {
+    AuditWriter::open(file.clone(), &stream(), at(seconds)).unwrap()
+}
+
+fn actions(file: &Memory) -> Vec<String> {
+    file.verified()
+        .into_iter()
+        .map(|line| line.action)
+        .collect()
+}
+
+#[test]
+fn the_first_line_begins_the_chain() {
+    let file = Memory::default();
+    let (mut writer, started) = open(&file);
+    assert_eq!((started.boot, started.clean), (1, true));
+    assert_eq!(writer.stream(), "5L6g/3/1");
+    writer
+        .append(&[
+            (at(1), &event(Action::LoginOk)),
+            (at(2), &event(Action::Logout)),
+        ])
+        .unwrap();
+    let lines = file.verified();
+    assert_eq!(lines[0].prev, NO_PREVIOUS);
+    assert_eq!(actions(&file), ["start", "login_ok", "logout"]);
+    assert_eq!(writer.head(), (3, lines[2].hash.as_str()));
+}
+
+#[test]
+fn a_restart_continues_the_chain() {
+    let file = Memory::default();
+    let (mut writer, _) = open(&file);
+    writer.append(&[(at(1), &event(Action::Stop))]).unwrap();
+    let (writer, started) = open_at(&file, 2);
+    assert_eq!((started.boot, started.clean), (2, true));
+    assert_eq!(writer.stream(), "5L6g/3/2");
+    let (_, started) = open_at(&file, 3);
+    assert_eq!((started.boot, started.clean), (3, false));
+    // A clock that went back while the node was down.
+    open_at(&file, -60);
+    let expected = [
+        "start",
+        "stop",
+        "start",
+        "unclean_start",
+        "unclean_start",
+        "clock_step",
+    ];
+    assert_eq!(actions(&file), expected);
+}
+
+#[test]
+fn a_torn_line_is_cut_wherever_it_is_torn() {
+    let whole = Memory::default();
+    let (mut writer, _) = open(&whole);
+    let before = whole.0.lock().bytes.len();
+    writer.append(&[(at(1), &event(Action::LoginOk))]).unwrap();
+    let line = whole.0.lock().bytes.len() - before;
+    for missing in 1..=line {
+        let file = Memory::default();
+        file.0.lock().bytes = whole.0.lock().bytes.clone();
+        file.cut(missing);
+        let (_, started) = open_at(&file, 2);
+        assert_eq!(started.boot, 2);
+        assert!(!started.clean && !started.broken);
+        let expected: &[&str] = if missing == 1 {
+            // Only the line feed was missing: the event is whole.
+            &["start", "login_ok", "unclean_start"]
+        } else {
+            &["start", "unclean_start"]
+        };
+        assert_eq!(actions(&file), expected, "{missing} bytes missing");
+        let torn = if missing == 1 { 0 } else { line - missing };
+        assert_eq!(started.torn_bytes, torn as u64);
+    }
+}
+
+#[test]
+fn a_file_with_nothing_but_a_torn_line_is_no_clean_start() {
+    let file = Memory::default();
+    file.0.lock().bytes = b"{\"v\":1,".to_vec();
+    let (_, started) = open(&file);
+    assert_eq!((started.clean, started.torn_bytes), (false, 7));
+    assert_eq!(actions(&file), ["unclean_start"]);
+}
+
+#[test]
+fn a_changed_last_line_breaks_the_chain_in_the_open() {
+    let file = Memory::default();
+    let (mut writer, _) = open(&file);
+    writer.append(&[(at(1), &event(Action::Stop))]).unwrap();
+    let len = file.0.lock().bytes.len();
+    file.0.lock().bytes[len - 10] ^= 1;
+    let (_, started) = open(&file);
+    assert!(started.broken && !started.clean);
+    assert_eq!(started.boot, 2);
+    let bytes = file.0.lock().bytes.clone();
+    let text = String::from_utf8(bytes).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(last.contains("\"reason\":\"chain_broken\"") && last.contains(NO_PREVIOUS));
+}
+
+#[test]
+fn a_failed_batch_leaves_no_trace_and_can_be_repeated() {
+    for part in [0, 1, 100, 10_000] {
+        for truncate_fails in [false, true] {
+            let file = Memory::default();
+            let (mut writer, _) = open(&file);
+            file.0.lock().fail_after = Some(part);
+            file.0.lock().truncate_fails = truncate_fails;
+            let (one, two) = (event(Action::AclCreate), event(Action::AclDelete));
+            let batch = [(at(1), &one), (at(2), &two)];
+            assert!(writer.append(&batch).is_err());
+            writer.append(&batch).unwrap();
+            assert_eq!(actions(&file), ["start", "acl_create", "acl_delete"]);
+        }
+    }
+}
+
+#[test]
+fn time_never_goes_back() {
+    let file = Memory::default();
+    let (mut writer, _) = open(&file);
+    let login = event(Action::LoginOk);
+    writer
+        .append(&[(at(100), &login), (at(99), &login), (at(-3500), &login)])
+        .unwrap();
+    writer
+        .append(&[(at(-3499), &login), (at(101), &login)])
+        .unwrap();
+    assert_eq!(
+        actions(&file),
+        [
+            "start",
+            "login_ok",
+            "clock_step",
+            "login_ok",
+            "login_ok",
+            "login_ok",
+            "login_ok"
+        ]
+    );
+    assert_eq!(file.verified().last().unwrap().at, at(101));
+}
+
+#[test]
+fn a_real_file_is_private_and_survives() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let (mut writer, _) = AuditWriter::open_path(&path, &stream(), at(0)).unwrap();
+    writer.append(&[(at(1), &event(Action::Stop))]).unwrap();
+    writer.sync().unwrap();
+    drop(writer);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (_, started) = AuditWriter::open_path(&path, &stream(), at(2)).unwrap();
+    assert_eq!((started.boot, started.clean), (2, true));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    assert!(
+        text.lines()
+            .all(|line| verify_line(line.as_bytes()).is_ok())
+    );
+}
+
+#[test]
+fn every_class_has_an_action_that_can_be_written() {
+    let file = Memory::default();
+    let (mut writer, _) = open(&file);
+    for class in Class::VALUES {
+        let action = Action::VALUES.iter().find(|a| a.class() == *class).unwrap();
+        writer.append(&[(at(1), &event(*action))]).unwrap();
+    }
+    assert_eq!(file.verified().len(), 1 + Class::VALUES.len());
+}
