@@ -1,0 +1,291 @@
+//! From sources to a [`Config`]: gather, sort, assemble, check, and report everything at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    AuditFullPolicy, AuditSettings, AuthorizerSettings, Config, ConfigError, ConfigErrors,
+    FlushPolicyName, GroupSettings, Limits, LogSettings, RecordValidation, Sources, TopicSettings,
+    Warning, Warnings, checks, files, indirection::Providers, listeners, listeners::relation,
+    own_keys, source, topic_defaults, values::Values,
+};
+
+impl Config {
+    /// Reads, checks and types a configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in one value.
+    pub fn load(sources: &Sources) -> Result<(Self, Warnings), ConfigErrors> {
+        let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        let given = source::gather(sources, &mut errors, &mut warnings);
+        let providers = Providers::declared(&given, sources.variables(), &mut errors);
+        let values = Values::sort(
+            given,
+            |given| providers.expand(&given.value),
+            &mut errors,
+            &mut warnings,
+        );
+        let listeners =
+            listeners::assemble(&values, sources.machine_name(), &mut errors, &mut warnings);
+        checks::roles(&values, &mut errors);
+        checks::relations(&values, &mut errors);
+        let data_dir = data_dir(&values, &mut errors, &mut warnings);
+        files::check_config_file(sources.file_path(), &values, &mut errors, &mut warnings);
+        let config = Self {
+            node_id: checks::node_id(&values, &mut errors),
+            cluster_id: values.filled("palisade.cluster.id").map(str::to_owned),
+            rack: values.filled("broker.rack").map(str::to_owned),
+            limits: limits(&values, &mut errors),
+            authorizer: authorizer(&values, &mut errors, &mut warnings),
+            audit: audit(&values, &data_dir),
+            log: log(&values),
+            topics: topics(&values),
+            topic_defaults: topic_defaults::resolve(&values),
+            groups: groups(&values),
+            listeners: listeners.bound,
+            data_dir,
+            values,
+        };
+        own_keys::check(&config, &mut errors, &mut warnings);
+        if errors.is_empty() {
+            Ok((config, Warnings(warnings)))
+        } else {
+            Err(ConfigErrors(errors))
+        }
+    }
+}
+
+fn millis(values: &Values, key: &'static str) -> Duration {
+    Duration::from_millis(u64::try_from(values.number(key)).unwrap_or(0))
+}
+
+fn size(values: &Values, key: &'static str) -> usize {
+    usize::try_from(values.number(key)).unwrap_or(0)
+}
+
+/// A kernel buffer's size; -1 leaves it to the system.
+fn buffer(values: &Values, key: &'static str) -> Option<usize> {
+    usize::try_from(values.number(key)).ok()
+}
+
+fn data_dir(
+    values: &Values,
+    errors: &mut Vec<ConfigError>,
+    warnings: &mut Vec<Warning>,
+) -> PathBuf {
+    // Kafka reads log.dirs first; log.dir is a list there too.
+    let key = if values.set("log.dirs").is_some() {
+        "log.dirs"
+    } else {
+        "log.dir"
+    };
+    let items = values.items(key);
+    if items.len() > 1 {
+        relation(
+            errors,
+            key,
+            "one data directory is supported so far".to_owned(),
+        );
+    }
+    if values.set(key).is_none() {
+        warnings.push(Warning::Note(
+            "log.dirs is not set: data goes to /tmp/kafka-logs, which a restart may empty"
+                .to_owned(),
+        ));
+    }
+    let dir = PathBuf::from(items.first().copied().unwrap_or_default());
+    if let Some(metadata) = values.filled("metadata.log.dir")
+        && dir != Path::new(metadata)
+    {
+        relation(
+            errors,
+            "metadata.log.dir",
+            "the metadata log lies in the data directory; leave this key out".to_owned(),
+        );
+    }
+    files::check_data_dir(key, &dir, errors, warnings);
+    dir
+}
+
+fn limits(values: &Values, errors: &mut Vec<ConfigError>) -> Limits {
+    let idle = values.number("connections.max.idle.ms");
+    let rate = values.number("max.connection.creation.rate");
+    let queued = values.number("queued.max.request.bytes");
+    Limits {
+        max_connections: size(values, "max.connections"),
+        max_connections_per_ip: size(values, "max.connections.per.ip"),
+        max_connections_per_ip_overrides: per_ip_overrides(values, errors),
+        max_connection_creation_rate: u32::try_from(rate)
+            .ok()
+            .filter(|_| values.set("max.connection.creation.rate").is_some()),
+        max_unauthenticated: size(values, "palisade.max.unauthenticated.connections"),
+        max_unauthenticated_per_ip: size(values, "palisade.max.unauthenticated.connections.per.ip"),
+        request_max_bytes: size(values, "socket.request.max.bytes"),
+        sasl_max_bytes: size(values, "sasl.server.max.receive.size"),
+        queued_max_requests: size(values, "queued.max.requests"),
+        queued_max_bytes: usize::try_from(queued).ok().filter(|bytes| *bytes > 0),
+        idle: u64::try_from(idle).ok().map(Duration::from_millis),
+        failed_authentication_delay: millis(values, "connection.failed.authentication.delay.ms"),
+        tls_handshake: millis(values, "palisade.tls.handshake.timeout.ms"),
+        login: millis(values, "palisade.login.timeout.ms"),
+        frame: millis(values, "palisade.frame.timeout.ms"),
+        listen_backlog: u32::try_from(values.number("socket.listen.backlog.size")).unwrap_or(50),
+        send_buffer_bytes: buffer(values, "socket.send.buffer.bytes"),
+        receive_buffer_bytes: buffer(values, "socket.receive.buffer.bytes"),
+        fetch_max_bytes: size(values, "fetch.max.bytes"),
+        fetch_session_slots: size(values, "max.incremental.fetch.session.cache.slots"),
+        describe_partitions_max: size(values, "max.request.partition.size.limit"),
+    }
+}
+
+fn per_ip_overrides(values: &Values, errors: &mut Vec<ConfigError>) -> BTreeMap<IpAddr, usize> {
+    let key = "max.connections.per.ip.overrides";
+    let mut overrides = BTreeMap::new();
+    for item in values.items(key) {
+        // The count is behind the last colon: IPv6 addresses have some of their own.
+        let parsed = item.rsplit_once(':').and_then(|(host, count)| {
+            let host = host.trim().trim_start_matches('[').trim_end_matches(']');
+            Some((host.parse::<IpAddr>().ok()?, count.trim().parse().ok()?))
+        });
+        match parsed {
+            Some((address, count)) => {
+                overrides.insert(address, count);
+            }
+            None => relation(
+                errors,
+                key,
+                format!("{item}: expected address:count; names are not resolved"),
+            ),
+        }
+    }
+    overrides
+}
+
+fn authorizer(
+    values: &Values,
+    errors: &mut Vec<ConfigError>,
+    warnings: &mut Vec<Warning>,
+) -> AuthorizerSettings {
+    let class = values.text("authorizer.class.name").unwrap_or_default();
+    let disabled = values.flag("palisade.danger.disable.authorizer");
+    match class {
+        "org.apache.kafka.metadata.authorizer.StandardAuthorizer" => {}
+        "" if disabled => {}
+        "" => relation(
+            errors,
+            "authorizer.class.name",
+            "without an authorizer everybody may do everything; leave the key out, or \
+             acknowledge it with palisade.danger.disable.authorizer=true"
+                .to_owned(),
+        ),
+        _ => relation(
+            errors,
+            "authorizer.class.name",
+            "classes cannot be loaded; the built-in authorizer follows \
+             org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+                .to_owned(),
+        ),
+    }
+    if values.flag("allow.everyone.if.no.acl.found") {
+        warnings.push(Warning::Note(
+            "allow.everyone.if.no.acl.found is on: a resource without ACLs is open to all"
+                .to_owned(),
+        ));
+    }
+    AuthorizerSettings {
+        enabled: !disabled,
+        super_users: super_users(values, errors),
+        allow_everyone_if_no_acl_found: values.flag("allow.everyone.if.no.acl.found"),
+    }
+}
+
+/// Principals separated by semicolons, for names of certificates have commas.
+fn super_users(values: &Values, errors: &mut Vec<ConfigError>) -> Vec<String> {
+    let mut users = BTreeSet::new();
+    let text = values.text("super.users").unwrap_or_default();
+    for item in text
+        .split(';')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+    {
+        match item.split_once(':') {
+            Some((kind, name)) if !kind.is_empty() && !name.is_empty() => {
+                users.insert(item.to_owned());
+            }
+            _ => relation(
+                errors,
+                "super.users",
+                "expected Type:name;Type:name, for example User:admin".to_owned(),
+            ),
+        }
+    }
+    users.into_iter().collect()
+}
+
+fn audit(values: &Values, data_dir: &Path) -> Option<AuditSettings> {
+    if values.flag("palisade.danger.disable.audit") {
+        return None;
+    }
+    let dir = values
+        .filled("palisade.audit.dir")
+        .map_or_else(|| data_dir.join("audit"), PathBuf::from);
+    Some(AuditSettings {
+        dir,
+        queue_max_bytes: size(values, "palisade.audit.queue.max.bytes"),
+        block_max: millis(values, "palisade.audit.block.max.ms"),
+        full_policy: match values.text("palisade.audit.full.policy") {
+            Some("count") => AuditFullPolicy::Count,
+            _ => AuditFullPolicy::Block,
+        },
+        file_max_bytes: u64::try_from(values.number("palisade.audit.file.max.bytes"))
+            .unwrap_or(u64::MAX),
+    })
+}
+
+fn log(values: &Values) -> LogSettings {
+    LogSettings {
+        flush_policy: match values.text("palisade.log.flush.policy") {
+            Some("interval") => FlushPolicyName::Interval,
+            Some("os") => FlushPolicyName::Os,
+            _ => FlushPolicyName::Ack,
+        },
+        record_validation: match values.text("palisade.record.validation") {
+            Some("full") => RecordValidation::Full,
+            _ => RecordValidation::Header,
+        },
+        retention_check_interval: millis(values, "log.retention.check.interval.ms"),
+        recovery_threads: size(values, "num.recovery.threads.per.data.dir"),
+        producer_id_expiration: millis(values, "producer.id.expiration.ms"),
+        checkpoint_interval: millis(values, "log.flush.offset.checkpoint.interval.ms"),
+    }
+}
+
+fn topics(values: &Values) -> TopicSettings {
+    TopicSettings {
+        auto_create: values.flag("auto.create.topics.enable"),
+        delete_enabled: values.flag("delete.topic.enable"),
+        num_partitions: i32::try_from(values.number("num.partitions")).unwrap_or(1),
+        default_replication_factor: i16::try_from(values.number("default.replication.factor"))
+            .unwrap_or(1),
+    }
+}
+
+fn groups(values: &Values) -> GroupSettings {
+    let int = |key| i32::try_from(values.number(key)).unwrap_or(i32::MAX);
+    let retention_minutes = u64::try_from(values.number("offsets.retention.minutes")).unwrap_or(0);
+    GroupSettings {
+        min_session_timeout: millis(values, "group.min.session.timeout.ms"),
+        max_session_timeout: millis(values, "group.max.session.timeout.ms"),
+        initial_rebalance_delay: millis(values, "group.initial.rebalance.delay.ms"),
+        max_size: size(values, "group.max.size"),
+        offset_metadata_max_bytes: size(values, "offset.metadata.max.bytes"),
+        offsets_retention: Duration::from_secs(retention_minutes.saturating_mul(60)),
+        offsets_topic_partitions: int("offsets.topic.num.partitions"),
+        offsets_topic_segment_bytes: int("offsets.topic.segment.bytes"),
+    }
+}

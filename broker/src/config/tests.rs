@@ -1,0 +1,518 @@
+//! Whole configurations: which start, which do not, and what is said about it.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use super::*;
+
+const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
+const BASE: &str = "node.id=1\nlisteners=SASL_PLAINTEXT://localhost:9092\nlog.dirs=/nowhere/data\n";
+
+fn sources(text: &str) -> Sources {
+    Sources::new().text("t.properties", text).host_name("box")
+}
+
+fn load(text: &str) -> Result<(Config, Warnings), ConfigErrors> {
+    Config::load(&sources(text))
+}
+
+fn good(text: &str) -> (Config, Vec<String>) {
+    let (config, warnings) = load(text).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+    let warnings = warnings.0.iter().map(ToString::to_string).collect();
+    (config, warnings)
+}
+
+#[test]
+fn a_stock_single_node_file_starts() {
+    let text = "process.roles=broker,controller\nnode.id=1\n\
+        controller.quorum.bootstrap.servers=localhost:9093\n\
+        listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n\
+        inter.broker.listener.name=PLAINTEXT\n\
+        advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\n\
+        controller.listener.names=CONTROLLER\n\
+        listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,\
+        SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL\n\
+        num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\n\
+        socket.receive.buffer.bytes=102400\nsocket.request.max.bytes=104857600\n\
+        log.dirs=/nowhere/kraft-combined-logs\nnum.partitions=1\n\
+        num.recovery.threads.per.data.dir=1\noffsets.topic.replication.factor=1\n\
+        share.coordinator.state.topic.replication.factor=1\n\
+        share.coordinator.state.topic.min.isr=1\n\
+        transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+        log.retention.hours=168\nlog.segment.bytes=1073741824\n\
+        log.retention.check.interval.ms=300000\n";
+    let (config, warnings) = good(text);
+    assert_eq!(config.listeners.len(), 1);
+    let listener = config.listener("plaintext").unwrap();
+    assert!(listener.inter_broker);
+    assert_eq!(listener.advertised.to_string(), "localhost:9092");
+    assert_eq!(
+        warnings,
+        [
+            "keys without meaning here: num.io.threads, num.network.threads",
+            "controller listener CONTROLLER is not bound: a single voter needs no quorum traffic",
+            "listeners without encryption: PLAINTEXT",
+        ]
+    );
+}
+
+#[test]
+fn defaults_are_those_of_the_tables() {
+    let (config, _) = good(BASE);
+    let listener = &config.listeners[0];
+    let sasl = listener.sasl.as_ref().unwrap();
+    assert_eq!(
+        sasl.mechanisms,
+        [SaslMechanism::ScramSha512, SaslMechanism::ScramSha256]
+    );
+    assert!(!sasl.strict_nonce);
+    assert!(config.authorizer.enabled);
+    assert!(!config.authorizer.allow_everyone_if_no_acl_found);
+    assert_eq!(config.limits.max_connections, 10_000);
+    assert_eq!(config.limits.max_connection_creation_rate, None);
+    assert_eq!(config.limits.idle, Some(Duration::from_secs(600)));
+    assert_eq!(config.limits.queued_max_bytes, None);
+    assert_eq!(config.log.flush_policy, FlushPolicyName::Ack);
+    assert_eq!(config.log.record_validation, RecordValidation::Header);
+    let audit = config.audit.unwrap();
+    assert_eq!(audit.dir, config.data_dir.join("audit"));
+    assert_eq!(config.topics.default_replication_factor, 1);
+}
+
+#[test]
+fn the_command_line_beats_the_environment_beats_the_file() {
+    let variables = [
+        ("KAFKA_NUM_PARTITIONS", "3"),
+        ("KAFKA_LOG_SEGMENT_BYTES", "2000000"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let sources = sources(&format!(
+        "{BASE}num.partitions=2\nlog.segment.bytes=3000000\nlog.retention.hours=4\n"
+    ))
+    .environment(variables.to_vec())
+    .overrides(vec![
+        "num.partitions=4".to_owned(),
+        "num.partitions = 5".to_owned(),
+    ]);
+    let (config, _) = Config::load(&sources).unwrap();
+    assert_eq!(config.topics.num_partitions, 5);
+    let default = |key: &str| config.topic_defaults.get(key).unwrap().value.clone();
+    assert_eq!(default("segment.bytes"), "2000000");
+    assert_eq!(default("retention.ms"), "14400000");
+}
+
+#[test]
+fn a_listener_prefix_beats_the_plain_key_of_any_source() {
+    let sources = sources(
+        "node.id=1\nlog.dirs=/nowhere\nlisteners=A://:1,B://:2\n\
+         listener.security.protocol.map=A:SASL_PLAINTEXT,B:SASL_PLAINTEXT\n\
+         listener.name.b.sasl.enabled.mechanisms=SCRAM-SHA-256\n\
+         listener.name.b.max.connections=7\n\
+         listener.name.b.palisade.sasl.scram.strict.nonce=true\n",
+    )
+    .overrides(vec!["sasl.enabled.mechanisms=SCRAM-SHA-512".to_owned()]);
+    let (config, _) = Config::load(&sources).unwrap();
+    let of = |name: &str| config.listener(name).unwrap().sasl.clone().unwrap();
+    assert_eq!(of("A").mechanisms, [SaslMechanism::ScramSha512]);
+    assert_eq!(of("B").mechanisms, [SaslMechanism::ScramSha256]);
+    assert_eq!((of("A").strict_nonce, of("B").strict_nonce), (false, true));
+    assert_eq!(config.listener("B").unwrap().max_connections, Some(7));
+    assert_eq!(config.listener("A").unwrap().max_connections, None);
+}
+
+/// One line on top of `BASE`, and what must be said about it.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "listner=x",
+        "t.properties:4: unknown key listner; did you mean listeners?",
+    ),
+    ("foo=x", "t.properties:4: unknown key foo"),
+    (
+        "num.partitions=zero",
+        "t.properties:4: num.partitions=zero: expected a 32-bit whole",
+    ),
+    ("advertised.listeners=B://h:1", "B is not in listeners"),
+    (
+        "advertised.listeners=SASL_PLAINTEXT://0.0.0.0:1",
+        "cannot dial",
+    ),
+    (
+        "inter.broker.listener.name=B",
+        "B is not among the advertised listeners",
+    ),
+    (
+        "inter.broker.listener.name=SASL_PLAINTEXT\nsecurity.inter.broker.protocol=SSL",
+        "only one of the two may be set",
+    ),
+    (
+        "inter.broker.listener.name=SASL_PLAINTEXT\nsasl.enabled.mechanisms=SCRAM-SHA-256",
+        "SCRAM-SHA-512 is not enabled on SASL_PLAINTEXT",
+    ),
+    (
+        "max.connections.per.ip=0",
+        "0 without overrides would refuse everybody",
+    ),
+    (
+        "max.connections.per.ip.overrides=host:1",
+        "names are not resolved",
+    ),
+    (
+        "connection.failed.authentication.delay.ms=100\nconnections.max.idle.ms=100",
+        "100 must be below 100",
+    ),
+    (
+        "queued.max.request.bytes=1000",
+        "1000 must be at least 104857600",
+    ),
+    ("sasl.enabled.mechanisms=", "enables no mechanism"),
+    ("sasl.enabled.mechanisms=GSSAPI", "GSSAPI is not built"),
+    ("sasl.enabled.mechanisms=scram-sha-256", "in upper case"),
+    (
+        "sasl.enabled.mechanisms=PLAIN",
+        "palisade.danger.allow.plain.without.tls=true",
+    ),
+    (
+        "connections.max.reauth.ms=1000",
+        "re-authentication (KIP-368) is not built",
+    ),
+    (
+        "process.roles=broker",
+        "a node is broker and controller in one so far",
+    ),
+    (
+        "process.roles=controller",
+        "a node is broker and controller in one so far",
+    ),
+    (
+        "process.roles=",
+        "a node is broker and controller in one so far",
+    ),
+    (
+        "controller.quorum.voters=1@a:1,2@b:1",
+        "clusters of several nodes are not built yet",
+    ),
+    (
+        "controller.quorum.voters=2@a:1",
+        "the only voter must be this node",
+    ),
+    ("controller.quorum.voters=a:1", "expected id@host:port"),
+    (
+        "controller.quorum.bootstrap.servers=a:1,b:1",
+        "clusters of several nodes",
+    ),
+    ("broker.id=2", "1 and 2 must be equal"),
+    (
+        "default.replication.factor=3",
+        "a single node holds every replica so far",
+    ),
+    (
+        "offsets.topic.replication.factor=3",
+        "a single node holds every replica so far",
+    ),
+    (
+        "transaction.state.log.min.isr=2",
+        "a single node holds every replica so far",
+    ),
+    (
+        "remote.log.storage.system.enable=true",
+        "tiered storage is not built",
+    ),
+    (
+        "create.topic.policy.class.name=com.example.P",
+        "classes cannot be loaded",
+    ),
+    (
+        "principal.builder.class=com.example.B",
+        "classes cannot be loaded",
+    ),
+    (
+        "sasl.server.callback.handler.class=com.example.H",
+        "classes cannot be loaded",
+    ),
+    (
+        "authorizer.class.name=com.example.A",
+        "classes cannot be loaded",
+    ),
+    ("authorizer.class.name=", "everybody may do everything"),
+    ("super.users=admin", "expected Type:name;Type:name"),
+    (
+        "delegation.token.secret.key=geheim",
+        "delegation tokens are not built",
+    ),
+    ("log.dirs=/a,/b", "one data directory is supported so far"),
+    (
+        "metadata.log.dir=/a",
+        "the metadata log lies in the data directory",
+    ),
+    (
+        "group.consumer.session.timeout.ms=1",
+        "45000 may not exceed 1",
+    ),
+    (
+        "group.coordinator.rebalance.protocols=consumer",
+        "classic must be among them",
+    ),
+    (
+        "palisade.log.flush.policy=interval",
+        "nothing would ever be synced",
+    ),
+    (
+        "palisade.log.flush.policy=never",
+        "one of ack, interval, os",
+    ),
+    (
+        "palisade.tls.handshake.timeout.ms=1",
+        "has no effect: no listener uses TLS",
+    ),
+    (
+        "palisade.danger.allow.plain.without.tls=true",
+        "has no effect: no SASL_PLAINTEXT listener",
+    ),
+    (
+        "palisade.danger.disable.audit=true\npalisade.audit.dir=/x",
+        "palisade.audit.dir has no effect: palisade.danger.disable.audit is on",
+    ),
+    ("palisade.nonsense=1", "unknown key palisade.nonsense"),
+    (
+        "listener.name.other.max.connections=1",
+        "there is no listener OTHER",
+    ),
+    (
+        "listener.name.SASL_PLAINTEXT.max.connections=1",
+        "in lower case here: sasl_plaintext",
+    ),
+    (
+        "listener.name.sasl_plaintext.num.partitions=1",
+        "cannot be set per listener",
+    ),
+    (
+        "listener.name.sasl_plaintext.plain.max.connections=1",
+        "cannot be set per mechanism",
+    ),
+    (
+        "listener.name.sasl_plaintext.ssl.client.auht=x",
+        "did you mean listener.name.sasl_plaintext.ssl.client.auth?",
+    ),
+    ("ssl.client.auth=maybe", "one of required, requested, none"),
+    (
+        "ssl.enabled.protocols=TLSv1.1,TLSv1.2",
+        "a list of TLSv1.2, TLSv1.3",
+    ),
+    ("a=\\u12", "malformed \\uXXXX escape"),
+    (
+        "ssl.key.password=${vault:a:b}",
+        "that config.providers does not declare",
+    ),
+    ("config.providers.x.class=y", "named in config.providers"),
+];
+
+#[test]
+fn what_cannot_be_kept_is_refused_with_its_reason() {
+    for (line, part) in REFUSED {
+        let text = match load(&format!("{BASE}{line}\n")) {
+            Err(errors) => errors.to_string(),
+            Ok(_) => panic!("{line}: accepted"),
+        };
+        assert!(text.contains(part), "{line}:\n{text}");
+    }
+}
+
+#[test]
+fn listeners_are_refused_with_their_reason() {
+    for (listeners, part) in [
+        ("", "listeners=: expected items separated by commas"),
+        ("PLAINTEXT:9092", "expected NAME://host:port"),
+        ("OTHER://:9092", "listener OTHER is mapped to no protocol"),
+        (
+            "PLAINTEXT://:9092,plaintext://:9093",
+            "name PLAINTEXT is given twice",
+        ),
+        ("PLAINTEXT://:1,SASL_PLAINTEXT://:1", "share port 1"),
+        ("PLAINTEXT://0.0.0.0:1", "clients cannot dial 0.0.0.0"),
+    ] {
+        let text = load(&format!(
+            "node.id=1\nlog.dirs=/nowhere\nlisteners={listeners}\n"
+        ))
+        .unwrap_err()
+        .to_string();
+        assert!(text.contains(part), "{listeners}:\n{text}");
+    }
+    let text = load("log.dirs=/nowhere").unwrap_err().to_string();
+    assert!(text.contains("listeners is not set"), "{text}");
+    assert!(text.contains("node.id is not set"), "{text}");
+    assert!(text.contains("configuration: 2 problems\n"), "{text}");
+}
+
+#[test]
+fn one_port_may_serve_both_families() {
+    good(
+        "node.id=1\nlog.dirs=/nowhere\n\
+         listeners=PLAINTEXT://127.0.0.1:9092,SASL_PLAINTEXT://[::1]:9092\n",
+    );
+}
+
+#[test]
+fn a_listener_without_a_host_advertises_this_machine() {
+    let (config, _) = good("node.id=1\nlog.dirs=/nowhere\nlisteners=PLAINTEXT://:0\n");
+    assert_eq!(config.listeners[0].advertised.to_string(), "box:0");
+}
+
+#[test]
+fn all_problems_come_together() {
+    let errors = load("nod.id=1\nlisteners=A://:1\nnum.partitions=x\n").unwrap_err();
+    assert_eq!(errors.0.len(), 4, "{errors}");
+}
+
+#[test]
+fn secrets_show_nowhere() {
+    let marker = "hunter2";
+    let users = format!("{PLAIN_MODULE} required user_alice=\"{marker}\";");
+    let text = format!(
+        "{BASE}ssl.key.password={marker}\nsasl.enabled.mechanisms=PLAIN\n\
+         palisade.danger.allow.plain.without.tls=true\n\
+         listener.name.sasl_plaintext.plain.sasl.jaas.config={users}\n"
+    );
+    let (config, _) = good(&text);
+    let sasl = config.listeners[0].sasl.as_ref().unwrap();
+    assert_eq!(
+        sasl.plain_users,
+        [("alice".to_owned(), Secret::from(marker))]
+    );
+    assert!(!format!("{config:?}").contains(marker));
+    let row = |name: &str| config.report().into_iter().find(|row| row.name == name);
+    let reported = row("ssl.key.password").unwrap();
+    assert!(reported.is_sensitive && reported.value.is_none() && reported.written.is_none());
+
+    for key in [
+        "ssl.key.password",
+        "listener.name.x.ssl.keystore.password",
+        "listener.name.x.plain.sasl.jaas.config",
+        "LISTENER.NAME.X.SASL.JAAS.CONFIG",
+        "sasl.jaas.config ",
+    ] {
+        let sources = sources(BASE).overrides(vec![format!("{key}={marker}")]);
+        let errors = Config::load(&sources).unwrap_err();
+        let text = errors.to_string();
+        assert!(text.contains("visible to every user"), "{text}");
+        assert!(!format!("{text}{errors:?}").contains(marker), "{text}");
+    }
+    // A text without a separator may be a secret whose key went astray.
+    let sources = sources(BASE).overrides(vec!["ssl.key.password hunter2".to_owned()]);
+    let text = Config::load(&sources).unwrap_err().to_string();
+    assert!(
+        text.contains("expected key=value") && !text.contains(marker),
+        "{text}"
+    );
+    let errors = load(&format!("{BASE}delegation.token.secret.key={marker}\n")).unwrap_err();
+    assert!(!format!("{errors}{errors:?}").contains(marker));
+}
+
+#[test]
+fn a_value_from_a_provider_is_not_shown_either() {
+    let text = format!(
+        "{BASE}config.providers=env\n\
+         config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider\n\
+         num.partitions=${{env:N}}\nbroker.rack=${{env:R}}\n"
+    );
+    let variables = vec![
+        ("N".to_owned(), "many".to_owned()),
+        ("R".to_owned(), "r1".to_owned()),
+    ];
+    let errors = Config::load(&sources(&text).environment(variables.clone())).unwrap_err();
+    assert!(
+        errors
+            .to_string()
+            .contains("num.partitions=[hidden]: expected"),
+        "{errors}"
+    );
+    let text = text.replace("num.partitions=${env:N}\n", "");
+    let (config, _) = Config::load(&sources(&text).environment(variables)).unwrap();
+    assert_eq!(config.rack.as_deref(), Some("r1"));
+    let rows = config.report();
+    let rack = rows.iter().find(|row| row.name == "broker.rack").unwrap();
+    assert!(rack.is_sensitive && rack.value.is_none());
+}
+
+#[test]
+fn warnings_name_what_is_without_meaning_or_dangerous() {
+    let variables = [("KAFKA_HEAP_OPTS", "-Xmx1g"), ("KAFKA_FOO", "x")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let text = format!(
+        "{BASE}zookeeper.connect=z\nnum.io.threads=4\nlistener.name.sasl_plaintext.ssl.provider=x\n\
+         rsm.config.a=b\nsasl.enabled.mechanisms=PLAIN\npalisade.danger.allow.plain.without.tls=true\n\
+         listener.name.sasl_plaintext.sasl.jaas.config={PLAIN_MODULE} required user_a=b;\n\
+         palisade.danger.disable.audit=true\nnum.partitions=1\nnum.partitions=2\n"
+    );
+    let (config, warnings) = Config::load(&sources(&text).environment(variables.to_vec())).unwrap();
+    assert!(config.audit.is_none());
+    assert_eq!(config.topics.num_partitions, 2);
+    let texts: Vec<String> = warnings.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "t.properties:12: num.partitions is set again in line 13, which wins",
+            "environment variables that are no keys: KAFKA_FOO, KAFKA_HEAP_OPTS",
+            "keys without meaning here: listener.name.sasl_plaintext.ssl.provider, \
+             num.io.threads, rsm.config.a, zookeeper.connect",
+            "listeners without encryption: SASL_PLAINTEXT",
+            "palisade.danger.allow.plain.without.tls is on",
+            "palisade.danger.disable.audit is on",
+        ]
+    );
+}
+
+#[test]
+fn modes_of_files_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let file = dir.path().join("server.properties");
+    let text = format!(
+        "node.id=1\nlisteners=SASL_PLAINTEXT://:1\nlog.dirs={}\n\
+         sasl.jaas.config={PLAIN_MODULE} required user_a=b;\n",
+        data.display()
+    );
+    fs::write(&file, text).unwrap();
+    let run = |file_mode: u32, data_mode: u32| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(file_mode)).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(data_mode)).unwrap();
+        Config::load(&Sources::new().file(&file).host_name("box"))
+    };
+    for (file_mode, data_mode) in [(0o600, 0o700), (0o640, 0o700)] {
+        let (_, warnings) = run(file_mode, data_mode).unwrap();
+        assert_eq!(warnings.0.len(), 1, "{warnings:?}");
+    }
+    let (_, warnings) = run(0o600, 0o755).unwrap();
+    assert!(format!("{warnings:?}").contains("is open to others (mode 0755)"));
+    let text = run(0o644, 0o777).unwrap_err().to_string();
+    assert!(text.contains("(mode 0644); chmod 600"), "{text}");
+    assert!(
+        text.contains("can be written by everybody (mode 0777)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_reported() {
+    let errors = Config::load(&Sources::new().file("/nowhere/server.properties")).unwrap_err();
+    let text = errors.to_string();
+    assert!(
+        text.contains("/nowhere/server.properties: cannot be read: No such file"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_report_lists_every_key_with_its_source() {
+    let (config, _) = good(&format!("{BASE}num.partitions=3\nsuper.users=User:a\n"));
+    let rows = config.report();
+    assert!(rows.is_sorted_by(|a, b| a.name < b.name));
+    let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
+    assert_eq!(row("num.partitions").source, ReportedSource::Static);
+    assert_eq!(row("num.partitions").value.as_deref(), Some("3"));
+    assert_eq!(row("log.retention.hours").source, ReportedSource::Default);
+    assert_eq!(row("log.retention.ms").value, None);
+    assert!(!row("log.retention.ms").is_read_only);
+    assert!(row("super.users").is_sensitive);
+    assert_eq!(row("broker.id").value.as_deref(), Some("1"));
+    assert!(!rows.iter().any(|row| row.name.starts_with("zookeeper.")));
+}
