@@ -1,0 +1,104 @@
+//! AlterConfigs (33): replaces all settings of a resource; a key left out returns to its default.
+
+use palisade_auth::audit::{Action, Change};
+use palisade_protocol::ErrorCode;
+use palisade_protocol::messages::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+
+use super::config_changes::{authorize, change, change_topic, check_shape, count_resources};
+use super::row::RowError;
+use super::{Context, ControllerError, ControllerRequest, Decision};
+use crate::metadata::image::ConfigMap;
+use crate::metadata::record::{ConfigResourceType, MetadataRecord};
+use crate::metadata::topic_name;
+
+impl ControllerRequest for AlterConfigsRequest {
+    type Response = AlterConfigsResponse;
+
+    fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<AlterConfigsResponse> {
+        let counts = count_resources(
+            self.resources
+                .iter()
+                .map(|resource| (resource.resource_type, &resource.resource_name)),
+        );
+        let mut records = Vec::new();
+        let mut changes = Vec::new();
+        let mut responses = Vec::with_capacity(self.resources.len());
+        for resource in &self.resources {
+            let count = counts[&(resource.resource_type, &resource.resource_name)];
+            let decided = replace(resource, count, context);
+            responses.push(row(resource, decided.as_ref().err()));
+            if let Ok((new, change)) = decided
+                && !self.validate_only
+                && !new.is_empty()
+            {
+                records.extend(new);
+                changes.push(change);
+            }
+        }
+        let response = AlterConfigsResponse {
+            responses,
+            ..AlterConfigsResponse::default()
+        };
+        Decision {
+            records,
+            response,
+            changes,
+        }
+    }
+
+    fn refused(&self, _version: i16, error: &ControllerError) -> AlterConfigsResponse {
+        let error = RowError::from(error);
+        let responses = self
+            .resources
+            .iter()
+            .map(|resource| row(resource, Some(&error)))
+            .collect();
+        AlterConfigsResponse {
+            responses,
+            ..AlterConfigsResponse::default()
+        }
+    }
+}
+
+fn replace(
+    resource: &AlterConfigsResource,
+    count: usize,
+    context: &Context<'_>,
+) -> Result<(Vec<MetadataRecord>, (Action, Change)), RowError> {
+    let keys = resource.configs.iter().map(|config| &config.name);
+    let resource_type = check_shape(resource.resource_type, count, keys)?;
+    let nulls: Vec<String> = resource
+        .configs
+        .iter()
+        .filter(|config| config.value.is_none())
+        .map(|config| topic_name::shown(&config.name))
+        .collect();
+    if !nulls.is_empty() {
+        let text = format!("Null value not supported for : {}", nulls.join(","));
+        return Err(RowError::invalid_request(text));
+    }
+    if resource_type == ConfigResourceType::BrokerLogger {
+        let text = "Loggers are changed with IncrementalAlterConfigs.";
+        return Err(RowError::invalid_request(text));
+    }
+    let (permit, topic) = authorize(resource_type, &resource.resource_name, context)?;
+    let settings: ConfigMap = resource
+        .configs
+        .iter()
+        .filter_map(|config| Some((&*config.name, config.value.as_deref()?)))
+        .collect();
+    let records = change_topic(&permit, topic, &settings, context)?;
+    let change = change(topic, &records);
+    Ok((records, change))
+}
+
+fn row(resource: &AlterConfigsResource, error: Option<&RowError>) -> AlterConfigsResourceResponse {
+    AlterConfigsResourceResponse {
+        error_code: error.map_or(ErrorCode::NONE, |error| error.code),
+        error_message: error.and_then(RowError::text),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.clone(),
+    }
+}

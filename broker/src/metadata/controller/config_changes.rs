@@ -1,0 +1,161 @@
+//! What AlterConfigs and IncrementalAlterConfigs share: who may change which resource, and how the
+//! resulting settings of a topic become records (configs.md §5).
+//!
+//! Only topics can be changed yet. The other resources are authorized first, so that what a caller
+//! learns of them is what the rights allow, and then refused.
+
+use std::collections::HashMap;
+
+use palisade_auth::audit::{Action, Change};
+use palisade_auth::grant::{AlterConfigs, Topic};
+use palisade_protocol::{ErrorCode, Str};
+
+use super::Context;
+use super::row::RowError;
+use crate::metadata::actor::Permit;
+use crate::metadata::image::{ConfigMap, TopicImage};
+use crate::metadata::record::{ConfigResourceType, MetadataRecord};
+use crate::metadata::topic_config;
+use crate::metadata::topic_name;
+
+/// How often each resource of a request occurs.
+pub(super) fn count_resources<'a>(
+    resources: impl Iterator<Item = (i8, &'a Str)>,
+) -> HashMap<(i8, &'a Str), usize> {
+    let mut counts = HashMap::new();
+    for resource in resources {
+        *counts.entry(resource).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// The checks that come before rights: repeats and unknown kinds.
+pub(super) fn check_shape<'a>(
+    code: i8,
+    count: usize,
+    keys: impl Iterator<Item = &'a Str>,
+) -> Result<ConfigResourceType, RowError> {
+    if count > 1 {
+        return Err(RowError::invalid_request(
+            "The resource is named more than once.",
+        ));
+    }
+    let mut seen = std::collections::HashSet::new();
+    for key in keys {
+        if !seen.insert(key) {
+            let text = format!(
+                "The key {} is named more than once.",
+                topic_name::shown(key)
+            );
+            return Err(RowError::invalid_request(text));
+        }
+    }
+    ConfigResourceType::from_code(code)
+        .ok_or_else(|| RowError::invalid_request(format!("Unknown resource type {code}.")))
+}
+
+/// The topic to change and the right to do so.
+pub(super) fn authorize<'a>(
+    resource_type: ConfigResourceType,
+    name: &str,
+    context: &'a Context<'_>,
+) -> Result<(Permit<Topic, AlterConfigs>, &'a TopicImage), RowError> {
+    let not_built = |what: &str| {
+        Err(RowError::invalid_request(format!(
+            "Settings of {what} cannot be changed yet."
+        )))
+    };
+    let permit = match resource_type {
+        ConfigResourceType::Topic => context
+            .rights
+            .ask(|access| access.topic::<AlterConfigs>(name))?,
+        ConfigResourceType::Group => {
+            context
+                .rights
+                .ask(|access| access.group::<AlterConfigs>(name))?;
+            return not_built("groups");
+        }
+        ConfigResourceType::Broker => {
+            context
+                .rights
+                .ask(|access| access.cluster::<AlterConfigs>())?;
+            return not_built("brokers");
+        }
+        ConfigResourceType::BrokerLogger => {
+            context
+                .rights
+                .ask(|access| access.cluster::<AlterConfigs>())?;
+            return not_built("loggers");
+        }
+        ConfigResourceType::ClientMetrics => {
+            context
+                .rights
+                .ask(|access| access.cluster::<AlterConfigs>())?;
+            return not_built("client metrics");
+        }
+    };
+    if name.is_empty() {
+        return Err(RowError::invalid_request(
+            "Default topic resources are not allowed.",
+        ));
+    }
+    topic_name::validate(name)
+        .map_err(|text| RowError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, text))?;
+    let topic = context.image.topics.get(name).ok_or_else(|| {
+        let text = format!("The topic '{name}' does not exist.");
+        RowError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
+    })?;
+    Ok((permit, topic))
+}
+
+/// Checks the complete new settings of a topic and answers the records that lead to them.
+pub(super) fn change_topic(
+    permit: &Permit<Topic, AlterConfigs>,
+    topic: &TopicImage,
+    settings: &ConfigMap,
+    context: &Context<'_>,
+) -> Result<Vec<MetadataRecord>, RowError> {
+    permit.covers(&topic.name);
+    // The broker's own topics are compacted; whoever changes another key of them keeps that.
+    let internal = context.rights.is_internal()
+        || (topic.is_internal()
+            && settings.get("cleanup.policy") == topic.config.get("cleanup.policy"));
+    topic_config::validate(settings, &context.settings.topic_defaults, internal)
+        .map_err(|error| RowError::new(ErrorCode::INVALID_CONFIG, error.to_string()))?;
+    let record = |key: &str, value: Option<&str>| MetadataRecord::Config {
+        resource_type: ConfigResourceType::Topic,
+        resource_name: topic.name.to_string(),
+        key: key.to_owned(),
+        value: value.map(str::to_owned),
+    };
+    let removed = topic
+        .config
+        .iter()
+        .filter(|(key, _)| settings.get(key).is_none());
+    let set = settings
+        .iter()
+        .filter(|(key, value)| topic.config.get(key) != Some(*value));
+    Ok(removed
+        .map(|(key, _)| record(key, None))
+        .chain(set.map(|(key, value)| record(key, Some(value))))
+        .collect())
+}
+
+/// What the audit log says of a change of settings.
+pub(super) fn change(topic: &TopicImage, records: &[MetadataRecord]) -> (Action, Change) {
+    let mut before = Vec::new();
+    let mut after = Vec::new();
+    for record in records {
+        if let MetadataRecord::Config { key, value, .. } = record {
+            before.extend(topic.config.get(key).map(|old| format!("{key}={old}")));
+            after.extend(value.as_ref().map(|new| format!("{key}={new}")));
+        }
+    }
+    let change = Change {
+        target: format!("topic {}", topic.name),
+        before: Some(before.join(" ")),
+        after: Some(after.join(" ")),
+        ..Change::default()
+    };
+    (Action::ConfigAlter, change)
+}

@@ -1,0 +1,319 @@
+//! AlterConfigs and IncrementalAlterConfigs.
+
+use palisade_auth::acl::{Operation as AclOperation, ResourceType};
+use palisade_protocol::Str;
+use palisade_protocol::messages::alter_configs::{self, AlterConfigsRequest};
+use palisade_protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+
+use super::super::testing::{Bench, allow, internal, user};
+use super::*;
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+fn bench() -> Bench {
+    let mut bench = Bench::new();
+    let topics = ["a", "b"].map(|name| CreatableTopic {
+        name: Str::from(name),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: vec![CreatableTopicConfig {
+            name: Str::from("retention.ms"),
+            value: Some(Str::from("1000")),
+        }],
+        ..CreatableTopic::default()
+    });
+    let request = CreateTopicsRequest {
+        topics: topics.to_vec(),
+        ..Default::default()
+    };
+    bench.submit(&request, 7, user("root"));
+    bench
+}
+
+type Op = (&'static str, i8, Option<&'static str>);
+
+fn resource(resource_type: i8, name: &'static str, ops: &[Op]) -> AlterConfigsResource {
+    AlterConfigsResource {
+        resource_type,
+        resource_name: Str::from(name),
+        configs: ops
+            .iter()
+            .map(|(key, operation, value)| AlterableConfig {
+                name: Str::from(*key),
+                config_operation: *operation,
+                value: value.map(Str::from),
+            })
+            .collect(),
+    }
+}
+
+fn incremental(
+    bench: &mut Bench,
+    resources: Vec<AlterConfigsResource>,
+    who: &str,
+) -> Vec<AlterConfigsResourceResponse> {
+    let request = IncrementalAlterConfigsRequest {
+        resources,
+        validate_only: false,
+    };
+    bench.submit(&request, 1, user(who)).responses
+}
+
+fn one(bench: &mut Bench, ops: &[Op]) -> (ErrorCode, String) {
+    let rows = incremental(bench, vec![resource(TOPIC, "a", ops)], "root");
+    (
+        rows[0].error_code,
+        rows[0]
+            .error_message
+            .as_deref()
+            .unwrap_or_default()
+            .to_owned(),
+    )
+}
+
+fn settings(bench: &Bench, topic: &str) -> Vec<(String, String)> {
+    let config = &bench.image.topics.get(topic).unwrap().config;
+    config
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn pair(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+#[test]
+fn set_and_delete_leave_the_rest() {
+    let mut bench = bench();
+    assert_eq!(
+        one(&mut bench, &[("segment.bytes", 0, Some("4096"))]).0,
+        ErrorCode::NONE
+    );
+    assert_eq!(
+        settings(&bench, "a"),
+        [pair("retention.ms", "1000"), pair("segment.bytes", "4096")]
+    );
+    let id = bench.image.topics.get("a").unwrap().id;
+    assert!(bench.last_delta.topics_changed[&id].config);
+    let delete = [("retention.ms", 1, Some("ignored")), ("no.such", 1, None)];
+    assert_eq!(one(&mut bench, &delete).0, ErrorCode::NONE);
+    assert_eq!(settings(&bench, "a"), [pair("segment.bytes", "4096")]);
+    assert_eq!(settings(&bench, "b"), [pair("retention.ms", "1000")]);
+}
+
+#[test]
+fn lists_grow_and_shrink_from_the_built_in_base() {
+    let mut bench = bench();
+    assert_eq!(
+        one(&mut bench, &[("cleanup.policy", 2, Some("delete"))]).0,
+        ErrorCode::NONE
+    );
+    assert_eq!(
+        bench
+            .image
+            .topics
+            .get("a")
+            .unwrap()
+            .config
+            .get("cleanup.policy"),
+        Some("delete")
+    );
+    let subtract = [("cleanup.policy", 3, Some("delete,absent"))];
+    assert_eq!(one(&mut bench, &subtract).0, ErrorCode::NONE);
+    let config = bench.image.topics.get("a").unwrap().config.clone();
+    assert_eq!(
+        config.get("cleanup.policy"),
+        Some(""),
+        "an empty list, not none"
+    );
+    let refused = one(&mut bench, &[("cleanup.policy", 2, Some("compact"))]);
+    assert_eq!(refused.0, ErrorCode::INVALID_CONFIG);
+}
+
+#[test]
+fn faults_of_values_and_keys() {
+    let mut bench = bench();
+    for (ops, code, text) in [
+        (
+            &[("no.such", 0, Some("1"))][..],
+            ErrorCode::INVALID_CONFIG,
+            "Unknown topic config name",
+        ),
+        (
+            &[("retention.ms", 0, Some("x"))],
+            ErrorCode::INVALID_CONFIG,
+            "Not a number",
+        ),
+        (
+            &[("retention.ms", 0, None)],
+            ErrorCode::INVALID_REQUEST,
+            "Null value",
+        ),
+        (
+            &[("retention.ms", 2, Some("1"))],
+            ErrorCode::INVALID_CONFIG,
+            "not LIST",
+        ),
+        (
+            &[("no.such", 3, Some("1"))],
+            ErrorCode::INVALID_CONFIG,
+            "not LIST",
+        ),
+        (
+            &[("retention.ms", 9, Some("1"))],
+            ErrorCode::INVALID_REQUEST,
+            "Unknown operation 9",
+        ),
+        (
+            &[("retention.ms", 0, Some("1")), ("retention.ms", 1, None)],
+            ErrorCode::INVALID_REQUEST,
+            "more than once",
+        ),
+        (
+            &[("retention.ms", 0, Some("x")), ("zzz", 0, Some("1"))],
+            ErrorCode::INVALID_CONFIG,
+            "Unknown topic config name: zzz",
+        ),
+    ] {
+        let (found, message) = one(&mut bench, ops);
+        assert_eq!(found, code, "{ops:?}");
+        assert!(message.contains(text), "{ops:?}: {message}");
+    }
+    assert_eq!(settings(&bench, "a"), [pair("retention.ms", "1000")]);
+}
+
+#[test]
+fn resources_stand_for_themselves_in_order() {
+    let mut bench = bench();
+    let set = &[("segment.bytes", 0, Some("4096"))][..];
+    let rows = incremental(
+        &mut bench,
+        vec![
+            resource(TOPIC, "b", set),
+            resource(TOPIC, "a", set),
+            resource(TOPIC, "missing", set),
+            resource(TOPIC, "", set),
+            resource(TOPIC, "not legal", set),
+            resource(77, "x", set),
+            resource(BROKER, "0", set),
+            resource(8, "0", set),
+            resource(16, "m", set),
+            resource(32, "g", set),
+            resource(TOPIC, "a", set),
+        ],
+        "root",
+    );
+    let codes: Vec<ErrorCode> = rows.iter().map(|row| row.error_code).collect();
+    let invalid = ErrorCode::INVALID_REQUEST;
+    assert_eq!(
+        codes,
+        [
+            ErrorCode::NONE,
+            invalid,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            invalid,
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            invalid,
+            invalid,
+            invalid,
+            invalid,
+            invalid,
+            invalid,
+        ]
+    );
+    assert_eq!(settings(&bench, "a"), [pair("retention.ms", "1000")]);
+    assert_eq!(settings(&bench, "b").len(), 2);
+    assert_eq!(&*rows[4].resource_name, "not legal");
+}
+
+#[test]
+fn rights_are_asked_before_anything_is_said() {
+    let mut bench = bench();
+    bench.apply(&[allow(
+        "ann",
+        AclOperation::AlterConfigs,
+        ResourceType::Topic,
+        "a",
+    )]);
+    let bad = &[("no.such", 0, Some("1"))][..];
+    let rows = incremental(
+        &mut bench,
+        vec![
+            resource(TOPIC, "a", bad),
+            resource(TOPIC, "b", bad),
+            resource(TOPIC, "missing", bad),
+            resource(BROKER, "", bad),
+            resource(32, "g", bad),
+        ],
+        "ann",
+    );
+    let codes: Vec<ErrorCode> = rows.iter().map(|row| row.error_code).collect();
+    assert_eq!(
+        codes,
+        [
+            ErrorCode::INVALID_CONFIG,
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+            ErrorCode::GROUP_AUTHORIZATION_FAILED,
+        ]
+    );
+}
+
+#[test]
+fn the_old_request_replaces_everything() {
+    let mut bench = bench();
+    let request = |value: Option<&'static str>, validate_only| AlterConfigsRequest {
+        resources: vec![alter_configs::AlterConfigsResource {
+            resource_type: TOPIC,
+            resource_name: Str::from("a"),
+            configs: vec![alter_configs::AlterableConfig {
+                name: Str::from("segment.bytes"),
+                value: value.map(Str::from),
+            }],
+        }],
+        validate_only,
+    };
+    let mut code = |value, validate_only| {
+        let request = request(value, validate_only);
+        bench.submit(&request, 2, user("root")).responses[0].error_code
+    };
+    assert_eq!(code(None, false), ErrorCode::INVALID_REQUEST);
+    assert_eq!(code(Some("1"), false), ErrorCode::INVALID_CONFIG);
+    assert_eq!(code(Some("4096"), true), ErrorCode::NONE);
+    assert_eq!(settings(&bench, "a"), [pair("retention.ms", "1000")]);
+    let response = bench.submit(&request(Some("4096"), false), 2, user("root"));
+    assert_eq!(response.responses[0].error_code, ErrorCode::NONE);
+    assert_eq!(settings(&bench, "a"), [pair("segment.bytes", "4096")]);
+}
+
+#[test]
+fn the_brokers_own_topics_stay_compacted() {
+    let mut bench = Bench::new();
+    let own = CreatableTopic {
+        name: Str::from("__consumer_offsets"),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: vec![CreatableTopicConfig {
+            name: Str::from("cleanup.policy"),
+            value: Some(Str::from("compact")),
+        }],
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest {
+        topics: vec![own],
+        ..Default::default()
+    };
+    bench.submit(&request, 7, internal());
+    let set = [("segment.bytes", 0, Some("4096"))];
+    let rows = incremental(
+        &mut bench,
+        vec![resource(TOPIC, "__consumer_offsets", &set)],
+        "root",
+    );
+    assert_eq!(rows[0].error_code, ErrorCode::NONE);
+}

@@ -1,0 +1,125 @@
+//! DeleteAcls (31): each filter answers what it matches; an ACL is removed once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use palisade_auth::acl::{AclBinding, AclFilter, Operation, PatternType, Permission, ResourceType};
+use palisade_auth::audit::{Action, Change};
+use palisade_protocol::Str;
+use palisade_protocol::messages::delete_acls::{
+    DeleteAclsFilter, DeleteAclsFilterResult, DeleteAclsMatchingAcl, DeleteAclsRequest,
+    DeleteAclsResponse,
+};
+
+use super::create_acls::permit;
+use super::row::RowError;
+use super::{Context, ControllerError, ControllerRequest, Decision};
+use crate::metadata::record::MetadataRecord;
+
+impl ControllerRequest for DeleteAclsRequest {
+    type Response = DeleteAclsResponse;
+
+    fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<DeleteAclsResponse> {
+        if let Err(error) = permit(context) {
+            return Decision::only(refuse_all(self, &error));
+        }
+        let mut removed: BTreeSet<Arc<AclBinding>> = BTreeSet::new();
+        let mut filter_results = Vec::with_capacity(self.filters.len());
+        for filter in &self.filters {
+            filter_results.push(match acl_filter(filter) {
+                Err(error) => failed(&error),
+                Ok(filter) => {
+                    let matching: Vec<Arc<AclBinding>> = context
+                        .image
+                        .acls
+                        .set()
+                        .matching(&filter)
+                        .cloned()
+                        .collect();
+                    let matching_acls = matching.iter().map(|acl| row(acl)).collect();
+                    removed.extend(matching);
+                    DeleteAclsFilterResult {
+                        matching_acls,
+                        ..DeleteAclsFilterResult::default()
+                    }
+                }
+            });
+        }
+        let changes = removed
+            .iter()
+            .map(|acl| {
+                let before = Some(acl.to_string());
+                let change = Change {
+                    target: "acl".to_owned(),
+                    before,
+                    ..Change::default()
+                };
+                (Action::AclDelete, change)
+            })
+            .collect();
+        let records = removed
+            .iter()
+            .map(|acl| MetadataRecord::RemoveAcl(acl.as_ref().clone()))
+            .collect();
+        let response = DeleteAclsResponse {
+            filter_results,
+            ..DeleteAclsResponse::default()
+        };
+        Decision {
+            records,
+            response,
+            changes,
+        }
+    }
+
+    fn refused(&self, _version: i16, error: &ControllerError) -> DeleteAclsResponse {
+        refuse_all(self, &RowError::from(error))
+    }
+}
+
+fn acl_filter(filter: &DeleteAclsFilter) -> Result<AclFilter, RowError> {
+    let text = |text: &Option<Str>| text.as_ref().map(Str::to_string);
+    let filter = AclFilter {
+        resource_type: ResourceType::from_code(filter.resource_type_filter)
+            .unwrap_or(ResourceType::Unknown),
+        resource_name: text(&filter.resource_name_filter),
+        pattern_type: PatternType::from_code(filter.pattern_type_filter)
+            .unwrap_or(PatternType::Unknown),
+        principal: text(&filter.principal_filter),
+        host: text(&filter.host_filter),
+        operation: Operation::from_code(filter.operation).unwrap_or(Operation::Unknown),
+        permission: Permission::from_code(filter.permission_type).unwrap_or(Permission::Unknown),
+    };
+    filter
+        .validate()
+        .map_err(|error| RowError::invalid_request(error.to_string()))?;
+    Ok(filter)
+}
+
+fn row(acl: &AclBinding) -> DeleteAclsMatchingAcl {
+    DeleteAclsMatchingAcl {
+        resource_type: acl.resource_type.code(),
+        resource_name: Str::copy(&acl.resource_name),
+        pattern_type: acl.pattern_type.code(),
+        principal: Str::copy(&acl.principal),
+        host: Str::copy(&acl.host),
+        operation: acl.operation.code(),
+        permission_type: acl.permission.code(),
+        ..DeleteAclsMatchingAcl::default()
+    }
+}
+
+fn failed(error: &RowError) -> DeleteAclsFilterResult {
+    DeleteAclsFilterResult {
+        error_code: error.code,
+        error_message: error.text(),
+        matching_acls: Vec::new(),
+    }
+}
+
+fn refuse_all(request: &DeleteAclsRequest, error: &RowError) -> DeleteAclsResponse {
+    DeleteAclsResponse {
+        filter_results: request.filters.iter().map(|_| failed(error)).collect(),
+        ..DeleteAclsResponse::default()
+    }
+}

@@ -1,0 +1,172 @@
+//! IncrementalAlterConfigs (44, KIP-339): sets, removes, appends and subtracts single keys.
+
+use palisade_auth::audit::{Action, Change};
+use palisade_protocol::ErrorCode;
+use palisade_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+
+use super::config_changes::{authorize, change, change_topic, check_shape, count_resources};
+use super::row::RowError;
+use super::{Context, ControllerError, ControllerRequest, Decision};
+use crate::metadata::image::ConfigMap;
+use crate::metadata::record::MetadataRecord;
+use crate::metadata::topic_config::{ConfigKind, join_list, list_items, lookup};
+use crate::metadata::topic_name;
+
+/// What happens to one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+}
+
+impl ControllerRequest for IncrementalAlterConfigsRequest {
+    type Response = IncrementalAlterConfigsResponse;
+
+    fn decide(
+        &self,
+        _version: i16,
+        context: &mut Context<'_>,
+    ) -> Decision<IncrementalAlterConfigsResponse> {
+        let counts = count_resources(
+            self.resources
+                .iter()
+                .map(|resource| (resource.resource_type, &resource.resource_name)),
+        );
+        let mut records = Vec::new();
+        let mut changes = Vec::new();
+        let mut responses = Vec::with_capacity(self.resources.len());
+        for resource in &self.resources {
+            let count = counts[&(resource.resource_type, &resource.resource_name)];
+            let decided = alter(resource, count, context);
+            responses.push(row(resource, decided.as_ref().err()));
+            if let Ok((new, change)) = decided
+                && !self.validate_only
+                && !new.is_empty()
+            {
+                records.extend(new);
+                changes.push(change);
+            }
+        }
+        let response = IncrementalAlterConfigsResponse {
+            responses,
+            ..IncrementalAlterConfigsResponse::default()
+        };
+        Decision {
+            records,
+            response,
+            changes,
+        }
+    }
+
+    fn refused(&self, _version: i16, error: &ControllerError) -> IncrementalAlterConfigsResponse {
+        let error = RowError::from(error);
+        IncrementalAlterConfigsResponse {
+            responses: self
+                .resources
+                .iter()
+                .map(|resource| row(resource, Some(&error)))
+                .collect(),
+            ..IncrementalAlterConfigsResponse::default()
+        }
+    }
+}
+
+fn alter(
+    resource: &AlterConfigsResource,
+    count: usize,
+    context: &Context<'_>,
+) -> Result<(Vec<MetadataRecord>, (Action, Change)), RowError> {
+    let keys = resource.configs.iter().map(|config| &config.name);
+    let resource_type = check_shape(resource.resource_type, count, keys)?;
+    let operations: Vec<(&AlterableConfig, Operation)> = resource
+        .configs
+        .iter()
+        .map(|config| Ok((config, operation_of(config)?)))
+        .collect::<Result<_, RowError>>()?;
+    let (permit, topic) = authorize(resource_type, &resource.resource_name, context)?;
+    let mut settings = topic.config.clone();
+    for (config, operation) in operations {
+        apply(&mut settings, config, operation)?;
+    }
+    let records = change_topic(&permit, topic, &settings, context)?;
+    let change = change(topic, &records);
+    Ok((records, change))
+}
+
+/// The operation of a key, with the checks that come before rights.
+fn operation_of(config: &AlterableConfig) -> Result<Operation, RowError> {
+    let operation = match config.config_operation {
+        0 => Operation::Set,
+        1 => Operation::Delete,
+        2 => Operation::Append,
+        3 => Operation::Subtract,
+        other => {
+            let key = topic_name::shown(&config.name);
+            let text = format!("Unknown operation {other} for the key {key}.");
+            return Err(RowError::invalid_request(text));
+        }
+    };
+    if operation != Operation::Delete && config.value.is_none() {
+        let key = topic_name::shown(&config.name);
+        return Err(RowError::invalid_request(format!(
+            "Null value not supported for : {key}"
+        )));
+    }
+    Ok(operation)
+}
+
+fn apply(
+    settings: &mut ConfigMap,
+    config: &AlterableConfig,
+    operation: Operation,
+) -> Result<(), RowError> {
+    let value = config.value.as_deref().unwrap_or_default();
+    match operation {
+        Operation::Set => settings.set(&config.name, Some(value)),
+        Operation::Delete => settings.set(&config.name, None),
+        Operation::Append | Operation::Subtract => {
+            let key = lookup(&config.name).filter(|key| key.kind == ConfigKind::List);
+            let Some(key) = key else {
+                let verb = if operation == Operation::Append {
+                    "APPEND to"
+                } else {
+                    "SUBTRACT from"
+                };
+                let name = topic_name::shown(&config.name);
+                let text = format!("Can't {verb} key {name} because its type is not LIST.");
+                return Err(RowError::new(ErrorCode::INVALID_CONFIG, text));
+            };
+            // The base is the topic's own list or the built-in one, never the node's setting.
+            let base = settings.get(key.name).or(key.default).unwrap_or_default();
+            let mut items = list_items(base);
+            let named = list_items(value);
+            if operation == Operation::Append {
+                items.extend(named);
+            } else {
+                items.retain(|item| !named.contains(item));
+            }
+            // Read again: items that were there are not there twice.
+            let items = join_list(&list_items(&join_list(&items)));
+            settings.set(key.name, Some(&items));
+        }
+    }
+    Ok(())
+}
+
+fn row(resource: &AlterConfigsResource, error: Option<&RowError>) -> AlterConfigsResourceResponse {
+    AlterConfigsResourceResponse {
+        error_code: error.map_or(ErrorCode::NONE, |error| error.code),
+        error_message: error.and_then(RowError::text),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.clone(),
+    }
+}
+
+#[cfg(test)]
+#[path = "configs_tests.rs"]
+mod tests;

@@ -1,0 +1,31 @@
+//! What the cluster agrees on: records in a replicated log, and the image they add up to.
+//!
+//! ```text
+//! request -> Controller::submit -> decide against the proposed image -> records -> raft log
+//!         -> committed -> applied: (delta, image) published -> the answer leaves
+//! ```
+//!
+//! - [`record`] what the log says; [`image`] what it adds up to; [`delta`] the step between two
+//!   images; [`snapshot`] an image as records again.
+//! - [`handle`] is how the rest of the broker reads; [`controller`] is how it changes anything.
+//! - [`machine`] ties both to the raft thread, [`service`] starts it all.
+
+pub mod actor;
+pub mod controller;
+pub mod delta;
+pub mod handle;
+pub mod image;
+pub mod machine;
+pub mod record;
+pub mod service;
+pub mod snapshot;
+pub mod topic_config;
+pub mod topic_name;
+
+pub use actor::{Actor, Internal};
+pub use controller::{Controller, ControllerError, ControllerRequest, ControllerSettings};
+pub use delta::{ClusterDelta, TopicDelta};
+pub use handle::{ImageListener, MetadataHandle};
+pub use image::{ClusterImage, ConfigMap, PartitionImage, TopicImage, TopicsImage};
+pub use record::{BrokerEndpoint, BrokerRegistration, ConfigResourceType};
+pub use service::{Bootstrap, MetadataOptions, MetadataService};

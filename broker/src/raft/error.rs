@@ -1,0 +1,64 @@
+//! What may stop the raft engine.
+
+use palisade_storage::StorageError;
+use thiserror::Error;
+
+use super::codec::CodecError;
+use super::command::MachineError;
+
+/// Why the raft engine could not start or go on.
+#[derive(Debug, Error)]
+pub enum RaftError {
+    /// A file or the log failed.
+    #[error("raft storage: {0}")]
+    Storage(#[from] StorageError),
+    /// Bytes on disk do not read as what they should be.
+    #[error("{file}: {source}")]
+    Codec {
+        /// Which file or log.
+        file: &'static str,
+        /// What is wrong with its bytes.
+        source: CodecError,
+    },
+    /// An entry of the log is not where the log says it is.
+    #[error("raft log: entry {found} where {expected} belongs")]
+    Misplaced {
+        /// Index that was expected.
+        expected: u64,
+        /// Index that the log has.
+        found: u64,
+    },
+    /// The log has fewer entries than this node knows to be committed: data was lost.
+    #[error("raft log ends at index {last}, but index {commit} is known to be committed")]
+    LostEntries {
+        /// Last index of the log.
+        last: u64,
+        /// Commit index of the hard state.
+        commit: u64,
+    },
+    /// Some of the three parts are there, but not this one.
+    #[error("raft state is incomplete: {0} is missing while other parts exist")]
+    Incomplete(&'static str),
+    /// The machine refused an entry or a snapshot.
+    #[error("metadata at raft index {index}: {source}")]
+    Machine {
+        /// Index of the entry or snapshot.
+        index: u64,
+        /// Why.
+        source: MachineError,
+    },
+    /// The library refused.
+    #[error("raft: {0}")]
+    Library(#[from] raft::Error),
+    /// The thread could not be started.
+    #[error("raft thread: {0}")]
+    Thread(std::io::Error),
+}
+
+impl RaftError {
+    /// Whether nothing is lost and the same step may succeed later.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, RaftError::Storage(StorageError::DiskFull { .. }))
+    }
+}
