@@ -1,0 +1,87 @@
+//! Which partitions live on this node.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use palisade_protocol::types::{PartitionIndex, TopicId};
+
+use super::error::PartitionError;
+use super::replica::Replica;
+
+/// One partition's place on this node.
+#[derive(Debug, Clone)]
+pub(crate) enum Slot {
+    /// The assignment does not name this node.
+    Absent,
+    /// The log could not be opened; the reason has been logged.
+    Failed,
+    /// Open.
+    Open(Arc<Replica>),
+}
+
+/// A topic with the partitions that live here, by index.
+#[derive(Debug, Clone)]
+pub(crate) struct HostedTopic {
+    /// Its id; a topic created again under the same name has another.
+    pub(crate) id: TopicId,
+    /// One entry per partition of the topic.
+    pub(crate) slots: Vec<Slot>,
+}
+
+/// All topics with a partition here, by name; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hosted {
+    topics: OrdMap<Arc<str>, Arc<HostedTopic>>,
+}
+
+impl Hosted {
+    /// A topic by name.
+    pub(crate) fn topic(&self, name: &str) -> Option<&Arc<HostedTopic>> {
+        self.topics.get(name)
+    }
+
+    /// An open replica.
+    ///
+    /// # Errors
+    /// `NotHosted` where there is none, `Offline` where its log could not be opened.
+    pub(crate) fn replica(
+        &self,
+        name: &str,
+        index: PartitionIndex,
+    ) -> Result<&Arc<Replica>, PartitionError> {
+        let slot = usize::try_from(index.value())
+            .ok()
+            .and_then(|index| self.topics.get(name)?.slots.get(index));
+        match slot {
+            None | Some(Slot::Absent) => Err(PartitionError::NotHosted),
+            Some(Slot::Failed) => Err(PartitionError::Offline),
+            Some(Slot::Open(replica)) => Ok(replica),
+        }
+    }
+
+    /// Puts a topic in, or replaces it.
+    pub(crate) fn insert(&mut self, name: Arc<str>, topic: HostedTopic) {
+        self.topics.insert(name, Arc::new(topic));
+    }
+
+    /// Takes a topic out.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Arc<HostedTopic>> {
+        self.topics.remove(name)
+    }
+
+    /// Every topic with its name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<HostedTopic>)> {
+        self.topics.iter()
+    }
+
+    /// Every open replica.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = &Arc<Replica>> {
+        self.topics
+            .values()
+            .flat_map(|topic| topic.slots.iter())
+            .filter_map(|slot| match slot {
+                Slot::Open(replica) => Some(replica),
+                Slot::Absent | Slot::Failed => None,
+            })
+    }
+}

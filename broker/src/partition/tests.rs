@@ -1,0 +1,256 @@
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "ranges of offsets are compared as they are"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_auth::grant::{Describe, Read, Write};
+use palisade_protocol::PartitionIndex;
+use palisade_protocol::batch::BatchIter;
+use palisade_protocol::types::{LeaderEpoch, TimestampMs};
+use tokio::time::{Instant, timeout};
+
+use super::testing::{NOW, ROOT, TestNode, batch, offset, partition_record, set, topic_id};
+use super::waiter::Waiter;
+use super::*;
+use crate::config::FlushPolicyName;
+use crate::metadata::record::MetadataRecord;
+
+fn open<O: palisade_auth::grant::OperationKind>(
+    node: &TestNode,
+    topic: &str,
+) -> Result<Partition<O>, PartitionError> {
+    let grant = node.access(ROOT).topic::<O>(topic).unwrap();
+    node.replicas.partition(&grant, PartitionIndex::new(0))
+}
+
+async fn append(node: &TestNode, topic: &str, count: i64) -> i64 {
+    let partition = open::<Write>(node, topic).unwrap();
+    let valid = partition.check(batch(count).freeze(), NOW).unwrap();
+    let epoch = partition.leader_epoch();
+    let appended = partition.append(valid, epoch, NOW).await.unwrap();
+    appended.base_offset.value()
+}
+
+/// Waits until the high watermark stands at `end`.
+async fn committed(node: &TestNode, topic: &str, end: i64) {
+    let partition = open::<Write>(node, topic).unwrap();
+    let waiter = Waiter::new(1);
+    partition.await_high_watermark(offset(end), partition.leader_epoch(), &waiter);
+    let decided = waiter.wait(Instant::now() + Duration::from_secs(60)).await;
+    assert!(decided && partition.high_watermark() >= offset(end));
+}
+
+async fn read_all(node: &TestNode, topic: &str) -> Vec<std::ops::Range<i64>> {
+    let partition = open::<Read>(node, topic).unwrap();
+    let limits = ReadLimits {
+        isolation: Isolation::ReadUncommitted,
+        max_bytes: 1 << 20,
+        at_least_one: true,
+    };
+    let start = partition.log_start_offset();
+    let read = partition.read(start, limits).await.unwrap();
+    let bytes = read.slice.as_ref().map_or(&[][..], AsRef::as_ref);
+    BatchIter::new(bytes)
+        .map(|batch| {
+            let (header, _) = batch.unwrap();
+            header.base_offset.value()..header.next_offset().value()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_restart_keeps_records_and_high_watermark() {
+    for flush in [FlushPolicyName::Ack, FlushPolicyName::Os] {
+        let mut node = TestNode::with_flush(flush).topic("t", 1, &[]);
+        append(&node, "t", 3).await;
+        append(&node, "t", 2).await;
+        committed(&node, "t", 5).await;
+        node.restart();
+        assert_eq!(
+            open::<Read>(&node, "t").unwrap().high_watermark(),
+            offset(5)
+        );
+        assert_eq!(read_all(&node, "t").await, [0..3, 3..5]);
+        assert_eq!(append(&node, "t", 1).await, 5);
+    }
+}
+
+#[tokio::test]
+async fn a_recreated_topic_is_empty() {
+    let mut node = TestNode::new().topic("t", 1, &[]);
+    append(&node, "t", 3).await;
+    let old = open::<Read>(&node, "t").unwrap();
+    node.apply(&[MetadataRecord::RemoveTopic { id: topic_id("t") }]);
+    assert!(matches!(
+        open::<Read>(&node, "t"),
+        Err(PartitionError::NotHosted)
+    ));
+    assert!(matches!(old.lead(None), Err(PartitionError::Offline)));
+    let mut again = topic_id("t").as_bytes().to_owned();
+    again[15] ^= 1;
+    let id = palisade_protocol::types::TopicId::from_bytes(again);
+    node.apply(&[
+        MetadataRecord::Topic {
+            id,
+            name: "t".to_owned(),
+        },
+        partition_record(id, 0, &[1], &[1], Some(1), 0),
+    ]);
+    assert_eq!(open::<Read>(&node, "t").unwrap().topic_id(), id);
+    assert!(read_all(&node, "t").await.is_empty());
+}
+
+#[tokio::test]
+async fn leftovers_do_not_come_back() {
+    let mut node = TestNode::new().topic("t", 1, &[]).topic("gone", 1, &[]);
+    append(&node, "t", 3).await;
+    append(&node, "gone", 3).await;
+    // The cluster moves on while the node is down: one topic is deleted, one recreated.
+    let mut again = topic_id("t").as_bytes().to_owned();
+    again[15] ^= 1;
+    let id = palisade_protocol::types::TopicId::from_bytes(again);
+    node.restart_after(&[
+        MetadataRecord::RemoveTopic {
+            id: topic_id("gone"),
+        },
+        MetadataRecord::RemoveTopic { id: topic_id("t") },
+        MetadataRecord::Topic {
+            id,
+            name: "t".to_owned(),
+        },
+        partition_record(id, 0, &[1], &[1], Some(1), 0),
+    ]);
+    assert!(read_all(&node, "t").await.is_empty());
+    let directories = node.log_directories();
+    assert!(directories.iter().any(|name| name == "t-0"));
+    assert!(!directories.iter().any(|name| name == "gone-0"));
+}
+
+#[tokio::test]
+async fn settings_reach_open_partitions() {
+    let mut node = TestNode::new().topic("t", 1, &[]);
+    append(&node, "t", 3).await;
+    node.apply(&[
+        set("t", "max.message.bytes", "70"),
+        set("t", "segment.bytes", "2000000"),
+    ]);
+    let partition = open::<Write>(&node, "t").unwrap();
+    let refused = partition.check(batch(3).freeze(), NOW).unwrap_err();
+    assert_eq!(
+        refused.code,
+        palisade_protocol::ErrorCode::MESSAGE_TOO_LARGE
+    );
+    let replica = &node.replicas.replicas()[0];
+    assert_eq!(replica.log.config().segment_bytes, 2_000_000);
+}
+
+#[tokio::test]
+async fn the_high_watermark_waits_for_the_sync_and_the_isr() {
+    let mut node = TestNode::with_flush(FlushPolicyName::Ack).topic("t", 1, &[]);
+    append(&node, "t", 2).await;
+    committed(&node, "t", 2).await;
+    // With a second in-sync replica nothing moves before that one has fetched.
+    node.apply(&[partition_record(
+        topic_id("t"),
+        0,
+        &[1, 2],
+        &[1, 2],
+        Some(1),
+        1,
+    )]);
+    append(&node, "t", 2).await;
+    let partition = open::<Read>(&node, "t").unwrap();
+    assert_eq!(partition.high_watermark(), offset(2));
+    let replica = &node.replicas.replicas()[0];
+    let follower = replica::Follower {
+        log_end: offset(3),
+        log_start: offset(0),
+    };
+    replica.follower_fetched(palisade_protocol::BrokerId::new(2), follower);
+    assert_eq!(partition.high_watermark(), offset(3));
+    assert_eq!(read_all(&node, "t").await, [0..2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_appends_leave_no_gap() {
+    let node = Arc::new(TestNode::new().topic("t", 1, &[("segment.bytes", "1048576")]));
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let node = Arc::clone(&node);
+            crate::task::spawn("test", async move {
+                for _ in 0..50 {
+                    append(&node, "t", 7).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let expected: Vec<_> = (0..400).map(|at| at * 7..at * 7 + 7).collect();
+    assert_eq!(read_all(&node, "t").await, expected);
+    assert_eq!(
+        open::<Read>(&node, "t").unwrap().high_watermark(),
+        offset(2800)
+    );
+}
+
+#[tokio::test]
+async fn appends_go_to_the_disk_thread_while_writes_are_slow() {
+    let node = TestNode::new().topic("t", 1, &[]);
+    let directory = &node.replicas.directories()[0];
+    directory.note_write(Duration::from_millis(6));
+    assert!(directory.is_slow());
+    assert_eq!(append(&node, "t", 2).await, 0);
+    // A quick write brings them back.
+    assert!(!directory.is_slow());
+    assert_eq!(append(&node, "t", 2).await, 2);
+    assert_eq!(read_all(&node, "t").await, [0..2, 2..4]);
+}
+
+#[tokio::test]
+async fn an_old_epoch_appends_nothing() {
+    let mut node = TestNode::new().topic("t", 1, &[]);
+    let partition = open::<Write>(&node, "t").unwrap();
+    let valid = partition.check(batch(1).freeze(), NOW).unwrap();
+    node.apply(&[partition_record(topic_id("t"), 0, &[1], &[1], Some(1), 3)]);
+    let refused = partition.append(valid, LeaderEpoch::new(0), NOW).await;
+    assert!(matches!(refused, Err(PartitionError::NotLeader { .. })));
+    assert!(read_all(&node, "t").await.is_empty());
+}
+
+#[tokio::test]
+async fn retention_follows_the_high_watermark() {
+    let config = [("retention.ms", "1000"), ("segment.bytes", "1024")];
+    let node = TestNode::new().topic("t", 1, &config);
+    for _ in 0..40 {
+        append(&node, "t", 10).await;
+    }
+    let partition = open::<Describe>(&node, "t").unwrap();
+    assert_eq!(partition.log_start_offset(), offset(0));
+    let later = TimestampMs::new(NOW.value() + 100_000);
+    node.replicas.apply_retention(later);
+    // The same thread answers after the pass.
+    let directory = &node.replicas.directories()[0];
+    timeout(Duration::from_secs(60), directory.run(|| ()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(partition.log_start_offset() > offset(0));
+    assert!(partition.log_start_offset() <= partition.high_watermark());
+}
+
+#[tokio::test]
+async fn a_node_hosts_what_is_assigned_to_it() {
+    let mut node = TestNode::new().topic("t", 1, &[]);
+    append(&node, "t", 1).await;
+    node.apply(&[partition_record(topic_id("t"), 0, &[2], &[2], Some(2), 1)]);
+    assert!(matches!(
+        open::<Read>(&node, "t"),
+        Err(PartitionError::NotHosted)
+    ));
+    assert!(!node.log_directories().iter().any(|name| name == "t-0"));
+}
