@@ -1,1 +1,21 @@
-//! Placeholder.
+//! A secure, Kafka-compatible broker.
+
+pub mod broker;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod dispatch;
+pub mod fetch_session;
+mod handlers;
+pub mod logging;
+pub mod metadata;
+pub mod partition;
+pub mod producer_ids;
+pub mod raft;
+pub mod server;
+pub mod shutdown;
+pub mod startup;
+pub mod task;
+
+pub use startup::{Running, StartError, run, start};

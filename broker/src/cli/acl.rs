@@ -1,0 +1,284 @@
+//! `palisade acl`: access control lists of a cluster, written as rules.
+
+use clap::{Args, Subcommand};
+use palisade_auth::acl::{AclBinding, AclFilter, Operation, PatternType, Permission, ResourceType};
+use palisade_protocol::{
+    ErrorCode, Str,
+    messages::{
+        create_acls::{AclCreation, CreateAclsRequest},
+        delete_acls::{DeleteAclsFilter, DeleteAclsRequest},
+        describe_acls::{DescribeAclsRequest, DescribeAclsResponse},
+    },
+};
+use serde_json::{Value, json};
+
+use super::{
+    client::{Admin, ClientError, printable},
+    output::Output,
+    remote::Remote,
+    rule::{AsRule, Rule, parse_resource},
+    topic::{accept, first_code, line},
+};
+
+/// Arguments of `palisade acl`.
+#[derive(Debug, Args)]
+pub struct AclArgs {
+    #[command(subcommand)]
+    command: AclCommand,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+enum AclCommand {
+    /// Add ACLs
+    ///
+    /// RULE: allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST], where RESOURCE is
+    /// topic:NAME, group:NAME, transactional-id:NAME or cluster; a trailing * means every name that
+    /// begins so, a lone * every name.
+    Add {
+        /// Rules, each one argument
+        #[arg(required = true, value_name = "RULE", value_parser = rule)]
+        rules: Vec<Rule>,
+    },
+    /// List ACLs as rules
+    List {
+        /// Only those of this principal, as Type:name
+        #[arg(long)]
+        principal: Option<String>,
+        /// Only those that concern this resource, as topic:NAME
+        #[arg(long, value_name = "RESOURCE")]
+        resource: Option<String>,
+    },
+    /// Remove ACLs; each must be there exactly as the rule says
+    Remove {
+        /// Rules, each one argument
+        #[arg(required = true, value_name = "RULE", value_parser = rule)]
+        rules: Vec<Rule>,
+    },
+}
+
+pub(crate) fn rule(text: &str) -> Result<Rule, String> {
+    Rule::parse(text).map_err(|error| error.to_string())
+}
+
+impl AclArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.remote.output()
+    }
+
+    pub(crate) async fn run(&self) -> Result<(), ClientError> {
+        let output = self.remote.output();
+        match &self.command {
+            AclCommand::Add { rules } => {
+                let mut admin = self.remote.connect().await?;
+                add(&mut admin, output, &bindings(rules)).await
+            }
+            AclCommand::List {
+                principal,
+                resource,
+            } => {
+                let filter = filter(principal.clone(), resource.as_deref())?;
+                let mut admin = self.remote.connect().await?;
+                list(&mut admin, output, &filter).await
+            }
+            AclCommand::Remove { rules } => {
+                let mut admin = self.remote.connect().await?;
+                remove(&mut admin, output, &bindings(rules)).await
+            }
+        }
+    }
+}
+
+fn bindings(rules: &[Rule]) -> Vec<&AclBinding> {
+    rules.iter().flat_map(|rule| &rule.0).collect()
+}
+
+fn filter(principal: Option<String>, resource: Option<&str>) -> Result<AclFilter, ClientError> {
+    let mut filter = AclFilter {
+        principal,
+        ..AclFilter::any()
+    };
+    if let Some(text) = resource {
+        let (resource_type, _, _) =
+            parse_resource(text).map_err(|error| ClientError::Usage(error.to_string()))?;
+        filter.resource_type = resource_type;
+        filter.pattern_type = PatternType::Match;
+        filter.resource_name = Some(match text.split_once(':') {
+            Some((_, name)) => name.to_owned(),
+            None => palisade_auth::acl::CLUSTER_NAME.to_owned(),
+        });
+    }
+    Ok(filter)
+}
+
+/// The ACL in the request that stores it.
+pub(crate) fn creation(acl: &AclBinding) -> AclCreation {
+    AclCreation {
+        resource_type: acl.resource_type.code(),
+        resource_name: Str::copy(&acl.resource_name),
+        resource_pattern_type: acl.pattern_type.code(),
+        principal: Str::copy(&acl.principal),
+        host: Str::copy(&acl.host),
+        operation: acl.operation.code(),
+        permission_type: acl.permission.code(),
+    }
+}
+
+fn shown(acl: &AclBinding) -> String {
+    printable(&AsRule(acl).to_string())
+}
+
+fn object(acl: &AclBinding) -> Value {
+    json!({
+        "permission": acl.permission.name(),
+        "principal": acl.principal,
+        "operation": acl.operation.name(),
+        "resource_type": acl.resource_type.name(),
+        "pattern_type": acl.pattern_type.name(),
+        "resource_name": acl.resource_name,
+        "host": acl.host,
+    })
+}
+
+/// What became of several ACLs, each on its own.
+#[derive(Default)]
+struct Tally {
+    rows: Vec<Value>,
+    text: String,
+    refused: usize,
+}
+
+impl Tally {
+    fn note(&mut self, acl: &AclBinding, done: &str, outcome: Result<(), ClientError>) {
+        let mut row = object(acl);
+        match outcome {
+            Ok(()) => line(&mut self.text, format_args!("{done} {}", shown(acl))),
+            Err(error) => {
+                self.refused += 1;
+                line(&mut self.text, format_args!("{error}"));
+                row["error"] = json!(error.to_string());
+            }
+        }
+        self.rows.push(row);
+    }
+
+    fn show(self, output: Output) -> Result<(), ClientError> {
+        output.show(&json!({ "acls": self.rows }), &self.text);
+        if self.refused > 0 {
+            return Err(ClientError::SomeRefused(self.refused));
+        }
+        Ok(())
+    }
+}
+
+async fn add(admin: &mut Admin, output: Output, acls: &[&AclBinding]) -> Result<(), ClientError> {
+    let request = CreateAclsRequest {
+        creations: acls.iter().map(|acl| creation(acl)).collect(),
+    };
+    let response = admin
+        .decide(&request, |response| {
+            first_code(response.results.iter().map(|one| one.error_code))
+        })
+        .await?;
+    let mut tally = Tally::default();
+    for (acl, result) in acls.iter().zip(&response.results) {
+        let message = result.error_message.as_deref();
+        tally.note(
+            acl,
+            "added",
+            accept(&shown(acl), result.error_code, message),
+        );
+    }
+    tally.show(output)
+}
+
+async fn remove(
+    admin: &mut Admin,
+    output: Output,
+    acls: &[&AclBinding],
+) -> Result<(), ClientError> {
+    let exact = |acl: &&AclBinding| DeleteAclsFilter {
+        resource_type_filter: acl.resource_type.code(),
+        resource_name_filter: Some(Str::copy(&acl.resource_name)),
+        pattern_type_filter: acl.pattern_type.code(),
+        principal_filter: Some(Str::copy(&acl.principal)),
+        host_filter: Some(Str::copy(&acl.host)),
+        operation: acl.operation.code(),
+        permission_type: acl.permission.code(),
+    };
+    let request = DeleteAclsRequest {
+        filters: acls.iter().map(exact).collect(),
+    };
+    let response = admin
+        .decide(&request, |response| {
+            first_code(response.filter_results.iter().map(|one| one.error_code))
+        })
+        .await?;
+    let mut tally = Tally::default();
+    for (acl, result) in acls.iter().zip(&response.filter_results) {
+        let text = shown(acl);
+        let outcome =
+            accept(&text, result.error_code, result.error_message.as_deref()).and_then(|()| {
+                match result.matching_acls.first() {
+                    Some(deleted) => {
+                        accept(&text, deleted.error_code, deleted.error_message.as_deref())
+                    }
+                    None => Err(ClientError::refused(
+                        text,
+                        ErrorCode::RESOURCE_NOT_FOUND,
+                        Some("there is no such ACL"),
+                    )),
+                }
+            });
+        tally.note(acl, "removed", outcome);
+    }
+    tally.show(output)
+}
+
+async fn list(admin: &mut Admin, output: Output, filter: &AclFilter) -> Result<(), ClientError> {
+    let request = DescribeAclsRequest {
+        resource_type_filter: filter.resource_type.code(),
+        resource_name_filter: filter.resource_name.as_deref().map(Str::copy),
+        pattern_type_filter: filter.pattern_type.code(),
+        principal_filter: filter.principal.as_deref().map(Str::copy),
+        host_filter: filter.host.as_deref().map(Str::copy),
+        operation: filter.operation.code(),
+        permission_type: filter.permission.code(),
+    };
+    let response = admin.send(&request).await?;
+    accept(
+        "ACLs",
+        response.error_code,
+        response.error_message.as_deref(),
+    )?;
+    let acls = described(&response);
+    let mut text = String::new();
+    acls.iter()
+        .for_each(|acl| line(&mut text, format_args!("{}", shown(acl))));
+    let rows: Vec<Value> = acls.iter().map(object).collect();
+    output.show(&json!({ "acls": rows }), &text);
+    Ok(())
+}
+
+fn described(response: &DescribeAclsResponse) -> Vec<AclBinding> {
+    let mut acls = Vec::new();
+    for resource in &response.resources {
+        for acl in &resource.acls {
+            acls.push(AclBinding {
+                resource_type: ResourceType::from_code(resource.resource_type)
+                    .unwrap_or(ResourceType::Unknown),
+                resource_name: resource.resource_name.to_string(),
+                pattern_type: PatternType::from_code(resource.pattern_type)
+                    .unwrap_or(PatternType::Unknown),
+                principal: acl.principal.to_string(),
+                host: acl.host.to_string(),
+                operation: Operation::from_code(acl.operation).unwrap_or(Operation::Unknown),
+                permission: Permission::from_code(acl.permission_type)
+                    .unwrap_or(Permission::Unknown),
+            });
+        }
+    }
+    acls.sort();
+    acls
+}

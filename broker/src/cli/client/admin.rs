@@ -1,0 +1,129 @@
+//! A connection to whichever broker decides: the controller, found through Metadata.
+
+use std::time::Duration;
+
+use palisade_protocol::{
+    ErrorCode, Request,
+    messages::metadata::{MetadataRequest, MetadataResponse},
+};
+
+use super::{ClientError, ClientSettings, Connection};
+
+/// A client for administration.
+pub struct Admin {
+    connection: Connection,
+    settings: ClientSettings,
+    patience: Duration,
+}
+
+impl Admin {
+    /// Connects to the first bootstrap address that answers, then to the controller it names.
+    ///
+    /// # Errors
+    /// Those of [`Connection::open`], of the last address tried. A refused login ends the search:
+    /// every further attempt would look like guessing.
+    pub async fn connect(
+        settings: ClientSettings,
+        patience: Duration,
+    ) -> Result<Self, ClientError> {
+        let mut last = None;
+        for (host, port) in &settings.bootstrap {
+            match Connection::open(&settings, host, *port, patience).await {
+                Ok(connection) => {
+                    let at = (host.clone(), *port);
+                    let mut admin = Self {
+                        connection,
+                        settings,
+                        patience,
+                    };
+                    admin.move_to_controller(Some(&at)).await?;
+                    return Ok(admin);
+                }
+                Err(error @ (ClientError::Connect { .. } | ClientError::Timeout(_))) => {
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| ClientError::Usage("no bootstrap address".to_owned())))
+    }
+
+    /// Metadata of the cluster and of these topics; of all topics for `None`.
+    ///
+    /// # Errors
+    /// Those of [`Connection::send`].
+    pub async fn metadata(
+        &mut self,
+        topics: Option<&[String]>,
+    ) -> Result<MetadataResponse, ClientError> {
+        use palisade_protocol::{Str, messages::metadata::MetadataRequestTopic};
+        let topics = topics.map(|names| {
+            let of = |name: &String| MetadataRequestTopic {
+                name: Some(Str::copy(name)),
+                ..MetadataRequestTopic::default()
+            };
+            names.iter().map(of).collect()
+        });
+        let request = MetadataRequest {
+            topics,
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        self.connection.send(&request).await
+    }
+
+    /// Sends a request whose decision is the controller's; asks once more where it has moved.
+    ///
+    /// # Errors
+    /// Those of [`Connection::send`].
+    pub async fn decide<R: Request>(
+        &mut self,
+        request: &R,
+        code: impl Fn(&R::Response) -> ErrorCode,
+    ) -> Result<R::Response, ClientError> {
+        let response = self.connection.send(request).await?;
+        if code(&response) != ErrorCode::NOT_CONTROLLER {
+            return Ok(response);
+        }
+        self.move_to_controller(None).await?;
+        self.connection.send(request).await
+    }
+
+    /// Sends any request.
+    ///
+    /// # Errors
+    /// Those of [`Connection::send`].
+    pub async fn send<R: Request>(&mut self, request: &R) -> Result<R::Response, ClientError> {
+        self.connection.send(request).await
+    }
+
+    /// The version in which a request goes out.
+    ///
+    /// # Errors
+    /// `Unserved`.
+    pub fn version(&self, key: palisade_protocol::ApiKey) -> Result<i16, ClientError> {
+        self.connection.version(key)
+    }
+
+    async fn move_to_controller(&mut self, at: Option<&(String, u16)>) -> Result<(), ClientError> {
+        let metadata = self.metadata(Some(&[])).await?;
+        let controller = metadata
+            .brokers
+            .iter()
+            .find(|broker| broker.node_id == metadata.controller_id);
+        // A cluster that is choosing its controller names none: this broker will say so itself.
+        let Some(broker) = controller else {
+            return Ok(());
+        };
+        let Ok(port) = u16::try_from(broker.port) else {
+            return Ok(());
+        };
+        let address = (broker.host.to_string(), port);
+        if at == Some(&address) {
+            return Ok(());
+        }
+        self.connection =
+            Connection::open(&self.settings, &address.0, address.1, self.patience).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Why an administration command did not do what it was asked.
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use palisade_auth::tls::TlsError;
+use palisade_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
+use thiserror::Error;
+
+use super::scram::ScramError;
+
+/// Every way in which a command can fail, and with it its exit status.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The command or its configuration file makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A file named by the command cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's word for it.
+        source: io::Error,
+    },
+    /// Key, chain or trust cannot be used.
+    #[error(transparent)]
+    TlsSettings(#[from] TlsError),
+    /// No broker answered at any address; the last reason.
+    #[error("{address}: {source}")]
+    Connect {
+        /// The address as written.
+        address: String,
+        /// The system's word for it.
+        source: io::Error,
+    },
+    /// The TLS handshake failed: a certificate, a name, or no TLS on that port.
+    #[error("{address}: TLS: {reason}")]
+    Tls {
+        /// The address as written.
+        address: String,
+        /// What the handshake says.
+        reason: String,
+    },
+    /// The broker refused the login.
+    #[error("login refused: {0}")]
+    Login(String),
+    /// The broker failed to prove itself.
+    #[error("login broken off: {0}")]
+    Scram(#[from] ScramError),
+    /// The connection ended or broke.
+    #[error("connection lost: {0}")]
+    Lost(#[source] io::Error),
+    /// Nothing came within the time given.
+    #[error("no answer from {0} in time")]
+    Timeout(String),
+    /// An answer that is none.
+    #[error("the broker's answer to {api} cannot be read: {source}", api = api.name())]
+    Answer {
+        /// The request.
+        api: ApiKey,
+        /// What is wrong with the bytes.
+        source: DecodeError,
+    },
+    /// A request that cannot be said in the version that the broker speaks.
+    #[error("{api} cannot be asked of this broker: {source}", api = api.name())]
+    Request {
+        /// The request.
+        api: ApiKey,
+        /// What the version cannot say.
+        source: EncodeError,
+    },
+    /// The broker does not serve the request at all, or only in other versions.
+    #[error("this broker does not serve {api} in a version spoken here", api = .0.name())]
+    Unserved(ApiKey),
+    /// The broker understood and refused.
+    #[error("{what}: {}", reason(*.code, .message.as_deref()))]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// The error code of the answer.
+        code: ErrorCode,
+        /// The broker's own words, if it gave any; control characters escaped.
+        message: Option<String>,
+    },
+    /// Several things were asked for and at least one was refused; each was reported already.
+    #[error("{0} refused")]
+    SomeRefused(usize),
+}
+
+fn reason(code: ErrorCode, message: Option<&str>) -> String {
+    match message {
+        Some(message) => format!("{message} ({})", code.name()),
+        None => code.name().to_owned(),
+    }
+}
+
+impl ClientError {
+    /// A refusal, with the broker's words made safe to print.
+    pub(crate) fn refused(what: impl Into<String>, code: ErrorCode, message: Option<&str>) -> Self {
+        Self::Refused {
+            what: what.into(),
+            code,
+            message: message
+                .filter(|text| !text.is_empty())
+                .map(|text| printable(text)),
+        }
+    }
+
+    /// 1: the broker refused. 2: the command makes no sense. 3: no connection, or no login.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Unserved(_)
+            | Self::Request { .. }
+            | Self::Refused { .. }
+            | Self::SomeRefused(_) => 1,
+            Self::Usage(_) | Self::File { .. } | Self::TlsSettings(_) => 2,
+            Self::Connect { .. }
+            | Self::Tls { .. }
+            | Self::Login(_)
+            | Self::Scram(_)
+            | Self::Lost(_)
+            | Self::Timeout(_)
+            | Self::Answer { .. } => 3,
+        })
+    }
+}
+
+/// Text from a broker as it may reach a terminal: control characters are escaped, length is bounded.
+pub(crate) fn printable(text: &str) -> String {
+    const LONGEST: usize = 1000;
+    let mut out = String::new();
+    for c in text.chars().take(LONGEST) {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

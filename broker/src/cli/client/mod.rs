@@ -1,0 +1,13 @@
+//! A small client for administration, against any Kafka broker.
+
+mod admin;
+mod connection;
+mod error;
+mod scram;
+mod settings;
+
+pub use admin::Admin;
+pub use connection::Connection;
+pub use error::ClientError;
+pub(crate) use error::printable;
+pub use settings::{ClientSettings, Credentials};

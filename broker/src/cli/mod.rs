@@ -1,0 +1,81 @@
+//! The command line: starting a broker, and administrating any.
+//!
+//! Exit status: 0 done, 1 refused by the broker, 2 the command makes no sense, 3 no connection or
+//! no login.
+
+mod acl;
+pub mod client;
+mod declare;
+pub mod dev;
+mod node;
+mod output;
+mod password;
+pub(crate) mod private_file;
+pub(crate) mod random;
+mod remote;
+pub mod rule;
+mod start;
+mod topic;
+mod upsertion;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::{client::ClientError, output::Output};
+
+/// A secure, Kafka-compatible broker
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a node from its configuration
+    Start(start::StartArgs),
+    /// Start a broker to develop against: own certificates, an administrator, nothing to configure
+    Dev(dev::DevArgs),
+    /// Create, list, describe, alter and delete topics of any Kafka cluster
+    Topic(topic::TopicArgs),
+    /// Create, list and delete SCRAM users of any Kafka cluster
+    User(user::UserArgs),
+    /// Add, list and remove ACLs of any Kafka cluster
+    Acl(acl::AclArgs),
+}
+
+/// Runs the command and says how it ended.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Start(args) => node::run("info", args.run()),
+        Command::Dev(args) => node::run("warn", args.run()),
+        Command::Topic(args) => administrate(args.output(), args.run()),
+        Command::User(args) => administrate(args.output(), args.run()),
+        Command::Acl(args) => administrate(args.output(), args.run()),
+    }
+}
+
+fn administrate(
+    output: Output,
+    command: impl Future<Output = Result<(), ClientError>>,
+) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(ClientError::Lost(error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Each refusal was shown with its own item.
+        Err(error @ ClientError::SomeRefused(_)) => error.exit_code(),
+        Err(error) => {
+            output.fail(&error);
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What `start` and `dev` have in common: the process they make of themselves, and its end.
+
+use std::{env, io, process::ExitCode, sync::Arc};
+
+use rustix::{
+    fs::Mode,
+    process::{DumpableBehavior, set_dumpable_behavior, umask},
+};
+use thiserror::Error;
+
+use super::client::ClientError;
+use crate::{
+    config::{ConfigErrors, Warning, Warnings},
+    logging::{self, LogFormat},
+    startup::{StartError, StopError},
+};
+
+/// Why a node did not start, or not stop, as it should.
+#[derive(Debug, Error)]
+pub(crate) enum NodeError {
+    /// The configuration; every problem of it.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// An argument.
+    #[error("{0}")]
+    Usage(String),
+    /// The broker did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The broker did not stop cleanly.
+    #[error(transparent)]
+    Stop(#[from] StopError),
+    /// Key material of a development broker.
+    #[error(transparent)]
+    Material(#[from] super::dev::material::MaterialError),
+    /// A client would not succeed.
+    #[error("a client cannot use this broker: {0}")]
+    Client(#[from] ClientError),
+    /// Anything else that the system refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// The system's word for it.
+        source: io::Error,
+    },
+}
+
+impl NodeError {
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Config(_) | Self::Usage(_) => 2,
+            _ => 1,
+        })
+    }
+}
+
+/// Runs a node on threads of its own until it ends; `default_filter` is for `PALISADE_LOG` unset.
+pub(crate) fn run(
+    default_filter: &str,
+    node: impl Future<Output = Result<(), NodeError>>,
+) -> ExitCode {
+    let filter = env::var("PALISADE_LOG").unwrap_or_else(|_| default_filter.to_owned());
+    let format = match env::var("PALISADE_LOG_FORMAT").as_deref() {
+        Ok("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    logging::init(&filter, format);
+    harden();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(node),
+        Err(source) => Err(NodeError::system("threads")(source)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("palisade: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// Files of this process are its owner's alone, and no core dump carries its keys away.
+fn harden() {
+    umask(Mode::RWXG | Mode::RWXO);
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps cannot be switched off");
+    }
+}
+
+/// Says what is odd about the configuration, once.
+pub(crate) fn warn(warnings: &Warnings) {
+    for warning in &warnings.0 {
+        match warning {
+            // The operator asked for these; they are facts, not oddities.
+            Warning::ControllerListener(_) | Warning::IgnoredVariables(_) => {
+                tracing::info!("{warning}");
+            }
+            other => tracing::warn!("{other}"),
+        }
+    }
+}
+
+/// The machine's name, as it is advertised where nothing else is.
+pub(crate) fn host_name() -> String {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name.into_owned()
+    }
+}
+
+/// Any error as the reason of a failed preparation.
+pub(crate) fn prepare_error(
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> crate::startup::PrepareError {
+    Box::new(error)
+}
+
+/// The broker as preparations see it.
+pub(crate) type SharedBroker = Arc<crate::broker::Broker>;

@@ -1,0 +1,57 @@
+//! What all administration commands have in common: where the broker is, and how to print.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{
+    client::{Admin, ClientError, ClientSettings},
+    output::Output,
+};
+
+/// Options of every administration command.
+#[derive(Debug, Clone, Args)]
+pub struct Remote {
+    /// Broker to begin with; several separated by commas
+    #[arg(
+        long,
+        alias = "bootstrap-server",
+        value_name = "HOST:PORT",
+        global = true
+    )]
+    bootstrap: Option<String>,
+    /// Client settings: Java properties, or librdkafka's
+    #[arg(long, value_name = "FILE", global = true)]
+    command_config: Option<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Longest wait for one answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, global = true,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl Remote {
+    /// How to print.
+    pub(crate) fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+
+    /// Milliseconds that the broker is given in requests with a time limit of their own.
+    pub(crate) fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout.saturating_mul(1000)).unwrap_or(i32::MAX)
+    }
+
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// Settings that make no sense, or no connection.
+    pub(crate) async fn connect(&self) -> Result<Admin, ClientError> {
+        let settings =
+            ClientSettings::load(self.command_config.as_deref(), self.bootstrap.as_deref())?;
+        // The broker gets the time it was promised, and a little for the way.
+        let patience = Duration::from_secs(self.timeout) + Duration::from_secs(2);
+        Admin::connect(settings, patience).await
+    }
+}

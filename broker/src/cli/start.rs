@@ -1,0 +1,66 @@
+//! `palisade start`: a node from its configuration.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    declare::first_admin,
+    node::{self, NodeError, SharedBroker},
+};
+use crate::{
+    config::{Config, Sources},
+    shutdown,
+    startup::start_prepared,
+};
+
+/// Arguments of `palisade start`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Properties file with Kafka's keys and ours; the environment and --override beat it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one key, repeatable; secrets are refused here
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl StartArgs {
+    pub(crate) async fn run(self) -> Result<(), NodeError> {
+        let mut sources = Sources::new()
+            .process_environment()
+            .overrides(self.overrides)
+            .host_name(node::host_name());
+        if let Some(path) = self.config {
+            sources = sources.file(path);
+        }
+        let (config, warnings) = Config::load(&sources)?;
+        node::warn(&warnings);
+        let settings = config.clone();
+        let running = start_prepared(config, Vec::new(), async |broker: &SharedBroker| {
+            let made = first_admin(broker, &settings)
+                .await
+                .map_err(node::prepare_error)?;
+            if let Some(path) = made {
+                tracing::info!(
+                    user = "admin",
+                    password_file = ?path,
+                    "first start: made an administrator; give it a password of your own and remove \
+                     the file"
+                );
+            }
+            Ok(())
+        })
+        .await?;
+        tracing::info!(
+            cluster_id = %running.broker().cluster_id(),
+            node_id = settings.node_id,
+            listeners = ?running.listeners(),
+            "serving"
+        );
+        shutdown::requested()
+            .await
+            .map_err(NodeError::system("signals"))?;
+        Ok(running.shutdown().await?)
+    }
+}

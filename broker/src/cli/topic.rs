@@ -1,0 +1,449 @@
+//! `palisade topic`: create, list, describe, alter, delete.
+
+use std::fmt::Write;
+
+use clap::{Args, Subcommand};
+use palisade_protocol::{
+    ApiKey, ErrorCode, Str,
+    messages::{
+        create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
+        create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
+        delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
+        incremental_alter_configs::{
+            AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+        },
+        metadata::MetadataResponseTopic,
+    },
+};
+use serde_json::{Value, json};
+
+use super::{
+    client::{Admin, ClientError},
+    output::Output,
+    remote::Remote,
+};
+
+/// Resource type of topics in configuration requests.
+const TOPIC: i8 = 2;
+
+/// Operations of IncrementalAlterConfigs.
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+
+/// Arguments of `palisade topic`.
+#[derive(Debug, Args)]
+pub struct TopicArgs {
+    #[command(subcommand)]
+    command: TopicCommand,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+enum TopicCommand {
+    /// Create a topic
+    Create {
+        /// Name of the topic
+        name: String,
+        /// Number of partitions; the broker's default if not given
+        #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
+        /// Number of replicas; the broker's default if not given
+        #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
+        replication_factor: Option<i16>,
+        /// Topic configuration, repeatable
+        #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value)]
+        configs: Vec<(String, String)>,
+        /// Succeed when the topic is there already
+        #[arg(long)]
+        if_not_exists: bool,
+    },
+    /// List topics
+    List {
+        /// Show internal topics too
+        #[arg(long)]
+        internal: bool,
+    },
+    /// Describe topics: partitions, replicas, configuration
+    Describe {
+        /// Names of the topics
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Change a topic's number of partitions or its configuration
+    Alter {
+        /// Name of the topic
+        name: String,
+        /// New number of partitions, more than now
+        #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
+        /// Set a configuration key, repeatable
+        #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value)]
+        configs: Vec<(String, String)>,
+        /// Return a configuration key to its default, repeatable
+        #[arg(long = "delete-config", value_name = "KEY")]
+        deletions: Vec<String>,
+    },
+    /// Delete topics and everything in them
+    Delete {
+        /// Names of the topics
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+impl TopicArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.remote.output()
+    }
+
+    pub(crate) async fn run(&self) -> Result<(), ClientError> {
+        let mut admin = self.remote.connect().await?;
+        let output = self.remote.output();
+        match &self.command {
+            TopicCommand::Create {
+                name,
+                partitions,
+                replication_factor,
+                configs,
+                if_not_exists,
+            } => {
+                let topic = CreatableTopic {
+                    name: Str::copy(name),
+                    num_partitions: partitions.unwrap_or(-1),
+                    replication_factor: replication_factor.unwrap_or(-1),
+                    assignments: Vec::new(),
+                    configs: configs.iter().map(creatable).collect(),
+                };
+                self.create(&mut admin, output, topic, *if_not_exists).await
+            }
+            TopicCommand::List { internal } => list(&mut admin, output, *internal).await,
+            TopicCommand::Describe { names } => describe(&mut admin, output, names).await,
+            TopicCommand::Alter {
+                name,
+                partitions,
+                configs,
+                deletions,
+            } => {
+                if partitions.is_none() && configs.is_empty() && deletions.is_empty() {
+                    return Err(ClientError::Usage(
+                        "nothing to alter: give --partitions, --config or --delete-config"
+                            .to_owned(),
+                    ));
+                }
+                if !(configs.is_empty() && deletions.is_empty()) {
+                    alter_configs(&mut admin, name, configs, deletions).await?;
+                }
+                if let Some(count) = partitions {
+                    self.add_partitions(&mut admin, name, *count).await?;
+                }
+                output.show(&json!({ "topic": name }), &format!("altered {name}"));
+                Ok(())
+            }
+            TopicCommand::Delete { names } => self.delete(&mut admin, output, names).await,
+        }
+    }
+
+    async fn create(
+        &self,
+        admin: &mut Admin,
+        output: Output,
+        topic: CreatableTopic,
+        if_not_exists: bool,
+    ) -> Result<(), ClientError> {
+        let name = topic.name.to_string();
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            timeout_ms: self.remote.timeout_ms(),
+            validate_only: false,
+        };
+        let response = admin
+            .decide(&request, |response| {
+                first_code(response.topics.iter().map(|t| t.error_code))
+            })
+            .await?;
+        let Some(result) = response.topics.first() else {
+            return Err(no_answer("CreateTopics"));
+        };
+        let exists = result.error_code == ErrorCode::TOPIC_ALREADY_EXISTS;
+        if exists && if_not_exists {
+            let object = json!({ "topic": name, "created": false });
+            output.show(&object, &format!("{name} exists"));
+            return Ok(());
+        }
+        accept(&name, result.error_code, result.error_message.as_deref())?;
+        let object = json!({
+            "topic": name,
+            "created": true,
+            "topic_id": result.topic_id.to_string(),
+            "partitions": result.num_partitions,
+            "replication_factor": result.replication_factor,
+        });
+        output.show(&object, &format!("created {name}"));
+        Ok(())
+    }
+
+    async fn add_partitions(
+        &self,
+        admin: &mut Admin,
+        name: &str,
+        count: i32,
+    ) -> Result<(), ClientError> {
+        let request = CreatePartitionsRequest {
+            topics: vec![CreatePartitionsTopic {
+                name: Str::copy(name),
+                count,
+                assignments: None,
+            }],
+            timeout_ms: self.remote.timeout_ms(),
+            validate_only: false,
+        };
+        let response = admin
+            .decide(&request, |response| {
+                first_code(response.results.iter().map(|t| t.error_code))
+            })
+            .await?;
+        let result = response
+            .results
+            .first()
+            .ok_or_else(|| no_answer("CreatePartitions"))?;
+        accept(name, result.error_code, result.error_message.as_deref())
+    }
+
+    async fn delete(
+        &self,
+        admin: &mut Admin,
+        output: Output,
+        names: &[String],
+    ) -> Result<(), ClientError> {
+        let mut request = DeleteTopicsRequest {
+            timeout_ms: self.remote.timeout_ms(),
+            ..DeleteTopicsRequest::default()
+        };
+        let all = names.iter().map(|name| Str::copy(name));
+        if admin.version(ApiKey::DeleteTopics)? >= 6 {
+            let state = |name| DeleteTopicState {
+                name: Some(name),
+                ..DeleteTopicState::default()
+            };
+            request.topics = all.map(state).collect();
+        } else {
+            request.topic_names = all.collect();
+        }
+        let response = admin
+            .decide(&request, |response| {
+                first_code(response.responses.iter().map(|t| t.error_code))
+            })
+            .await?;
+        let mut rows = Vec::new();
+        let mut text = String::new();
+        let mut refused = 0;
+        for result in &response.responses {
+            let name = result.name.as_deref().unwrap_or("?");
+            match accept(name, result.error_code, result.error_message.as_deref()) {
+                Ok(()) => {
+                    line(&mut text, format_args!("deleted {name}"));
+                    rows.push(json!({ "topic": name, "deleted": true }));
+                }
+                Err(error) => {
+                    refused += 1;
+                    line(&mut text, format_args!("{error}"));
+                    let error = json!({ "message": error.to_string(),
+                        "name": result.error_code.name(), "code": result.error_code.value() });
+                    rows.push(json!({ "topic": name, "deleted": false, "error": error }));
+                }
+            }
+        }
+        output.show(&json!({ "topics": rows }), &text);
+        if refused > 0 {
+            return Err(ClientError::SomeRefused(refused));
+        }
+        Ok(())
+    }
+}
+
+/// Appends a line; writing to a string cannot fail.
+pub(crate) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _ = writeln!(text, "{arguments}");
+}
+
+pub(crate) fn first_code(mut codes: impl Iterator<Item = ErrorCode>) -> ErrorCode {
+    codes.next().unwrap_or(ErrorCode::NONE)
+}
+
+pub(crate) fn no_answer(what: &str) -> ClientError {
+    ClientError::refused(what, ErrorCode::UNKNOWN_SERVER_ERROR, Some("empty answer"))
+}
+
+pub(crate) fn accept(
+    what: &str,
+    code: ErrorCode,
+    message: Option<&str>,
+) -> Result<(), ClientError> {
+    if code == ErrorCode::NONE {
+        return Ok(());
+    }
+    Err(ClientError::refused(what, code, message))
+}
+
+fn creatable((key, value): &(String, String)) -> CreatableTopicConfig {
+    CreatableTopicConfig {
+        name: Str::copy(key),
+        value: Some(Str::copy(value)),
+    }
+}
+
+async fn list(admin: &mut Admin, output: Output, internal: bool) -> Result<(), ClientError> {
+    let metadata = admin.metadata(None).await?;
+    let mut topics: Vec<&MetadataResponseTopic> = metadata
+        .topics
+        .iter()
+        .filter(|topic| internal || !topic.is_internal)
+        .collect();
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for topic in topics {
+        let name = topic.name.as_deref().unwrap_or("?");
+        line(
+            &mut text,
+            format_args!("{name}\t{}", topic.partitions.len()),
+        );
+        rows.push(json!({
+            "name": name,
+            "topic_id": topic.topic_id.to_string(),
+            "internal": topic.is_internal,
+            "partitions": topic.partitions.len(),
+        }));
+    }
+    output.show(&json!({ "topics": rows }), &text);
+    Ok(())
+}
+
+async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result<(), ClientError> {
+    let metadata = admin.metadata(Some(names)).await?;
+    let request = DescribeConfigsRequest {
+        resources: names
+            .iter()
+            .map(|name| DescribeConfigsResource {
+                resource_type: TOPIC,
+                resource_name: Str::copy(name),
+                configuration_keys: None,
+            })
+            .collect(),
+        ..DescribeConfigsRequest::default()
+    };
+    let configs = admin.send(&request).await?;
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for topic in &metadata.topics {
+        let name = topic.name.as_deref().unwrap_or("?");
+        accept(name, topic.error_code, None)?;
+        let result = configs
+            .results
+            .iter()
+            .find(|one| &*one.resource_name == name);
+        // Whoever may see the topic but not its configuration sees the topic.
+        let readable = result.filter(|result| result.error_code == ErrorCode::NONE);
+        let mut set = serde_json::Map::new();
+        for entry in readable.iter().flat_map(|result| &result.configs) {
+            if entry.config_source == 1 {
+                let value = entry.value.as_deref().map_or(Value::Null, Value::from);
+                set.insert(entry.name.to_string(), value);
+            }
+        }
+        let shown: Vec<String> = set
+            .iter()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("?")))
+            .collect();
+        line(
+            &mut text,
+            format_args!(
+                "{name}\tid {}\tpartitions {}\tconfigs {}",
+                topic.topic_id,
+                topic.partitions.len(),
+                if readable.is_none() {
+                    "?".to_owned()
+                } else {
+                    shown.join(",")
+                },
+            ),
+        );
+        let mut partitions = Vec::new();
+        for partition in &topic.partitions {
+            line(
+                &mut text,
+                format_args!(
+                    "  {}\tleader {}\treplicas {:?}\tISR {:?}",
+                    partition.partition_index,
+                    partition.leader_id,
+                    partition.replica_nodes,
+                    partition.isr_nodes
+                ),
+            );
+            partitions.push(json!({
+                "partition": partition.partition_index,
+                "leader": partition.leader_id,
+                "leader_epoch": partition.leader_epoch,
+                "replicas": partition.replica_nodes,
+                "isr": partition.isr_nodes,
+                "offline_replicas": partition.offline_replicas,
+            }));
+        }
+        rows.push(json!({
+            "name": name,
+            "topic_id": topic.topic_id.to_string(),
+            "internal": topic.is_internal,
+            "partitions": partitions,
+            "configs": if readable.is_some() { Value::Object(set) } else { Value::Null },
+        }));
+    }
+    output.show(&json!({ "topics": rows }), &text);
+    Ok(())
+}
+
+async fn alter_configs(
+    admin: &mut Admin,
+    name: &str,
+    configs: &[(String, String)],
+    deletions: &[String],
+) -> Result<(), ClientError> {
+    let set = configs.iter().map(|(key, value)| AlterableConfig {
+        name: Str::copy(key),
+        config_operation: SET,
+        value: Some(Str::copy(value)),
+    });
+    let delete = deletions.iter().map(|key| AlterableConfig {
+        name: Str::copy(key),
+        config_operation: DELETE,
+        value: None,
+    });
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: TOPIC,
+            resource_name: Str::copy(name),
+            configs: set.chain(delete).collect(),
+        }],
+        validate_only: false,
+    };
+    let response = admin
+        .decide(&request, |response| {
+            first_code(response.responses.iter().map(|one| one.error_code))
+        })
+        .await?;
+    let result = response
+        .responses
+        .first()
+        .ok_or_else(|| no_answer("IncrementalAlterConfigs"))?;
+    accept(name, result.error_code, result.error_message.as_deref())
+}

@@ -1,0 +1,222 @@
+//! `palisade user`: SCRAM users of a cluster.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use palisade_auth::{
+    Secret,
+    scram::{DEFAULT_ITERATIONS, ScramMechanism},
+};
+use palisade_protocol::{
+    ErrorCode, Str,
+    messages::{
+        alter_user_scram_credentials::{AlterUserScramCredentialsRequest, ScramCredentialDeletion},
+        describe_user_scram_credentials::{DescribeUserScramCredentialsRequest, UserName},
+    },
+};
+use serde_json::json;
+
+use super::{
+    client::{Admin, ClientError},
+    output::Output,
+    password,
+    remote::Remote,
+    topic::{accept, first_code, line, no_answer},
+    upsertion::upsertion,
+};
+
+/// Arguments of `palisade user`.
+#[derive(Debug, Args)]
+pub struct UserArgs {
+    #[command(subcommand)]
+    command: UserCommand,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Create a user, or give a user a new password
+    #[command(alias = "set")]
+    Create {
+        /// Name of the user
+        name: String,
+        /// SCRAM-SHA-256 or SCRAM-SHA-512, repeatable; both if not given
+        #[arg(long = "mechanism", value_name = "MECHANISM", value_parser = mechanism)]
+        mechanisms: Vec<ScramMechanism>,
+        /// File with the password; without it standard input is read, or a prompt asks
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Rounds of hashing
+        #[arg(long, default_value_t = DEFAULT_ITERATIONS,
+              value_parser = clap::value_parser!(u32).range(4096..=16384))]
+        iterations: u32,
+    },
+    /// List users with their mechanisms
+    List,
+    /// Delete a user's credentials
+    Delete {
+        /// Name of the user
+        name: String,
+        /// Only this mechanism's, repeatable; all if not given
+        #[arg(long = "mechanism", value_name = "MECHANISM", value_parser = mechanism)]
+        mechanisms: Vec<ScramMechanism>,
+    },
+}
+
+fn mechanism(text: &str) -> Result<ScramMechanism, String> {
+    ScramMechanism::from_name(&text.to_ascii_uppercase())
+        .ok_or_else(|| "expected SCRAM-SHA-256 or SCRAM-SHA-512".to_owned())
+}
+
+fn shown(mechanism: i8) -> String {
+    match ScramMechanism::from_code(mechanism) {
+        Some(mechanism) => mechanism.name().to_owned(),
+        None => format!("mechanism {mechanism}"),
+    }
+}
+
+impl UserArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.remote.output()
+    }
+
+    pub(crate) async fn run(&self) -> Result<(), ClientError> {
+        let output = self.remote.output();
+        match &self.command {
+            UserCommand::Create {
+                name,
+                mechanisms,
+                password_file,
+                iterations,
+            } => {
+                let password = password::take(password_file.as_deref(), name).await?;
+                let mut admin = self.remote.connect().await?;
+                let mechanisms = match mechanisms.as_slice() {
+                    [] => ScramMechanism::VALUES,
+                    some => some,
+                };
+                create(&mut admin, name, &password, mechanisms, *iterations).await?;
+                let names: Vec<&str> = mechanisms.iter().map(|one| one.name()).collect();
+                output.show(
+                    &json!({ "user": name, "mechanisms": names }),
+                    &format!("{name} can log in with {}", names.join(", ")),
+                );
+                Ok(())
+            }
+            UserCommand::List => list(&mut self.remote.connect().await?, output).await,
+            UserCommand::Delete { name, mechanisms } => {
+                let mut admin = self.remote.connect().await?;
+                let codes = match mechanisms.as_slice() {
+                    [] => mechanisms_of(&mut admin, name).await?,
+                    some => some.iter().map(|one| one.code()).collect(),
+                };
+                for code in &codes {
+                    let request = AlterUserScramCredentialsRequest {
+                        deletions: vec![ScramCredentialDeletion {
+                            name: Str::copy(name),
+                            mechanism: *code,
+                        }],
+                        upsertions: Vec::new(),
+                    };
+                    alter(&mut admin, name, &request).await?;
+                }
+                let names: Vec<String> = codes.into_iter().map(shown).collect();
+                output.show(
+                    &json!({ "user": name, "deleted": names }),
+                    &format!("deleted {} of {name}", names.join(", ")),
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One request per mechanism: a request may name a user only once (KIP-554).
+async fn create(
+    admin: &mut Admin,
+    name: &str,
+    password: &Secret,
+    mechanisms: &[ScramMechanism],
+    iterations: u32,
+) -> Result<(), ClientError> {
+    for mechanism in mechanisms {
+        let upsertion = upsertion(name, password, *mechanism, iterations)
+            .map_err(|error| ClientError::Usage(error.to_string()))?;
+        let request = AlterUserScramCredentialsRequest {
+            deletions: Vec::new(),
+            upsertions: vec![upsertion],
+        };
+        alter(admin, name, &request).await?;
+    }
+    Ok(())
+}
+
+async fn alter(
+    admin: &mut Admin,
+    name: &str,
+    request: &AlterUserScramCredentialsRequest,
+) -> Result<(), ClientError> {
+    let response = admin
+        .decide(request, |response| {
+            first_code(response.results.iter().map(|one| one.error_code))
+        })
+        .await?;
+    let result = response
+        .results
+        .first()
+        .ok_or_else(|| no_answer("AlterUserScramCredentials"))?;
+    accept(name, result.error_code, result.error_message.as_deref())
+}
+
+async fn mechanisms_of(admin: &mut Admin, name: &str) -> Result<Vec<i8>, ClientError> {
+    let request = DescribeUserScramCredentialsRequest {
+        users: Some(vec![UserName {
+            name: Str::copy(name),
+        }]),
+    };
+    let response = admin.send(&request).await?;
+    let message = response.error_message.as_deref();
+    accept("users", response.error_code, message)?;
+    let result = response
+        .results
+        .first()
+        .ok_or_else(|| no_answer("DescribeUserScramCredentials"))?;
+    accept(name, result.error_code, result.error_message.as_deref())?;
+    Ok(result
+        .credential_infos
+        .iter()
+        .map(|info| info.mechanism)
+        .collect())
+}
+
+async fn list(admin: &mut Admin, output: Output) -> Result<(), ClientError> {
+    let request = DescribeUserScramCredentialsRequest { users: None };
+    let response = admin.send(&request).await?;
+    let message = response.error_message.as_deref();
+    accept("users", response.error_code, message)?;
+    let mut results = response.results;
+    results.sort_by(|a, b| a.user.cmp(&b.user));
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for result in results
+        .iter()
+        .filter(|one| one.error_code == ErrorCode::NONE)
+    {
+        let infos = result.credential_infos.iter();
+        let mechanisms: Vec<String> = infos
+            .clone()
+            .map(|info| format!("{} ({} iterations)", shown(info.mechanism), info.iterations))
+            .collect();
+        let user = super::client::printable(&result.user);
+        line(&mut text, format_args!("{user}\t{}", mechanisms.join(", ")));
+        let credentials: Vec<_> = infos
+            .map(
+                |info| json!({ "mechanism": shown(info.mechanism), "iterations": info.iterations }),
+            )
+            .collect();
+        rows.push(json!({ "user": &*result.user, "credentials": credentials }));
+    }
+    output.show(&json!({ "users": rows }), &text);
+    Ok(())
+}

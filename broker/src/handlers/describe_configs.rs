@@ -1,0 +1,240 @@
+//! DescribeConfigs (key 32), versions 1 to 4: the settings in force and where they come from.
+//!
+//! v1 sources and synonyms (KIP-226), v3 types and documentation (KIP-569). Topics and this node
+//! are described; loggers, client metrics and groups have no settings here yet and are refused,
+//! after their rights.
+
+use palisade_auth::access::Access;
+use palisade_auth::grant::DescribeConfigs;
+use palisade_protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use palisade_protocol::{ErrorCode, Str};
+
+use crate::config::{Reported, ReportedSource};
+use crate::context::RequestContext;
+use crate::dispatch::Handled;
+use crate::metadata::ConfigResourceType;
+use crate::metadata::topic_config::{DescribedConfig, describe};
+use crate::metadata::topic_name;
+
+/// Codes of `config_source` for settings of a node (configs.md §4).
+const STATIC_BROKER: i8 = 4;
+const DEFAULT: i8 = 5;
+
+/// Why a resource has no answer.
+struct Refused(ErrorCode, String);
+
+/// Answers a DescribeConfigs request.
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    req: DescribeConfigsRequest,
+) -> Handled<DescribeConfigsResponse> {
+    let access = ctx.access();
+    let kinds: Option<Vec<ConfigResourceType>> = req
+        .resources
+        .iter()
+        .map(|resource| ConfigResourceType::from_code(resource.resource_type))
+        .collect();
+    let shown = Shown {
+        synonyms: req.include_synonyms,
+        documentation: req.include_documentation,
+    };
+    let results = match kinds {
+        // One unknown kind refuses the whole request, before any right is asked.
+        None => req
+            .resources
+            .into_iter()
+            .map(|resource| refuse(resource, unknown_kind()))
+            .collect(),
+        Some(kinds) => kinds
+            .into_iter()
+            .zip(req.resources)
+            .map(
+                |(kind, resource)| match configs(ctx, &access, kind, &resource, shown) {
+                    Ok(configs) => row(resource, configs),
+                    Err(refused) => refuse(resource, refused),
+                },
+            )
+            .collect(),
+    };
+    Handled::Now(DescribeConfigsResponse {
+        results,
+        ..DescribeConfigsResponse::default()
+    })
+}
+
+/// What the request wants to see beside the values.
+#[derive(Clone, Copy)]
+struct Shown {
+    synonyms: bool,
+    documentation: bool,
+}
+
+fn unknown_kind() -> Refused {
+    Refused(
+        ErrorCode::INVALID_REQUEST,
+        "Unexpected resource type in the request".to_owned(),
+    )
+}
+
+fn configs(
+    ctx: &RequestContext,
+    access: &Access,
+    kind: ConfigResourceType,
+    resource: &DescribeConfigsResource,
+    shown: Shown,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    authorize(access, kind, &resource.resource_name)?;
+    let wanted = |name: &str| match resource.configuration_keys.as_deref() {
+        None | Some([]) => true,
+        Some(keys) => keys.iter().any(|key| **key == *name),
+    };
+    match kind {
+        ConfigResourceType::Topic => {
+            let name = &*resource.resource_name;
+            topic_name::validate(name)
+                .map_err(|text| Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, text))?;
+            let topic = ctx.image.topics.get(name).ok_or_else(|| {
+                // Kafka sends an empty text with this code (configs.md §4).
+                Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new())
+            })?;
+            let described = describe(&ctx.broker.config.topic_defaults, &topic.config);
+            Ok(described
+                .into_iter()
+                .filter(|config| wanted(config.name))
+                .map(|config| topic_config(config, shown))
+                .collect())
+        }
+        ConfigResourceType::Broker => {
+            let own = ctx.broker.node_id.value();
+            match resource.resource_name.parse::<i32>() {
+                // Settings of all brokers that changed at run time: there are none yet.
+                Err(_) if resource.resource_name.is_empty() => Ok(Vec::new()),
+                Ok(id) if id == own => Ok(ctx
+                    .broker
+                    .config
+                    .report()
+                    .into_iter()
+                    .filter(|config| wanted(&config.name))
+                    .map(|config| broker_config(config, shown))
+                    .collect()),
+                _ => Err(Refused(
+                    ErrorCode::INVALID_REQUEST,
+                    format!("Unexpected broker id, expected {own} or the empty string"),
+                )),
+            }
+        }
+        ConfigResourceType::BrokerLogger
+        | ConfigResourceType::ClientMetrics
+        | ConfigResourceType::Group => Err(Refused(
+            ErrorCode::INVALID_REQUEST,
+            "This broker has no settings for this type of resource yet".to_owned(),
+        )),
+    }
+}
+
+fn authorize(access: &Access, kind: ConfigResourceType, name: &str) -> Result<(), Refused> {
+    let (is_granted, code) = match kind {
+        ConfigResourceType::Topic => (
+            access.topic::<DescribeConfigs>(name).is_ok(),
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+        ),
+        ConfigResourceType::Group => (
+            access.group::<DescribeConfigs>(name).is_ok(),
+            ErrorCode::GROUP_AUTHORIZATION_FAILED,
+        ),
+        ConfigResourceType::Broker
+        | ConfigResourceType::BrokerLogger
+        | ConfigResourceType::ClientMetrics => (
+            access.cluster::<DescribeConfigs>().is_ok(),
+            ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+        ),
+    };
+    match is_granted {
+        true => Ok(()),
+        false => Err(Refused(
+            code,
+            "DESCRIBE_CONFIGS on the resource is needed".to_owned(),
+        )),
+    }
+}
+
+fn topic_config(config: DescribedConfig, shown: Shown) -> DescribeConfigsResourceResult {
+    let synonyms = config
+        .synonyms
+        .iter()
+        .filter(|_| shown.synonyms)
+        .map(|synonym| DescribeConfigsSynonym {
+            name: Str::from(synonym.name),
+            value: synonym.value.as_deref().map(Str::copy),
+            source: synonym.source.code(),
+        });
+    DescribeConfigsResourceResult {
+        name: Str::from(config.name),
+        read_only: DescribedConfig::READ_ONLY,
+        config_source: config.source.code(),
+        is_sensitive: DescribedConfig::SENSITIVE,
+        synonyms: synonyms.collect(),
+        config_type: config.config_type,
+        documentation: shown.documentation.then(|| Str::from(config.documentation)),
+        value: config.value.map(Str::from),
+    }
+}
+
+fn broker_config(config: Reported, shown: Shown) -> DescribeConfigsResourceResult {
+    let mut synonyms = Vec::new();
+    if shown.synonyms {
+        let synonym = |value: Option<&str>, source| DescribeConfigsSynonym {
+            name: Str::copy(config.key.name),
+            value: value.map(Str::copy),
+            source,
+        };
+        if config.source == ReportedSource::Static {
+            synonyms.push(DescribeConfigsSynonym {
+                name: Str::copy(&config.name),
+                ..synonym(config.written.as_deref(), STATIC_BROKER)
+            });
+        }
+        if let Some(default) = config.key.default {
+            synonyms.push(synonym((!config.is_sensitive).then_some(default), DEFAULT));
+        }
+    }
+    DescribeConfigsResourceResult {
+        name: Str::from(config.name),
+        value: config.value.map(Str::from),
+        // Nothing of a node can be changed while it runs yet, whatever Kafka allows.
+        read_only: true,
+        config_source: match config.source {
+            ReportedSource::Static => STATIC_BROKER,
+            ReportedSource::Default => DEFAULT,
+        },
+        is_sensitive: config.is_sensitive,
+        synonyms,
+        config_type: config.key.kind.code(),
+        documentation: None,
+    }
+}
+
+fn row(
+    resource: DescribeConfigsResource,
+    configs: Vec<DescribeConfigsResourceResult>,
+) -> DescribeConfigsResult {
+    DescribeConfigsResult {
+        error_code: ErrorCode::NONE,
+        error_message: Some(Str::default()),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        configs,
+    }
+}
+
+fn refuse(resource: DescribeConfigsResource, refused: Refused) -> DescribeConfigsResult {
+    let Refused(error_code, text) = refused;
+    DescribeConfigsResult {
+        error_code,
+        error_message: Some(Str::from(text)),
+        ..row(resource, Vec::new())
+    }
+}

@@ -1,0 +1,262 @@
+//! Metadata (key 3), versions 0 to 13: who is in the cluster and where each partition lives.
+//!
+//! v4 auto-creation by request (KIP-4), v8 authorized operations (KIP-430), v10 topic ids, v12
+//! topics by id alone (KIP-516), v13 a top-level error (KIP-1102; never set, since this broker
+//! asks no client to bootstrap again here).
+
+use std::collections::HashSet;
+
+use palisade_auth::acl::ResourceType;
+use palisade_auth::grant::{Describe, Granted, Topic};
+use palisade_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use palisade_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+use palisade_protocol::types::TopicId;
+use palisade_protocol::{ErrorCode, Str};
+
+use crate::context::RequestContext;
+use crate::dispatch::Handled;
+use crate::metadata::TopicImage;
+use crate::metadata::topic_name;
+
+/// "Not asked for", in the fields of authorized operations (KIP-430).
+const NOT_REQUESTED: i32 = i32::MIN;
+
+/// Answers a Metadata request.
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    req: MetadataRequest,
+) -> Handled<MetadataResponse> {
+    let access = ctx.access();
+    let mut response = MetadataResponse::default();
+    if names_topics_by_id_too_early(&req, ctx.api_version) {
+        response.topics = req
+            .topics
+            .unwrap_or_default()
+            .into_iter()
+            .map(refused_id)
+            .collect();
+        return Handled::Now(response);
+    }
+    response.brokers = ctx
+        .live_endpoints()
+        .map(|broker| MetadataResponseBroker {
+            node_id: broker.id.value(),
+            host: Str::copy(&broker.host),
+            port: i32::from(broker.port),
+            rack: broker.rack.as_deref().map(Str::copy),
+        })
+        .collect();
+    response.cluster_id = Some(Str::copy(&ctx.image.cluster_id));
+    response.controller_id = ctx.any_live_broker();
+    if req.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = access.cluster_operations();
+    }
+
+    let with_operations = req.include_topic_authorized_operations;
+    let operations = |name: &str| match with_operations {
+        true => access.authorized_operations(ResourceType::Topic, name),
+        false => NOT_REQUESTED,
+    };
+    let all = match &req.topics {
+        None => true,
+        // Version 0 has no null: there the empty list asks for all.
+        Some(topics) => topics.is_empty() && ctx.api_version == 0,
+    };
+    if all {
+        for topic in ctx.image.topics.iter() {
+            if access.probe_topic::<Describe>(&topic.name).is_some() {
+                response
+                    .topics
+                    .push(row(ctx, topic, operations(&topic.name)));
+            }
+        }
+        return Handled::Now(response);
+    }
+
+    // Versions below 4 cannot say no.
+    let may_create = (ctx.api_version < 4 || req.allow_auto_topic_creation)
+        && ctx.broker.config.topics.auto_create;
+    let mut refused = Vec::new();
+    let mut seen = HashSet::new();
+    for wanted in req.topics.unwrap_or_default() {
+        if !seen.insert((wanted.topic_id, wanted.name.clone())) {
+            continue;
+        }
+        match find(ctx, &access, &wanted) {
+            Found::Topic(topic) => {
+                response
+                    .topics
+                    .push(row(ctx, &topic, operations(&topic.name)));
+            }
+            Found::Missing(granted) => {
+                let error = match may_create {
+                    true => auto_create(ctx, &access, &granted).await,
+                    false => missing(granted.name()),
+                };
+                refused.push(error_row(error, wanted));
+            }
+            Found::Refused(error) => refused.push(error_row(error, wanted)),
+        }
+    }
+    response.topics.append(&mut refused);
+    Handled::Now(response)
+}
+
+/// What became of one topic of the request.
+enum Found {
+    Topic(std::sync::Arc<TopicImage>),
+    /// No such name, and the caller may know it.
+    Missing(Granted<Topic, Describe>),
+    Refused(ErrorCode),
+}
+
+fn find(
+    ctx: &RequestContext,
+    access: &palisade_auth::access::Access,
+    wanted: &MetadataRequestTopic,
+) -> Found {
+    // An id names a topic whatever the name says; rights are asked about what it resolves to.
+    if wanted.topic_id != TopicId::NIL {
+        return match ctx.image.topics.by_id(wanted.topic_id) {
+            None => Found::Refused(ErrorCode::UNKNOWN_TOPIC_ID),
+            Some(topic) => match access.topic::<Describe>(&topic.name) {
+                Ok(_) => Found::Topic(std::sync::Arc::clone(topic)),
+                Err(_) => Found::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+            },
+        };
+    }
+    let Some(name) = &wanted.name else {
+        return Found::Refused(ErrorCode::INVALID_REQUEST);
+    };
+    // Existence is not looked at before the right is known (security.md §4.8).
+    match access.topic::<Describe>(name) {
+        Err(_) => Found::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        Ok(granted) => match ctx.image.topics.get(name) {
+            Some(topic) => Found::Topic(std::sync::Arc::clone(topic)),
+            None => Found::Missing(granted),
+        },
+    }
+}
+
+fn missing(name: &str) -> ErrorCode {
+    match topic_name::validate(name) {
+        Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+    }
+}
+
+/// Has the controller create a topic with the broker's defaults, on the caller's own rights.
+///
+/// The answer that causes it says "unknown", as Kafka's does: clients ask again on that.
+async fn auto_create(
+    ctx: &RequestContext,
+    access: &palisade_auth::access::Access,
+    described: &Granted<Topic, Describe>,
+) -> ErrorCode {
+    let name = described.name();
+    if access.create_topic(name).is_err() {
+        return ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+    }
+    let unknown = missing(name);
+    if unknown != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        || name == topic_name::CLUSTER_METADATA
+        || ctx.image.topics.colliding(name).is_some()
+    {
+        return unknown;
+    }
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: Str::copy(name),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..CreatableTopic::default()
+        }],
+        ..CreateTopicsRequest::default()
+    };
+    let version = AUTO_CREATE_VERSION;
+    match ctx
+        .broker
+        .controller
+        .submit(request, version, ctx.actor())
+        .await
+    {
+        Ok(response) => match response.topics.first().map(|topic| topic.error_code) {
+            Some(error @ ErrorCode::INVALID_REPLICATION_FACTOR) => error,
+            _ => unknown,
+        },
+        Err(_) => unknown,
+    }
+}
+
+/// CreateTopics version whose defaults (-1) mean "as the broker is configured".
+const AUTO_CREATE_VERSION: i16 = 7;
+
+/// Topic ids are in the layout from version 10, but only version 12 may ask by them.
+fn names_topics_by_id_too_early(req: &MetadataRequest, version: i16) -> bool {
+    (10..12).contains(&version)
+        && req
+            .topics
+            .iter()
+            .flatten()
+            .any(|topic| topic.topic_id != TopicId::NIL || topic.name.is_none())
+}
+
+fn refused_id(wanted: MetadataRequestTopic) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        // Below version 12 the name cannot be null.
+        name: Some(wanted.name.unwrap_or_default()),
+        ..error_row(ErrorCode::INVALID_REQUEST, MetadataRequestTopic::default())
+    }
+}
+
+fn error_row(error: ErrorCode, wanted: MetadataRequestTopic) -> MetadataResponseTopic {
+    let by_id = wanted.topic_id != TopicId::NIL;
+    let name = if by_id { None } else { wanted.name };
+    MetadataResponseTopic {
+        error_code: error,
+        is_internal: name.as_deref().is_some_and(topic_name::is_internal),
+        name,
+        topic_id: wanted.topic_id,
+        topic_authorized_operations: NOT_REQUESTED,
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn row(ctx: &RequestContext, topic: &TopicImage, operations: i32) -> MetadataResponseTopic {
+    // Clients know LISTENER_NOT_FOUND since version 6; older ones are told to ask again.
+    let unlisted = match ctx.api_version {
+        ..6 => ErrorCode::LEADER_NOT_AVAILABLE,
+        _ => ErrorCode::LISTENER_NOT_FOUND,
+    };
+    let partitions = (0..)
+        .zip(&topic.partitions)
+        .map(|(partition_index, partition)| {
+            let is_live =
+                |id: &&palisade_protocol::types::BrokerId| ctx.image.brokers.is_live(**id);
+            MetadataResponsePartition {
+                error_code: ctx.leader_error(partition.leader, unlisted),
+                partition_index,
+                leader_id: partition.leader.map_or(-1, |id| id.value()),
+                leader_epoch: partition.leader_epoch.value(),
+                replica_nodes: partition.replicas.iter().map(|id| id.value()).collect(),
+                isr_nodes: partition.isr.iter().map(|id| id.value()).collect(),
+                offline_replicas: partition
+                    .replicas
+                    .iter()
+                    .filter(|id| !is_live(id))
+                    .map(|id| id.value())
+                    .collect(),
+            }
+        });
+    MetadataResponseTopic {
+        error_code: ErrorCode::NONE,
+        name: Some(Str::copy(&topic.name)),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: partitions.collect(),
+        topic_authorized_operations: operations,
+    }
+}

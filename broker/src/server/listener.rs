@@ -1,0 +1,303 @@
+//! Listeners: bound sockets, what they ask of clients, and the loop that accepts connections.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openssl::ssl::SslContext;
+use openssl::x509::X509Ref;
+use palisade_auth::principal::Principal;
+use palisade_auth::sasl::{Exchange, Phase, SaslDeps};
+use palisade_auth::tls::principal::{MappingRules, PrincipalFailure, certificate_principal};
+use palisade_auth::tls::{ServerTls, TlsError, TlsSettings};
+use palisade_protocol::Str;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Server;
+use super::connection::{self, Accepted};
+use crate::config::{Endpoint, Limits, ListenerConfig};
+use crate::shutdown::Stage;
+use crate::task;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener as its connections see it.
+pub struct ListenerState {
+    /// Its configuration.
+    pub config: ListenerConfig,
+    /// The address it is bound to, with the port the system chose.
+    pub address: SocketAddr,
+    tls: Option<ServerTls>,
+    mapping: MappingRules,
+    sasl: Option<SaslDeps>,
+    /// Always `None` for now: the configuration refuses `connections.max.reauth.ms` above 0.
+    max_reauth: Option<Duration>,
+}
+
+impl std::fmt::Debug for ListenerState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Listener({} at {})", self.config.name, self.address)
+    }
+}
+
+impl ListenerState {
+    /// The endpoint that clients of this listener are told to dial.
+    pub fn advertised(&self) -> Endpoint {
+        let mut endpoint = self.config.advertised.clone();
+        if endpoint.port == 0 {
+            endpoint.port = self.address.port();
+        }
+        endpoint
+    }
+
+    /// The names of the enabled mechanisms, in the operator's order.
+    pub(crate) fn mechanisms(&self) -> Vec<Str> {
+        let names = self.sasl.iter().flat_map(|sasl| sasl.enabled.names());
+        names.map(Str::from_static).collect()
+    }
+
+    /// Begins a login by the mechanism of that name; `None` when it is not enabled here.
+    pub(crate) fn start_exchange(&self, mechanism: &str, phase: Phase) -> Option<Exchange> {
+        let deps = self.sasl.as_ref()?;
+        let deps = SaslDeps {
+            phase,
+            ..deps.clone()
+        };
+        Exchange::start(mechanism, &deps).ok()
+    }
+
+    /// How long a session lives before it must be renewed (KIP-368).
+    pub(crate) fn session_lifetime(&self) -> Option<Duration> {
+        self.max_reauth
+    }
+
+    /// The same in milliseconds as SaslAuthenticate says it; 0 for ever.
+    pub(crate) fn session_lifetime_ms(&self) -> i64 {
+        let lifetime = self.session_lifetime().unwrap_or_default();
+        i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn tls_context(&self) -> Option<SslContext> {
+        self.tls.as_ref().map(ServerTls::context)
+    }
+
+    /// The principal of a verified client certificate.
+    ///
+    /// # Errors
+    /// No mapping rule gives it a name that may be used.
+    pub(super) fn map_certificate(
+        &self,
+        certificate: &X509Ref,
+    ) -> Result<Principal, PrincipalFailure> {
+        certificate_principal(certificate, &self.mapping)
+    }
+}
+
+/// Counted places of one connection, in its listener and in the node.
+#[derive(Debug)]
+pub(super) struct Slots {
+    _listener: OwnedSemaphorePermit,
+    _node: Option<OwnedSemaphorePermit>,
+}
+
+/// A listener that is bound and does not accept yet.
+#[derive(Debug)]
+pub struct Bound {
+    /// What its connections will see.
+    pub state: Arc<ListenerState>,
+    tcp: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+/// A listener that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address does not resolve or cannot be bound.
+    #[error("listener {name}: cannot bind {host:?} port {port}: {source}")]
+    Bind {
+        /// The listener's name.
+        name: String,
+        /// The host to bind.
+        host: String,
+        /// The port to bind.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Key, chain or trust cannot be used.
+    #[error("listener {name}: {source}")]
+    Tls {
+        /// The listener's name.
+        name: String,
+        /// What is wrong with them.
+        source: TlsError,
+    },
+}
+
+impl Bound {
+    /// Binds a listener. Connections wait in the kernel's line until [`Bound::serve`].
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn bind(
+        config: ListenerConfig,
+        limits: &Limits,
+        tls: Option<&TlsSettings>,
+        sasl: Option<SaslDeps>,
+    ) -> Result<Self, ListenError> {
+        let mapping = tls.map(|tls| tls.mapping_rules.clone()).unwrap_or_default();
+        let tls = tls.map(ServerTls::new).transpose();
+        let tls = tls.map_err(|source| ListenError::Tls {
+            name: config.name.clone(),
+            source,
+        })?;
+        let (tcp, address) = open(&config, limits).map_err(|source| ListenError::Bind {
+            name: config.name.clone(),
+            host: config.host.clone(),
+            port: config.port,
+            source,
+        })?;
+        let places = config.max_connections.unwrap_or(limits.max_connections);
+        Ok(Bound {
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            tcp,
+            state: Arc::new(ListenerState {
+                config,
+                address,
+                tls,
+                mapping,
+                sasl,
+                max_reauth: None,
+            }),
+        })
+    }
+
+    /// Accepts connections until the broker drains.
+    pub(super) async fn serve(self, server: Arc<Server>) {
+        let drained = server.shutdown.reached(Stage::Draining);
+        tokio::pin!(drained);
+        loop {
+            tokio::select! {
+                () = &mut drained => return,
+                accepted = self.accept(&server) => match accepted {
+                    Ok(Some(accepted)) => {
+                        let connection =
+                            connection::run(Arc::clone(&server), Arc::clone(&self.state), accepted);
+                        task::spawn("connection", connection);
+                    }
+                    Ok(None) => {}
+                    Err(error) => self.pause(&error).await,
+                },
+            }
+        }
+    }
+
+    /// Takes one connection; `None` when it was refused. Cancel-safe.
+    async fn accept(&self, server: &Arc<Server>) -> io::Result<Option<Accepted>> {
+        let (tcp, peer) = self.tcp.accept().await?;
+        let admitted = match server.counts.admit(peer.ip()) {
+            Ok(place) => place,
+            Err(refused) => {
+                let listener = &self.state.config.name;
+                tracing::debug!(%peer, listener, %refused, "connection refused");
+                server.note_refused(&self.state, peer, refused);
+                return Ok(None);
+            }
+        };
+        // Past the limit this one waits here and the others in the kernel's line. The listener that
+        // nodes use among themselves has only its own limit: clients cannot lock nodes out.
+        let slots = Slots {
+            _listener: place(&self.places).await,
+            _node: match self.state.config.inter_broker {
+                true => None,
+                false => Some(place(&server.places).await),
+            },
+        };
+        // Answers are whole writes; waiting to fill packets would only delay them.
+        tcp.set_nodelay(true)?;
+        let local = tcp.local_addr()?;
+        Ok(Some(Accepted {
+            id: server.next_id(),
+            tcp,
+            peer,
+            local,
+            place: admitted,
+            slots,
+        }))
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        let gone = [
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::NotConnected,
+            io::ErrorKind::InvalidInput,
+        ];
+        // The client hung up between its connect and our accept: nothing is wrong with us.
+        if gone.contains(&error.kind()) {
+            return;
+        }
+        let listener = &self.state.config.name;
+        tracing::warn!(listener, %error, "accept failed; pausing");
+        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+    }
+}
+
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let acquired = Arc::clone(places).acquire_owned().await;
+    acquired.expect("the semaphore is never closed")
+}
+
+fn open(config: &ListenerConfig, limits: &Limits) -> io::Result<(TcpListener, SocketAddr)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses(config)? {
+        match listen(address, limits) {
+            Ok(tcp) => {
+                let bound = tcp.local_addr()?;
+                return Ok((tcp, bound));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Addresses to try: an empty host means every interface, IPv6 with IPv4 mapped into it first.
+fn addresses(config: &ListenerConfig) -> io::Result<Vec<SocketAddr>> {
+    if config.host.is_empty() {
+        return Ok(vec![
+            (Ipv6Addr::UNSPECIFIED, config.port).into(),
+            (Ipv4Addr::UNSPECIFIED, config.port).into(),
+        ]);
+    }
+    Ok((config.host.as_str(), config.port)
+        .to_socket_addrs()?
+        .collect())
+}
+
+fn listen(address: SocketAddr, limits: &Limits) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    // Buffer sizes are inherited by accepted sockets and must be set before listening.
+    if let Some(bytes) = limits.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = limits.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(limits.listen_backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}

@@ -1,0 +1,340 @@
+//! An authenticated connection at work: requests in, answers out in the order of the requests.
+//!
+//! One poll function drives everything the connection does at once: the ordered stage of the
+//! newest request, the answers that are still waited for, the sender, the reader, the timers. No
+//! half is ever dropped, so no partial write can be lost.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use palisade_auth::audit::{Action, Outcome as Recorded};
+use palisade_protocol::ApiKey;
+use tokio::time::Instant;
+
+use super::connection::{Connection, End, Signal};
+use super::frame_budget::Reservation;
+use super::login;
+use super::queue::{AnswerQueue, Moved};
+use super::receive::{Frame, ReceiveError, Received};
+use super::session::Session;
+use crate::dispatch::{self, CloseReason, Outcome, Stage, Staged};
+use crate::task::Budget;
+
+/// How long answers in preparation are waited for after the peer ended its stream.
+const GRACE: Duration = Duration::from_secs(5);
+/// How far an expired session is tolerated while nothing is asked.
+const EXPIRED_IDLE: Duration = Duration::from_secs(60);
+/// Shortest time between two renewals.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
+/// What the timer is set to when nothing has a deadline.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// Serves requests until the connection ends.
+pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) -> End {
+    connection.place.authenticated();
+    connection.transport.socket_mut().logged_in();
+    let switch = Arc::clone(&connection.switch);
+    let _registered = connection
+        .server
+        .registry
+        .enter(Arc::clone(&session), switch);
+    let now = Instant::now();
+    let lifetime = connection.listener.session_lifetime();
+    let mut work = Work {
+        connection,
+        session,
+        answers: AnswerQueue::new(),
+        stage: None,
+        closing: None,
+        renewal: None,
+        renewed_at: None,
+        expires: lifetime.map(|lifetime| now + lifetime),
+        active_at: now,
+        progress: 0,
+    };
+    let end = loop {
+        match std::future::poll_fn(|cx| work.poll(cx)).await {
+            Turn::End(end) => break end,
+            Turn::Renew(frame) => {
+                let session = Arc::clone(&work.session);
+                if let Err(end) = login::renew(work.connection, &session, frame).await {
+                    break end;
+                }
+                let now = Instant::now();
+                work.expires = lifetime.map(|lifetime| now + lifetime);
+                work.active_at = now;
+            }
+        }
+    };
+    if !work.session.principal.is_anonymous() {
+        login::record_for(work.connection, &work.session, Action::Logout, Recorded::Ok);
+    }
+    end
+}
+
+struct Work<'a> {
+    connection: &'a mut Connection,
+    session: Arc<Session>,
+    answers: AnswerQueue,
+    /// The newest request, and its share of the frame budget.
+    stage: Option<(Stage, Option<Reservation>)>,
+    closing: Option<Closing>,
+    /// A SaslHandshake that starts a renewal once everything before it is answered.
+    renewal: Option<Frame>,
+    renewed_at: Option<Instant>,
+    expires: Option<Instant>,
+    active_at: Instant,
+    progress: u64,
+}
+
+/// Why nothing more is read.
+#[derive(Clone, Copy, Debug)]
+enum Closing {
+    /// The peer ended its stream.
+    Peer(Instant),
+    /// A request or the broker asked for it.
+    Asked,
+}
+
+/// What the poll function hands to the loop around it.
+enum Turn {
+    End(End),
+    Renew(Frame),
+}
+
+impl Work<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        match self.connection.signals.poll(cx) {
+            Poll::Ready(Signal::End) => return Poll::Ready(Turn::End(End::Now)),
+            Poll::Ready(Signal::Drain) => self.closing = Some(Closing::Asked),
+            Poll::Pending => {}
+        }
+        let mut budget = Budget::start();
+        loop {
+            let mut moved = self.poll_answers(cx);
+            match self.poll_send(cx) {
+                Ok(sent) => moved |= sent,
+                Err(end) => return Poll::Ready(Turn::End(end)),
+            }
+            match self.poll_receive(cx) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    moved = true;
+                    if budget.spend(bytes) {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                Err(end) => return Poll::Ready(Turn::End(end)),
+            }
+            if self.is_settled() {
+                if let Some(frame) = self.renewal.take() {
+                    return Poll::Ready(Turn::Renew(frame));
+                }
+                match self.closing {
+                    Some(Closing::Peer(_)) => return Poll::Ready(Turn::End(End::Peer)),
+                    Some(Closing::Asked) => return Poll::Ready(Turn::End(End::Now)),
+                    None => {}
+                }
+            }
+            if !moved {
+                return self.poll_timer(cx).map(Turn::End);
+            }
+        }
+    }
+
+    /// Advances the newest request and the answers; true when one got further.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        if let Some((stage, _)) = &mut self.stage
+            && let Poll::Ready(staged) = Pin::new(stage).poll(cx)
+        {
+            self.stage = None;
+            match staged {
+                Staged::Done(outcome) => self.answers.push(outcome),
+                Staged::Pending(pending) => self.answers.push_pending(pending),
+            }
+            moved = true;
+        }
+        match self.answers.poll_move(cx, &mut self.connection.sender) {
+            Moved::Nothing => {}
+            Moved::Some => moved = true,
+            Moved::Close => {
+                self.stage = None;
+                self.closing = Some(Closing::Asked);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let connection = &mut *self.connection;
+        let had = !connection.sender.is_empty();
+        if !had && !connection.transport.socket().has_unsent() {
+            return Ok(false);
+        }
+        match connection.sender.poll_send(cx, &mut connection.transport) {
+            Poll::Ready(Ok(())) => Ok(had),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "connection failed while sending");
+                Err(End::Broken)
+            }
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Reads the next request when there is room for it; `Some` tells how many bytes it had.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Result<Option<usize>, End> {
+        let connection = &mut *self.connection;
+        let busy = self.stage.is_some() || self.renewal.is_some() || self.closing.is_some();
+        if busy || !(connection.reader.mid_frame() || self.answers.has_room()) {
+            return Ok(None);
+        }
+        let limit = connection.server.service.limits().request_max_bytes;
+        match connection
+            .reader
+            .poll_frame(cx, &mut connection.transport, limit)
+        {
+            Poll::Pending => Ok(None),
+            Poll::Ready(Ok(Received::Frame(frame))) => {
+                let bytes = frame.bytes.len();
+                self.begin(frame);
+                Ok(Some(bytes))
+            }
+            Poll::Ready(Ok(Received::End)) => {
+                self.closing = Some(Closing::Peer(Instant::now() + GRACE));
+                Ok(Some(0))
+            }
+            Poll::Ready(Err(ReceiveError::Io(error))) => {
+                tracing::debug!(%error, "connection failed while receiving");
+                Err(End::Broken)
+            }
+            Poll::Ready(Err(error)) => {
+                login::note_foreign_protocol(connection);
+                let action = match error {
+                    ReceiveError::TooLong { .. } => Action::OversizeFrame,
+                    _ => Action::Malformed,
+                };
+                login::record_for(connection, &self.session, action, Recorded::Denied);
+                tracing::debug!(%error, peer = %connection.peer, "unacceptable frame");
+                // What was asked before is answered first.
+                self.closing = Some(Closing::Asked);
+                Ok(Some(0))
+            }
+        }
+    }
+
+    /// Starts a request, or notes how it fails.
+    fn begin(&mut self, frame: Frame) {
+        self.active_at = Instant::now();
+        if self.starts_renewal(&frame) {
+            self.renewed_at = Some(self.active_at);
+            self.renewal = Some(frame);
+            return;
+        }
+        if self
+            .expires
+            .is_some_and(|expires| expires <= self.active_at)
+        {
+            self.closing = Some(Closing::Asked);
+            return;
+        }
+        match self.stage(frame.bytes) {
+            Ok(stage) => self.stage = Some((stage, frame.reservation)),
+            Err(outcome) => {
+                if let Outcome::Close(reason) = &outcome {
+                    let action = match reason {
+                        CloseReason::Header(_) => Action::Malformed,
+                        _ => Action::ScopeViolation,
+                    };
+                    login::record_for(self.connection, &self.session, action, Recorded::Denied);
+                    self.closing = Some(Closing::Asked);
+                }
+                self.answers.push(outcome);
+            }
+        }
+    }
+
+    fn stage(&self, frame: Bytes) -> Result<Stage, Outcome> {
+        let (key, header, body) = dispatch::admit(frame)?;
+        let service = Arc::clone(&self.connection.server.service);
+        service.begin(Arc::clone(&self.session), key, header, body)
+    }
+
+    fn starts_renewal(&self, frame: &Frame) -> bool {
+        let key = frame
+            .bytes
+            .first_chunk()
+            .map(|key| i16::from_be_bytes(*key));
+        let rested = self
+            .renewed_at
+            .is_none_or(|before| self.active_at >= before + RENEWAL_INTERVAL);
+        self.expires.is_some() && key == Some(ApiKey::SaslHandshake.value()) && rested
+    }
+
+    /// Whether every request is answered and every answer is with the kernel.
+    fn is_settled(&self) -> bool {
+        self.stage.is_none()
+            && self.answers.is_empty()
+            && self.connection.sender.is_empty()
+            && !self.connection.transport.socket().has_unsent()
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let progress = self.connection.transport.socket().progress();
+        if progress != self.progress {
+            self.progress = progress;
+            self.active_at = Instant::now();
+        }
+        loop {
+            let deadline = self.deadline();
+            let now = Instant::now();
+            if deadline.is_some_and(|at| at <= now) {
+                tracing::debug!(peer = %self.connection.peer, "connection timed out");
+                return Poll::Ready(if self.is_settled() {
+                    End::Now
+                } else {
+                    End::Broken
+                });
+            }
+            let until = deadline.unwrap_or(now + FAR);
+            let timer = &mut self.connection.timer;
+            // A timer that rings too early is merely set again: activity moves the deadline on
+            // every request, and re-arming each time would cost more.
+            if timer.is_elapsed() || timer.deadline() > until {
+                timer.as_mut().reset(until);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The earliest instant at which waiting is over.
+    fn deadline(&self) -> Option<Instant> {
+        let limits = self.connection.server.service.limits();
+        let settled = self.is_settled();
+        let unsent =
+            !self.connection.sender.is_empty() || self.connection.transport.socket().has_unsent();
+        // A request in work is not idleness; a peer that takes no bytes is.
+        let idle = limits
+            .idle
+            .filter(|_| settled || unsent)
+            .map(|idle| self.active_at + idle);
+        let frame = self
+            .connection
+            .reader
+            .frame_since()
+            .map(|since| since + limits.frame);
+        let expired = self.expires.filter(|_| settled).map(|at| at + EXPIRED_IDLE);
+        let grace = match self.closing {
+            Some(Closing::Peer(until)) => Some(until),
+            Some(Closing::Asked) | None => None,
+        };
+        [idle, frame, expired, grace].into_iter().flatten().min()
+    }
+}

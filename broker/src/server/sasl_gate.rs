@@ -1,0 +1,525 @@
+//! The gate in front of the API on SASL listeners: what may be said before login, and the answer
+//! to everything else (security.md §1.5, §1.6).
+//!
+//! One frame in, one [`Reaction`] out; sockets, timers and delays belong to the connection. Until
+//! the gate opens, nothing but ApiVersions, SaslHandshake and SaslAuthenticate is decoded.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use palisade_auth::audit::Action;
+use palisade_auth::principal::Principal;
+use palisade_auth::sasl::{Exchange, FailureCause, Phase, Step};
+use palisade_protocol::header::RequestHeader;
+use palisade_protocol::messages::api_versions::ApiVersionsRequest;
+use palisade_protocol::messages::sasl_authenticate::{
+    SaslAuthenticateRequest, SaslAuthenticateResponse,
+};
+use palisade_protocol::messages::sasl_handshake::SaslHandshakeRequest;
+use palisade_protocol::{ApiKey, Chunk, ErrorCode, Message, Reader, Str, api};
+use tokio::sync::Semaphore;
+
+use super::listener::ListenerState;
+use super::service::Service;
+use super::session::ClientSoftware;
+use crate::config::Limits;
+use crate::dispatch::{Outcome, Wire};
+use crate::handlers::{api_versions, sasl_handshake};
+
+/// Largest frame before a mechanism was agreed on.
+const GREETING_MAX: usize = 8 * 1024;
+/// Messages of one exchange.
+const ROUNDS_MAX: u32 = 8;
+
+/// The login of one connection, up to its success or failure.
+pub(crate) struct Gate {
+    listener: Arc<ListenerState>,
+    state: State,
+    /// What ApiVersions said; kept for the session.
+    software: Option<ClientSoftware>,
+    /// The live session's mechanism and principal, when this is a re-authentication.
+    renews: Option<(String, Principal)>,
+}
+
+enum State {
+    /// S1: nothing was said, or nothing valid.
+    First,
+    /// S2: ApiVersions was answered.
+    Negotiated,
+    /// S3 and S3': the mechanism's messages, with or without Kafka headers.
+    Tokens {
+        exchange: Exchange,
+        mechanism: String,
+        raw: bool,
+        rounds: u32,
+    },
+    /// A re-authentication that chose another mechanism: its next message ends the connection.
+    Doomed,
+    /// Nothing more is accepted.
+    Over,
+}
+
+/// A successful exchange.
+#[derive(Debug)]
+pub(crate) struct Login {
+    /// The last answer of the exchange.
+    pub(crate) answer: Vec<Chunk>,
+    /// What to answer instead when the login cannot be recorded.
+    pub(crate) refusal: Option<Vec<Chunk>>,
+    /// Who logged in.
+    pub(crate) principal: Principal,
+    /// By which mechanism.
+    pub(crate) mechanism: String,
+}
+
+/// What a frame leads to.
+#[derive(Debug)]
+pub(crate) enum Reaction {
+    /// Send the answer and read on.
+    Answer(Vec<Chunk>),
+    /// The exchange succeeded.
+    LoggedIn(Login),
+    /// Send the answer, if there is one, and close.
+    Refuse {
+        /// The last bytes the client gets.
+        answer: Option<Vec<Chunk>>,
+        /// Whether the delay for failed logins comes first.
+        delayed: bool,
+        /// For the audit log.
+        cause: Refusal,
+    },
+}
+
+/// Why the gate stays closed; the audit log and the operator see it, the client does not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The credentials were judged and refused.
+    #[error("credentials refused: {cause:?}")]
+    Credentials {
+        /// What was wrong with them.
+        cause: FailureCause,
+        /// The mechanism.
+        mechanism: String,
+        /// The user name that was tried.
+        user: Option<String>,
+    },
+    /// The mechanism is not enabled on this listener.
+    #[error("mechanism not enabled")]
+    Mechanism,
+    /// A frame that is not allowed in this state.
+    #[error("unexpected request")]
+    Unexpected,
+    /// A frame that does not parse, or of a version that is not served.
+    #[error("malformed request")]
+    Malformed,
+    /// More messages than any mechanism needs.
+    #[error("too many rounds")]
+    Rounds,
+    /// A re-authentication as somebody else, or by another mechanism.
+    #[error("another principal or mechanism")]
+    Changed,
+}
+
+impl Gate {
+    /// The gate of a new connection.
+    pub(crate) fn new(listener: Arc<ListenerState>) -> Self {
+        Gate {
+            listener,
+            state: State::First,
+            software: None,
+            renews: None,
+        }
+    }
+
+    /// The gate of a connection that proves itself anew; its first frame is a SaslHandshake.
+    pub(crate) fn renewal(
+        listener: Arc<ListenerState>,
+        mechanism: String,
+        principal: Principal,
+    ) -> Self {
+        Gate {
+            renews: Some((mechanism, principal)),
+            ..Gate::new(listener)
+        }
+    }
+
+    /// The largest frame that is accepted next, in bytes.
+    pub(crate) fn frame_limit(&self, limits: &Limits) -> usize {
+        match self.state {
+            State::Tokens { .. } => limits.sasl_max_bytes,
+            _ => limits.sasl_max_bytes.min(GREETING_MAX),
+        }
+    }
+
+    /// Whether a credential was offered, which makes a lost connection a failed login.
+    pub(crate) fn was_offered_credentials(&self) -> bool {
+        matches!(&self.state, State::Tokens { rounds, .. } if *rounds > 0)
+    }
+
+    /// What a failure of this gate is called in the audit log.
+    pub(crate) fn failure(&self) -> Action {
+        if self.renews.is_some() {
+            Action::ReauthFailed
+        } else {
+            Action::LoginFailed
+        }
+    }
+
+    /// What the client said it is.
+    pub(crate) fn software(&mut self) -> Option<ClientSoftware> {
+        self.software.take()
+    }
+
+    /// Takes one frame.
+    pub(crate) async fn on_frame(&mut self, frame: Bytes, service: &dyn Service) -> Reaction {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::First => self.greet(frame, service, false),
+            State::Negotiated => self.greet(frame, service, true),
+            State::Tokens {
+                exchange,
+                mechanism,
+                raw: true,
+                rounds,
+            } => self.raw_token(frame, exchange, mechanism, rounds).await,
+            State::Tokens {
+                exchange,
+                mechanism,
+                raw: false,
+                rounds,
+            } => self.token_request(frame, exchange, mechanism, rounds).await,
+            State::Doomed => refuse(None, true, Refusal::Changed),
+            State::Over => refuse(None, false, Refusal::Unexpected),
+        }
+    }
+
+    fn greet(&mut self, frame: Bytes, service: &dyn Service, negotiated: bool) -> Reaction {
+        let renewal = self.renews.is_some();
+        match peek_key(&frame) {
+            Some(ApiKey::ApiVersions) if !renewal => {
+                if negotiated {
+                    return refuse(None, false, Refusal::Unexpected);
+                }
+                self.api_versions(frame, service)
+            }
+            Some(ApiKey::SaslHandshake) => self.handshake(frame),
+            // The body of anything else is not even looked at.
+            _ => refuse(None, true, Refusal::Unexpected),
+        }
+    }
+
+    fn api_versions(&mut self, frame: Bytes, service: &dyn Service) -> Reaction {
+        let mut reader = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode(&mut reader) else {
+            return refuse(None, false, Refusal::Malformed);
+        };
+        let key = ApiKey::ApiVersions;
+        let version = header.api_version;
+        let outcome = if !is_served(key, version) {
+            self.state = State::First;
+            api_versions::unsupported_version(header.correlation_id)
+        } else {
+            let Ok(request) = ApiVersionsRequest::decode(&mut reader, version) else {
+                return refuse(None, false, Refusal::Malformed);
+            };
+            let body = match api_versions::check(&request, version, service.identity()) {
+                Ok(software) => {
+                    self.state = State::Negotiated;
+                    self.software = software;
+                    api_versions::everything()
+                }
+                Err(code) => {
+                    self.state = State::First;
+                    api_versions::error(code)
+                }
+            };
+            wire(key, &header).encode(&body)
+        };
+        match encoded(outcome) {
+            Some(answer) => Reaction::Answer(answer),
+            None => refuse(None, false, Refusal::Malformed),
+        }
+    }
+
+    fn handshake(&mut self, frame: Bytes) -> Reaction {
+        let mut reader = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode(&mut reader) else {
+            return refuse(None, true, Refusal::Malformed);
+        };
+        let key = ApiKey::SaslHandshake;
+        if !is_served(key, header.api_version) {
+            return refuse(None, false, Refusal::Malformed);
+        }
+        let Ok(request) = SaslHandshakeRequest::decode(&mut reader, header.api_version) else {
+            return refuse(None, false, Refusal::Malformed);
+        };
+        let wire = wire(key, &header);
+        let phase = match self.renews {
+            Some(_) => Phase::Reauthentication,
+            None => Phase::Authentication,
+        };
+        let exchange = self
+            .listener
+            .start_exchange(request.mechanism.as_str(), phase);
+        let Some(exchange) = exchange else {
+            // A live session that asks for what is not offered gets no list.
+            if self.renews.is_some() {
+                return refuse(None, false, Refusal::Mechanism);
+            }
+            let body = sasl_handshake::response(
+                ErrorCode::UNSUPPORTED_SASL_MECHANISM,
+                self.listener.mechanisms(),
+            );
+            return refuse(encoded(wire.encode(&body)), true, Refusal::Mechanism);
+        };
+        let mechanism = request.mechanism.as_str().to_owned();
+        self.state = match &self.renews {
+            Some((before, _)) if *before != mechanism => State::Doomed,
+            _ => State::Tokens {
+                exchange,
+                mechanism,
+                raw: header.api_version == 0,
+                rounds: 0,
+            },
+        };
+        let body = sasl_handshake::response(ErrorCode::NONE, self.listener.mechanisms());
+        match encoded(wire.encode(&body)) {
+            Some(answer) => Reaction::Answer(answer),
+            None => refuse(None, false, Refusal::Malformed),
+        }
+    }
+
+    async fn raw_token(
+        &mut self,
+        token: Bytes,
+        exchange: Exchange,
+        mechanism: String,
+        rounds: u32,
+    ) -> Reaction {
+        if rounds >= ROUNDS_MAX {
+            return refuse(None, false, Refusal::Rounds);
+        }
+        match step(exchange, &mechanism, token).await {
+            Step::Continue(exchange, token) => {
+                self.state = State::Tokens {
+                    exchange,
+                    mechanism,
+                    raw: true,
+                    rounds: rounds + 1,
+                };
+                Reaction::Answer(raw_frame(&token))
+            }
+            Step::Success {
+                principal, token, ..
+            } => match self.check_renewal(&principal) {
+                Ok(()) => Reaction::LoggedIn(Login {
+                    answer: raw_frame(&token),
+                    refusal: None,
+                    principal,
+                    mechanism,
+                }),
+                Err(_) => refuse(None, true, Refusal::Changed),
+            },
+            Step::Failure { cause, user, .. } => refuse(
+                None,
+                true,
+                Refusal::Credentials {
+                    cause,
+                    mechanism,
+                    user,
+                },
+            ),
+        }
+    }
+
+    async fn token_request(
+        &mut self,
+        frame: Bytes,
+        exchange: Exchange,
+        mechanism: String,
+        rounds: u32,
+    ) -> Reaction {
+        let key = peek_key(&frame);
+        let mut reader = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode(&mut reader) else {
+            return refuse(None, false, Refusal::Malformed);
+        };
+        match key {
+            Some(ApiKey::SaslAuthenticate) => {}
+            Some(ApiKey::SaslHandshake) => return second_handshake(&header, &mut reader),
+            Some(ApiKey::ApiVersions) => {
+                return api_versions_too_late(&header, &mut reader);
+            }
+            _ => return refuse(None, false, Refusal::Unexpected),
+        }
+        if rounds >= ROUNDS_MAX {
+            return refuse(None, false, Refusal::Rounds);
+        }
+        let key = ApiKey::SaslAuthenticate;
+        if !is_served(key, header.api_version) {
+            return refuse(None, false, Refusal::Malformed);
+        }
+        let Ok(request) = SaslAuthenticateRequest::decode(&mut reader, header.api_version) else {
+            return refuse(None, false, Refusal::Malformed);
+        };
+        let wire = wire(key, &header);
+        match step(exchange, &mechanism, request.auth_bytes).await {
+            Step::Continue(exchange, token) => {
+                self.state = State::Tokens {
+                    exchange,
+                    mechanism,
+                    raw: false,
+                    rounds: rounds + 1,
+                };
+                match encoded(wire.encode(&token_answer(token, 0))) {
+                    Some(answer) => Reaction::Answer(answer),
+                    None => refuse(None, false, Refusal::Malformed),
+                }
+            }
+            Step::Success {
+                principal, token, ..
+            } => {
+                if let Err(message) = self.check_renewal(&principal) {
+                    let answer = encoded(wire.encode(&refusal_answer(message)));
+                    return refuse(answer, true, Refusal::Changed);
+                }
+                let lifetime_ms = self.listener.session_lifetime_ms();
+                match encoded(wire.encode(&token_answer(token, lifetime_ms))) {
+                    Some(answer) => Reaction::LoggedIn(Login {
+                        answer,
+                        refusal: encoded(wire.encode(&refusal_answer(format!(
+                            "Authentication failed during authentication due to invalid \
+                             credentials with SASL mechanism {mechanism}"
+                        )))),
+                        principal,
+                        mechanism,
+                    }),
+                    None => refuse(None, false, Refusal::Malformed),
+                }
+            }
+            Step::Failure {
+                message,
+                cause,
+                user,
+            } => {
+                let answer = encoded(wire.encode(&refusal_answer(message)));
+                refuse(
+                    answer,
+                    true,
+                    Refusal::Credentials {
+                        cause,
+                        mechanism,
+                        user,
+                    },
+                )
+            }
+        }
+    }
+
+    fn check_renewal(&self, principal: &Principal) -> Result<(), String> {
+        match &self.renews {
+            Some((_, before)) if before != principal => Err(format!(
+                "Cannot change principals during re-authentication from {}.{}: {}.{}",
+                before.kind, before.name, principal.kind, principal.name
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Key derivations at a time: strangers may ask for many, and each takes milliseconds of a core.
+static DERIVATIONS: Semaphore = Semaphore::const_new(2);
+
+/// Runs one step of a mechanism, away from the workers where it derives a key from a password.
+async fn step(exchange: Exchange, mechanism: &str, token: Bytes) -> Step {
+    if mechanism != "PLAIN" {
+        return exchange.step(&token);
+    }
+    let _turn = DERIVATIONS.acquire().await;
+    match tokio::task::spawn_blocking(move || exchange.step(&token)).await {
+        Ok(step) => step,
+        Err(_) => Step::Failure {
+            message: "Authentication failed".to_owned(),
+            cause: FailureCause::Internal,
+            user: None,
+        },
+    }
+}
+
+fn second_handshake(header: &RequestHeader, reader: &mut Reader) -> Reaction {
+    let key = ApiKey::SaslHandshake;
+    let version = header.api_version;
+    if !is_served(key, version) || SaslHandshakeRequest::decode(reader, version).is_err() {
+        return refuse(None, false, Refusal::Malformed);
+    }
+    let body = sasl_handshake::response(ErrorCode::ILLEGAL_SASL_STATE, Vec::new());
+    refuse(
+        encoded(wire(key, header).encode(&body)),
+        true,
+        Refusal::Unexpected,
+    )
+}
+
+fn api_versions_too_late(header: &RequestHeader, reader: &mut Reader) -> Reaction {
+    let mut wire = wire(ApiKey::ApiVersions, header);
+    if !is_served(wire.key, wire.version) {
+        wire.version = 0;
+    } else if ApiVersionsRequest::decode(reader, wire.version).is_err() {
+        return refuse(None, false, Refusal::Malformed);
+    }
+    let body = api_versions::error(ErrorCode::ILLEGAL_SASL_STATE);
+    refuse(encoded(wire.encode(&body)), true, Refusal::Unexpected)
+}
+
+fn token_answer(token: Vec<u8>, session_lifetime_ms: i64) -> SaslAuthenticateResponse {
+    SaslAuthenticateResponse {
+        auth_bytes: token.into(),
+        session_lifetime_ms,
+        ..Default::default()
+    }
+}
+
+fn refusal_answer(message: String) -> SaslAuthenticateResponse {
+    SaslAuthenticateResponse {
+        error_code: ErrorCode::SASL_AUTHENTICATION_FAILED,
+        error_message: Some(Str::from(message)),
+        ..Default::default()
+    }
+}
+
+fn refuse(answer: Option<Vec<Chunk>>, delayed: bool, cause: Refusal) -> Reaction {
+    Reaction::Refuse {
+        answer,
+        delayed,
+        cause,
+    }
+}
+
+fn encoded(outcome: Outcome) -> Option<Vec<Chunk>> {
+    match outcome {
+        Outcome::Response(chunks) => Some(chunks),
+        Outcome::NoResponse | Outcome::Close(_) => None,
+    }
+}
+
+fn raw_frame(token: &[u8]) -> Vec<Chunk> {
+    let mut frame = BytesMut::with_capacity(4 + token.len());
+    frame.put_u32(u32::try_from(token.len()).expect("a mechanism's message is short"));
+    frame.put_slice(token);
+    vec![Chunk::Bytes(frame.freeze())]
+}
+
+fn wire(key: ApiKey, header: &RequestHeader) -> Wire {
+    Wire {
+        key,
+        version: header.api_version,
+        correlation_id: header.correlation_id,
+    }
+}
+
+fn is_served(key: ApiKey, version: i16) -> bool {
+    api::spec(key).is_some_and(|spec| spec.serves(version))
+}
+
+fn peek_key(frame: &[u8]) -> Option<ApiKey> {
+    ApiKey::from_i16(i16::from_be_bytes(*frame.first_chunk()?))
+}

@@ -1,0 +1,89 @@
+//! Who is on the other end of a connection: fixed once it may serve requests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use palisade_auth::audit::{AuditContext, ConnectionInfo};
+use palisade_auth::principal::{Caller, Principal};
+use palisade_protocol::Str;
+use parking_lot::Mutex;
+
+use super::listener::ListenerState;
+
+/// An authenticated connection as handlers see it.
+#[derive(Debug)]
+pub struct Session {
+    /// Number of the connection, unique within one run of the broker.
+    pub id: u64,
+    /// The principal that every request of this connection acts as.
+    pub principal: Principal,
+    /// Address of the client.
+    pub peer: SocketAddr,
+    /// Address the client connected to.
+    pub local: SocketAddr,
+    /// The listener the connection came in on.
+    pub listener: Arc<ListenerState>,
+    /// The SASL mechanism that named the principal, `SSL` for a certificate, else `none`.
+    pub mechanism: String,
+    info: Arc<ConnectionInfo>,
+    software: Mutex<Option<ClientSoftware>>,
+}
+
+/// What the client says it is (ApiVersions v3, KIP-511): checked for form, not for truth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSoftware {
+    /// Such as `apache-kafka-java`.
+    pub name: Str,
+    /// Such as `4.3.1`.
+    pub version: Str,
+}
+
+impl Session {
+    /// A session for a connection that has just been authenticated.
+    pub(crate) fn new(
+        id: u64,
+        principal: Principal,
+        (peer, local): (SocketAddr, SocketAddr),
+        listener: Arc<ListenerState>,
+        mechanism: String,
+        info: Arc<ConnectionInfo>,
+    ) -> Self {
+        Session {
+            id,
+            principal,
+            peer,
+            local,
+            listener,
+            mechanism,
+            info,
+            software: Mutex::new(None),
+        }
+    }
+
+    /// The principal and address that authorization asks about.
+    pub fn caller(&self) -> Caller {
+        Caller::new(self.principal.clone(), self.peer.ip())
+    }
+
+    /// What the audit log says about this connection.
+    pub fn audit_context(&self) -> AuditContext {
+        AuditContext {
+            connection: Some(Arc::clone(&self.info)),
+            ..AuditContext::default()
+        }
+    }
+
+    /// What the client said it is, if it did.
+    pub fn software(&self) -> Option<ClientSoftware> {
+        self.software.lock().clone()
+    }
+
+    /// Keeps what a valid ApiVersions request said; the latest one counts.
+    pub(crate) fn set_software(&self, software: ClientSoftware) {
+        // Own bytes: a slice would keep the whole frame alive as long as the connection.
+        *self.software.lock() = Some(ClientSoftware {
+            name: software.name.detached(),
+            version: software.version.detached(),
+        });
+    }
+}

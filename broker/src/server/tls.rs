@@ -1,0 +1,88 @@
+//! The TLS side of an accepted connection: handshake, and what it says about the peer.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{self, NameType, Ssl, SslRef};
+use openssl::x509::X509VerifyResult;
+use palisade_auth::audit::TlsInfo;
+use palisade_auth::tls::principal::certificate_info;
+use tokio_openssl::SslStream;
+
+use super::listener::ListenerState;
+use super::socket::Socket;
+use super::transport::Transport;
+
+/// Why a handshake did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// It took too long.
+    #[error("handshake timed out")]
+    Late,
+    /// The peer went away before it was over.
+    #[error("peer closed during the handshake")]
+    Gone,
+    /// One side refused the other; the alert was sent.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Puts TLS on top of `socket` where the listener asks for it.
+///
+/// # Errors
+/// OpenSSL is out of memory.
+pub(super) fn wrap(listener: &ListenerState, socket: Socket) -> Result<Transport, ErrorStack> {
+    let Some(context) = listener.tls_context() else {
+        return Ok(Transport::Plain(socket));
+    };
+    let stream = SslStream::new(Ssl::new(&context)?, socket)?;
+    Ok(Transport::Tls(Box::new(stream)))
+}
+
+/// Performs the server's side of the handshake. Dropping it half-way leaves the stream unusable.
+///
+/// # Errors
+/// See [`HandshakeError`].
+pub(super) async fn accept(stream: &mut SslStream<Socket>) -> Result<(), HandshakeError> {
+    let shaken = poll_fn(|cx| {
+        let shaken = Pin::new(&mut *stream).poll_accept(cx);
+        // OpenSSL's flights wait in the socket's buffer; an alert leaves before the verdict.
+        match stream.get_mut().poll_drain(cx) {
+            Poll::Ready(Err(error)) if shaken.is_pending() => {
+                return Poll::Ready(Err(HandshakeError::Failed(error.to_string())));
+            }
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+        shaken.map_err(|error| describe(&error))
+    });
+    shaken.await?;
+    stream.get_ref().acknowledge();
+    Ok(())
+}
+
+fn describe(error: &ssl::Error) -> HandshakeError {
+    match (error.io_error(), error.ssl_error()) {
+        (_, Some(stack)) => {
+            let reason = stack.errors().first().and_then(|first| first.reason());
+            HandshakeError::Failed(reason.unwrap_or("TLS failure").to_owned())
+        }
+        _ => HandshakeError::Gone,
+    }
+}
+
+/// What the finished handshake agreed on, for the audit log.
+pub(super) fn info(ssl: &SslRef) -> TlsInfo {
+    let certificate = ssl.peer_certificate();
+    TlsInfo {
+        version: ssl.version_str().to_owned(),
+        cipher: ssl
+            .current_cipher()
+            .map(|cipher| cipher.standard_name().unwrap_or(cipher.name()).to_owned())
+            .unwrap_or_default(),
+        sni: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
+        verified: certificate.is_some() && ssl.verify_result() == X509VerifyResult::OK,
+        certificate: certificate.as_deref().map(certificate_info),
+    }
+}

@@ -1,0 +1,157 @@
+//! How a broker stops: the stages everybody can watch, and the gate that counts who is still inside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, watch};
+
+/// How far a broker is on its way down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serving.
+    Running,
+    /// No new connection and no new request; what was begun is finished.
+    Draining,
+    /// Nothing is waited for any longer.
+    Stopped,
+}
+
+/// The switch that moves a broker from stage to stage, never back.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    stage: Arc<watch::Sender<Stage>>,
+    gate: Gate,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Shutdown::new()
+    }
+}
+
+impl Shutdown {
+    /// A broker that runs.
+    pub fn new() -> Self {
+        let (stage, _) = watch::channel(Stage::Running);
+        Shutdown {
+            stage: Arc::new(stage),
+            gate: Gate::new(),
+        }
+    }
+
+    /// The gate that the broker's tasks enter.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The current stage.
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Moves to `stage`; going back is ignored.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.send_if_modified(|now| {
+            let moved = stage > *now;
+            if moved {
+                *now = stage;
+            }
+            moved
+        });
+    }
+
+    /// Completes when `stage` or a later one is reached. Cancel-safe.
+    pub async fn reached(&self, stage: Stage) {
+        let mut watch = self.stage.subscribe();
+        // The sender lives in `self`, so the wait ends only by reaching the stage.
+        let _ = watch.wait_for(|now| *now >= stage).await;
+    }
+}
+
+/// Counts the tasks that must end before a broker may close its files.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<GateState>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    inside: AtomicUsize,
+    left: Notify,
+}
+
+/// One task's presence inside a [`Gate`]; leaving is dropping it.
+#[derive(Debug)]
+pub struct Pass(Arc<GateState>);
+
+impl Gate {
+    /// A gate nobody has entered.
+    pub fn new() -> Self {
+        Gate::default()
+    }
+
+    /// Enters; the gate counts the caller until the pass is dropped.
+    pub fn enter(&self) -> Pass {
+        self.0.inside.fetch_add(1, Ordering::AcqRel);
+        Pass(Arc::clone(&self.0))
+    }
+
+    /// How many are inside.
+    pub fn inside(&self) -> usize {
+        self.0.inside.load(Ordering::Acquire)
+    }
+
+    /// Completes when nobody is inside. Cancel-safe.
+    pub async fn emptied(&self) {
+        loop {
+            let left = self.0.left.notified();
+            tokio::pin!(left);
+            // Registered before the look, so that a pass dropped in between is not missed.
+            left.as_mut().enable();
+            if self.inside() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if self.0.inside.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.left.notify_waiters();
+        }
+    }
+}
+
+/// Completes when the process is asked to stop by SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a handler cannot be installed.
+pub async fn requested() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn stages_only_go_forward() {
+        let shutdown = Shutdown::new();
+        shutdown.advance(Stage::Stopped);
+        shutdown.advance(Stage::Draining);
+        assert_eq!(shutdown.stage(), Stage::Stopped);
+        shutdown.reached(Stage::Draining).await;
+    }
+
+    #[tokio::test]
+    async fn an_empty_gate_is_passed_at_once() {
+        Gate::new().emptied().await;
+    }
+}

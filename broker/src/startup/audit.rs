@@ -1,0 +1,143 @@
+//! The audit log's thread: takes events from the queue, writes and syncs them in groups.
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use palisade_auth::audit::{
+    Action, AuditContext, AuditEvent, AuditQueue, AuditSink, AuditWriter, Outcome, StreamId,
+    Ticket, WriterError,
+};
+use palisade_protocol::types::BrokerId;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::config::AuditSettings;
+
+/// Name of the file in `palisade.audit.dir`.
+const FILE: &str = "audit.log";
+/// How long the thread sleeps when nothing happens; a wake-up without events does nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause before a failed write is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The audit log of a running broker.
+pub(crate) struct AuditLog {
+    queue: Arc<AuditQueue>,
+    /// Changes whenever more events are durable.
+    durable: watch::Sender<()>,
+    block_max: Duration,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl AuditLog {
+    /// Opens the log and starts its thread; the first line of this run is durable then.
+    ///
+    /// # Errors
+    /// The directory or file cannot be made or written.
+    pub(super) fn open(
+        settings: &AuditSettings,
+        cluster_id: &str,
+        node_id: BrokerId,
+    ) -> Result<Arc<Self>, WriterError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&settings.dir)?;
+        let stream = StreamId {
+            cluster: cluster_id.to_owned(),
+            node: node_id.value(),
+        };
+        let (writer, started) =
+            AuditWriter::open_path(&settings.dir.join(FILE), &stream, clock::now_micros())?;
+        tracing::info!(?started, "audit log opened");
+        let log = Arc::new(AuditLog {
+            queue: Arc::new(AuditQueue::new(settings.queue_max_bytes, clock::now_micros)),
+            durable: watch::Sender::new(()),
+            block_max: settings.block_max,
+            thread: Mutex::new(None),
+        });
+        let (queue, durable) = (Arc::clone(&log.queue), log.durable.clone());
+        let thread = thread::Builder::new().name("audit".to_owned());
+        let thread = thread.spawn(move || write(writer, &queue, &durable))?;
+        *log.thread.lock() = Some(thread);
+        Ok(log)
+    }
+
+    /// Records an event and waits, a bounded time, until it is durable; false when it is not.
+    pub(crate) async fn record_durably(&self, event: AuditEvent) -> bool {
+        let kept = async {
+            let mut durable = self.durable.subscribe();
+            let mut event = Box::new(event);
+            let ticket: Ticket = loop {
+                match self.queue.offer(*event) {
+                    Ok(ticket) => break ticket,
+                    Err(full) => event = full.0,
+                }
+                if self.queue.is_closed() || durable.changed().await.is_err() {
+                    return false;
+                }
+            };
+            while !self.queue.is_durable(ticket) {
+                if durable.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(self.block_max, kept)
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Writes what waits and the line that says the stop was clean; blocks.
+    pub(super) fn close(&self) {
+        let stop = AuditEvent::new(Action::Stop, Outcome::Ok, AuditContext::default());
+        self.queue.record(stop);
+        self.queue.close();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the audit thread panicked");
+        }
+    }
+}
+
+impl AuditSink for AuditLog {
+    fn record(&self, event: AuditEvent) {
+        self.queue.record(event);
+    }
+}
+
+fn write(mut writer: AuditWriter<File>, queue: &AuditQueue, durable: &watch::Sender<()>) {
+    loop {
+        let events = queue.take(PATIENCE);
+        let Some(last) = events.last().map(|event| event.ticket) else {
+            if queue.is_closed() {
+                return;
+            }
+            continue;
+        };
+        let lines: Vec<_> = events
+            .iter()
+            .map(|event| (event.at, &event.event))
+            .collect();
+        let mut failures = 0_u32;
+        while let Err(error) = writer.append(&lines).and_then(|()| writer.sync()) {
+            // Whoever needs the line waits and then fails; the queue fills and counts.
+            if failures == 0 {
+                tracing::error!(%error, "the audit log cannot be written");
+            }
+            failures += 1;
+            if queue.is_closed() && failures > 10 {
+                return;
+            }
+            thread::sleep(RETRY);
+        }
+        queue.confirm(last);
+        durable.send_replace(());
+    }
+}

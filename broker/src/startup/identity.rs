@@ -1,0 +1,94 @@
+//! Who this node is: cluster and node id, kept in the log directory from the first start.
+
+use std::io;
+
+use openssl::rand::rand_bytes;
+use palisade_auth::Secret;
+use palisade_protocol::Uuid;
+use palisade_protocol::types::BrokerId;
+use palisade_storage::{LogDir, MetaProperties, StorageError};
+
+/// The log directory belongs to somebody else.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// It was written by another node.
+    #[error("the log directory belongs to node {found}, this is node {configured}")]
+    OtherNode {
+        /// The node that wrote it.
+        found: i32,
+        /// `node.id`.
+        configured: i32,
+    },
+    /// It was written in another cluster.
+    #[error("the log directory belongs to cluster {found:?}, not to {configured:?}")]
+    OtherCluster {
+        /// The cluster it was written in.
+        found: String,
+        /// `palisade.cluster.id`.
+        configured: String,
+    },
+    /// Its identity cannot be read or written.
+    #[error("identity of the log directory: {0}")]
+    Storage(#[from] StorageError),
+    /// No randomness.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// Reads the directory's identity, or gives it one; returns the cluster's id.
+///
+/// # Errors
+/// The directory belongs to another node or cluster.
+pub(super) fn settle(
+    log_dir: &LogDir,
+    node_id: BrokerId,
+    cluster_id: Option<&str>,
+) -> Result<String, IdentityError> {
+    if let Some(found) = log_dir.meta() {
+        if found.node_id != node_id {
+            return Err(IdentityError::OtherNode {
+                found: found.node_id.value(),
+                configured: node_id.value(),
+            });
+        }
+        if let Some(configured) = cluster_id.filter(|id| *id != found.cluster_id) {
+            return Err(IdentityError::OtherCluster {
+                found: found.cluster_id,
+                configured: configured.to_owned(),
+            });
+        }
+        return Ok(found.cluster_id);
+    }
+    let cluster_id = match cluster_id {
+        Some(configured) => configured.to_owned(),
+        None => random_uuid()?.to_string(),
+    };
+    log_dir.set_meta(MetaProperties {
+        cluster_id: cluster_id.clone(),
+        node_id,
+        directory_id: random_uuid()?,
+    })?;
+    Ok(cluster_id)
+}
+
+/// An id that nobody else has (RFC 9562, version 4).
+///
+/// # Errors
+/// No randomness.
+pub(super) fn random_uuid() -> io::Result<Uuid> {
+    let mut bytes = [0; 16];
+    rand_bytes(&mut bytes)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Ok(Uuid::from_bytes(bytes))
+}
+
+/// 256 bits that nobody can guess.
+///
+/// # Errors
+/// No randomness.
+pub(super) fn random_secret() -> io::Result<Secret> {
+    let mut bytes = [0; 32];
+    rand_bytes(&mut bytes)?;
+    Ok(Secret::new(bytes.to_vec()))
+}

@@ -1,0 +1,129 @@
+//! Spawning in one place: every task has a name, a tracing span, and a place in the shutdown gate.
+//!
+//! A broker waits for its own tasks when it stops. Several brokers may live in one process (tests
+//! do that), so the gate is not global: it travels with the tasks, and a task spawned by a task
+//! enters the gate of its parent.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use crate::shutdown::Gate;
+
+/// Longest time a task works before it gives way to the others of its worker.
+const MAX_WORK: Duration = Duration::from_micros(500);
+/// Most bytes a task moves, checks or copies before it gives way.
+const MAX_WORK_BYTES: usize = 256 * 1024;
+
+tokio::task_local! {
+    static GATE: Gate;
+}
+
+/// Spawns `future` as a task called `name`, inside the gate of the calling task.
+///
+/// Outside any gate (tools, unit tests) the task is merely named.
+///
+/// # Panics
+/// Outside a tokio runtime, as `tokio::spawn` does.
+pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match GATE.try_with(Gate::clone) {
+        Ok(gate) => spawn_in(&gate, name, future),
+        Err(_) => spawn_raw(future.instrument(tracing::info_span!("task", name))),
+    }
+}
+
+/// Spawns `future` as a task called `name` that `gate` waits for.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn spawn_in<F>(gate: &Gate, name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let pass = gate.enter();
+    let inside = GATE.scope(gate.clone(), async move {
+        let _pass = pass;
+        future.await
+    });
+    spawn_raw(inside.instrument(tracing::info_span!("task", name)))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
+fn spawn_raw<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future)
+}
+
+/// How much a task may still do before it should let others run.
+///
+/// Tokio's own budget counts socket operations and sees neither checksums nor file writes.
+#[derive(Debug)]
+pub struct Budget {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Starts a full budget.
+    pub fn start() -> Self {
+        Budget {
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// Notes `bytes` of work; true when it is time to give way.
+    pub fn spend(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes >= MAX_WORK_BYTES || self.since.elapsed() >= MAX_WORK
+    }
+
+    /// Notes `bytes` of work and gives way to other tasks once the budget is spent.
+    ///
+    /// To be awaited between units of work, with no lock held.
+    pub async fn breathe(&mut self, bytes: usize) {
+        if self.spend(bytes) {
+            tokio::task::yield_now().await;
+            *self = Budget::start();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shutdown::Gate;
+
+    #[tokio::test]
+    async fn a_child_keeps_its_parents_gate_closed() {
+        let gate = Gate::new();
+        let (release, held) = tokio::sync::oneshot::channel::<()>();
+        spawn_in(&gate, "parent", async move {
+            spawn("child", async move {
+                held.await.ok();
+            });
+        })
+        .await
+        .unwrap();
+        assert_eq!(gate.inside(), 1);
+        release.send(()).unwrap();
+        gate.emptied().await;
+        assert_eq!(gate.inside(), 0);
+    }
+
+    #[test]
+    fn bytes_alone_spend_a_budget() {
+        let mut budget = Budget::start();
+        assert!(budget.spend(MAX_WORK_BYTES));
+    }
+}

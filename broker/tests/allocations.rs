@@ -1,0 +1,161 @@
+//! Nothing on the way of a produced batch allocates per record.
+//!
+//! A binary of its own, because an allocator that counts is one for the whole process. The count is
+//! per thread: the helper threads of the log do not disturb it.
+
+#![allow(unsafe_code, reason = "an allocator cannot be written without")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use palisade::metadata::ClusterImage;
+use palisade::metadata::delta::ImageBuilder;
+use palisade::metadata::record::{MetadataRecord, PartitionRecord};
+use palisade::partition::{Partition, PartitionSettings, ReplicaManager};
+use palisade_auth::Authorizer;
+use palisade_auth::audit::AuditContext;
+use palisade_auth::authorizer::{AuthorizerConfig, SuperUsers};
+use palisade_auth::grant::Write;
+use palisade_auth::principal::{Caller, Principal};
+use palisade_protocol::batch::{BatchBuilder, Codec};
+use palisade_protocol::types::{BrokerId, LeaderEpoch, PartitionIndex, TimestampMs, TopicId};
+use palisade_storage::{LogDir, LogDirOptions};
+
+/// The system's allocator, with a count per thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that is ending has no count any more, and nobody reads it.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged, which keeps the contract;
+// counting touches a constant-initialised thread local and allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `layout` is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block came from `alloc` above, that is from the system's allocator.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as for `dealloc`; the caller's promise about `size` is passed on.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const NOW: TimestampMs = TimestampMs::new(1_700_000_000_000);
+
+fn batch(records: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    for at in 0..records {
+        let timestamp = TimestampMs::new(NOW.value() + at);
+        builder
+            .add(timestamp, Some(b"key"), Some(b"some value"), &[])
+            .unwrap();
+    }
+    builder.build().unwrap().freeze()
+}
+
+/// An image with one topic of one partition, led by node 1.
+fn image() -> (palisade::metadata::ClusterDelta, ClusterImage) {
+    let topic_id = TopicId::from_bytes([5; 16]);
+    let node = BrokerId::new(1);
+    let mut builder = ImageBuilder::new(&ClusterImage::empty());
+    let records = [
+        MetadataRecord::Topic {
+            id: topic_id,
+            name: "t".to_owned(),
+        },
+        MetadataRecord::Partition(PartitionRecord {
+            topic_id,
+            partition: PartitionIndex::new(0),
+            replicas: vec![node],
+            isr: vec![node],
+            leader: Some(node),
+            leader_epoch: LeaderEpoch::new(0),
+            partition_epoch: 0,
+        }),
+    ];
+    for record in &records {
+        builder.apply(record).unwrap();
+    }
+    builder.finish()
+}
+
+fn open(replicas: &ReplicaManager, image: &ClusterImage) -> Partition<Write> {
+    let config = AuthorizerConfig {
+        super_users: SuperUsers::parse("User:root").unwrap(),
+        ..AuthorizerConfig::default()
+    };
+    let caller = Caller::new(Principal::user("root"), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let acls = Arc::clone(image.acls.cache());
+    let authorizer = Authorizer::new(config);
+    let access = authorizer.access(acls, caller, None, AuditContext::default());
+    let grant = access.topic::<Write>("t").unwrap();
+    replicas.partition(&grant, PartitionIndex::new(0)).unwrap()
+}
+
+/// Checks and appends one batch on this thread; the number of allocations it took.
+fn allocations_of_one_produce(partition: &Partition<Write>, batch: Bytes) -> usize {
+    let epoch = partition.leader_epoch();
+    let before = ALLOCATIONS.get();
+    let valid = partition.check(batch, NOW).unwrap();
+    let append = pin!(partition.append(valid, epoch, NOW));
+    let Poll::Ready(appended) = append.poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("the way without waiting waited");
+    };
+    let after = ALLOCATIONS.get();
+    appended.unwrap();
+    after - before
+}
+
+#[test]
+fn a_thousand_records_allocate_as_much_as_one() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let options = LogDirOptions {
+        ballast_bytes: 0,
+        reserve_bytes: Some(0),
+        ..LogDirOptions::default()
+    };
+    let dir = LogDir::open(directory.path(), palisade_storage::fs::real(), options).unwrap();
+    let settings = Box::new(|_: &palisade::metadata::TopicImage| PartitionSettings::default());
+    let replicas = ReplicaManager::new(BrokerId::new(1), vec![Arc::new(dir)], settings).unwrap();
+    let (delta, image) = image();
+    replicas.apply(&delta, &image, NOW);
+    let partition = open(&replicas, &image);
+
+    // The first appends fill queues and open the segment.
+    for _ in 0..8 {
+        allocations_of_one_produce(&partition, batch(1));
+    }
+    // An index entry now and then makes a vector grow: the median of several is what counts.
+    let median = |records: i64| {
+        let mut counts: Vec<usize> = (0..9)
+            .map(|_| allocations_of_one_produce(&partition, batch(records)))
+            .collect();
+        counts.sort_unstable();
+        counts[counts.len() / 2]
+    };
+    let (one, thousand) = (median(1), median(1000));
+    assert_eq!(one, thousand);
+    assert!(one <= 2, "{one} allocations for one batch");
+}
