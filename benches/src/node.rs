@@ -1,0 +1,146 @@
+//! `palisade dev` as a child process, and what the kernel knows of it.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use palisade::cli::client::ClientSettings;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Clock ticks per second in /proc; the kernel's ABI says 100 whatever its own clock does.
+const TICKS: f64 = 100.0;
+
+/// Builds the binary as it is released, and says so; cargo does nothing when it is fresh.
+///
+/// # Errors
+/// It does not build.
+pub fn build_binary() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the package lies in a workspace")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(root)
+        .args(["build", "--release", "--package", "palisade"])
+        .args([
+            "--bin",
+            "palisade",
+            "--message-format=json-render-diagnostics",
+        ])
+        .stdout(Stdio::piped());
+    eprintln!("building the binary: cargo build --release --package palisade --bin palisade");
+    let output = command.output().context("running cargo")?;
+    ensure!(output.status.success(), "the binary does not build");
+    // Cargo knows where it puts things; target directories can be moved.
+    let executable = String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .next_back();
+    executable.context("cargo named no executable")
+}
+
+/// A running `palisade dev`; killed when dropped.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+}
+
+impl Node {
+    /// Starts the binary over a data directory. What it logs is appended to `log`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn(binary: &Path, data_dir: &Path, log: &Path) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        let child = Command::new(binary)
+            .args(["dev", "--json", "--data-dir"])
+            .arg(data_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {}", binary.display()))?;
+        Ok(Self { child })
+    }
+
+    /// Waits until the node says that it serves, and how to reach it.
+    ///
+    /// # Errors
+    /// It ended, or said something else.
+    pub fn wait(&mut self) -> Result<ClientSettings> {
+        let stdout = self.child.stdout.as_mut().context("asked only once")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("the node ended: {}", self.child.wait()?);
+        }
+        let said: Value = serde_json::from_str(&line)
+            .with_context(|| format!("the node said {line:?} instead of JSON"))?;
+        let file = find(&said, "librdkafka_conf")
+            .with_context(|| format!("no client settings in {line}"))?;
+        Ok(ClientSettings::load(Some(Path::new(file)), None)?)
+    }
+
+    /// Anonymous resident memory in bytes (`RssAnon`).
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn anonymous_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .and_then(|value| value.trim().strip_suffix(" kB"))
+            .context("no RssAnon in /proc/PID/status")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// Processor time spent so far in seconds, user and system, all threads.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name in parentheses may hold anything; utime and stime are 14th and 15th.
+        let (_, rest) = stat.rsplit_once(") ").context("no stat")?;
+        let mut ticks = rest.split(' ').skip(11);
+        let mut next = || -> Result<f64> { Ok(ticks.next().context("no times")?.parse()?) };
+        Ok((next()? + next()?) / TICKS)
+    }
+
+    /// Asks the node to end and waits until it has.
+    ///
+    /// # Errors
+    /// It ends with a failure.
+    pub fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the node ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // After `stop` it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The text of the first key of this name, however deep.
+fn find<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    match value {
+        Value::Object(fields) => match fields.get(name) {
+            Some(found) => found.as_str(),
+            None => fields.values().find_map(|field| find(field, name)),
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,96 @@
+//! A full disk: writers get a storage error, readers go on, and space heals it without a restart.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::error_code::ErrorCode;
+use palisade_tests::check::{self, eventually};
+use palisade_tests::node::Node;
+use palisade_tests::requests;
+use palisade_tests::wire::Connection;
+
+const TOPIC: &str = "full";
+
+/// A file system of a few megabytes in memory, gone when dropped.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// Mounts one at `path`; none where the user may not.
+    fn mount(path: &Path, megabytes: u32) -> Option<Tmpfs> {
+        std::fs::create_dir(path).expect("a scratch directory");
+        let mounted = mount(&format!("size={megabytes}m,mode=0700"), path);
+        mounted.then(|| Tmpfs(path.to_owned()))
+    }
+
+    fn resize(&self, megabytes: u32) {
+        assert!(mount(&format!("remount,size={megabytes}m"), &self.0));
+    }
+}
+
+fn mount(options: &str, path: &Path) -> bool {
+    let status = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+        .arg(path)
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // Lazily: a process of the test may still have files open when a test fails.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_heals() {
+    let mut node = Node::prepare();
+    let disk = node.dir().join("disk");
+    let Some(tmpfs) = Tmpfs::mount(&disk, 48) else {
+        check::skip("a_full_disk_heals", "a tmpfs can only be mounted by root");
+        return;
+    };
+    node.set("log.dirs", disk.join("data").display().to_string());
+    node.set("log.segment.bytes", "4194304");
+    node.allow("full").allow("No space");
+    node.run();
+
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let id = requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
+    let value = vec![7; 200_000];
+    let write = |connection: &mut Connection| {
+        let records = requests::batch(Codec::None, &[&value], 1_700_000_000_000);
+        requests::produce(connection, TOPIC, id, -1, records).expect("an answer")
+    };
+    let mut written = 0;
+    let refusal = loop {
+        let answer = write(&mut connection);
+        if answer.error_code.is_error() {
+            break answer.error_code;
+        }
+        written += 1;
+        assert!(written < 1_000, "48 MiB took {written} records of 200 kB");
+    };
+    assert_eq!(refusal, ErrorCode::KAFKA_STORAGE_ERROR);
+    assert!(written > 50, "full after {written} records of 200 kB");
+
+    let log = requests::read_all(&mut connection, TOPIC, id, 0).expect("reads go on");
+    assert_eq!(log.len(), written);
+    assert!(log.iter().all(|(_, found)| *found == value));
+
+    tmpfs.resize(96);
+    eventually(
+        "writes after space returned",
+        Duration::from_secs(30),
+        || match write(&mut connection).error_code {
+            ErrorCode::NONE => Ok(()),
+            code => Err(code.name().to_owned()),
+        },
+    );
+    let log = requests::read_all(&mut connection, TOPIC, id, 0).expect("the log");
+    assert!(log.len() > written);
+    node.terminate();
+    drop(tmpfs);
+}

@@ -1,0 +1,73 @@
+//! Where things are: the binary under test, what `tests/prepare` installed, and scratch directories.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests are a folder of the repository")
+        .to_path_buf()
+}
+
+/// The broker's binary: `PALISADE_BIN`, or the one built beside this test's executable.
+///
+/// # Panics
+/// When neither exists, with the command that builds it.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("PALISADE_BIN") {
+        return PathBuf::from(path);
+    }
+    let exe = std::env::current_exe().expect("a running test has a path");
+    // target/<profile>/deps/it-<hash> lies two folders below the profile's own.
+    let beside = exe
+        .ancestors()
+        .nth(2)
+        .expect("a test's executable lies in target/<profile>/deps")
+        .join("palisade");
+    assert!(
+        beside.exists(),
+        "{} is missing: run `cargo build -p palisade` first",
+        beside.display()
+    );
+    beside
+}
+
+/// The folder that `tests/prepare` fills with other people's clients.
+pub fn clients() -> PathBuf {
+    std::env::var_os("PALISADE_CLIENTS")
+        .map_or_else(|| root().join("target/clients"), PathBuf::from)
+}
+
+/// A directory that only its owner may enter, removed when dropped.
+///
+/// It lies under `PALISADE_TEST_TMP` where that is set, else where temporary files belong.
+pub fn scratch() -> tempfile::TempDir {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("palisade-");
+    match std::env::var_os("PALISADE_TEST_TMP") {
+        Some(parent) => builder.tempdir_in(parent),
+        None => builder.tempdir(),
+    }
+    .expect("a scratch directory can be made")
+}
+
+/// Writes a file that only its owner may read, as a private key must be.
+pub fn write_private(path: &Path, content: impl AsRef<[u8]>) {
+    fs::write(path, content).expect("a scratch file can be written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .expect("the mode of an own file can be set");
+}
+
+/// A port of 127.0.0.1 on which nothing listened a moment ago.
+///
+/// For servers that must be told their port. Palisade is given port 0 and says which one it got.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a loopback port can be bound")
+        .port()
+}

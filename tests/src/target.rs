@@ -1,0 +1,54 @@
+//! The broker a client suite runs against: the node under test, or Apache Kafka to judge the suite itself.
+
+use crate::access::Access;
+use crate::kafka::ApacheKafka;
+use crate::node::Node;
+
+/// A running broker with an administrator.
+pub enum Target {
+    /// The node under test.
+    Palisade(Node),
+    /// The reference, chosen with `PALISADE_TEST_AGAINST=apache`.
+    Apache(ApacheKafka),
+}
+
+impl Target {
+    /// Starts the broker that the environment chooses.
+    pub fn start() -> Target {
+        match std::env::var("PALISADE_TEST_AGAINST").as_deref() {
+            Ok("apache") => Target::Apache(ApacheKafka::start()),
+            Ok(other) if other != "palisade" => panic!("PALISADE_TEST_AGAINST={other}?"),
+            _ => Target::Palisade(Node::start()),
+        }
+    }
+
+    /// The administrator by SCRAM.
+    pub fn scram(&self, mechanism: &'static str) -> Access {
+        match self {
+            Target::Palisade(node) => node.scram(mechanism),
+            Target::Apache(kafka) => kafka.scram(mechanism),
+        }
+    }
+
+    /// The administrator by client certificate.
+    pub fn certificate(&self) -> Access {
+        match self {
+            Target::Palisade(node) => node.certificate(),
+            Target::Apache(kafka) => kafka.certificate(),
+        }
+    }
+
+    /// Every way in that a client suite must try: both SCRAM mechanisms and mutual TLS.
+    pub fn accesses(&self) -> [Access; 3] {
+        [
+            self.scram("SCRAM-SHA-512"),
+            self.scram("SCRAM-SHA-256"),
+            self.certificate(),
+        ]
+    }
+
+    /// Whether the broker serves consumer groups.
+    pub fn serves_groups(&self) -> bool {
+        matches!(self, Target::Apache(_))
+    }
+}
