@@ -6,6 +6,7 @@
 //! waits while that file exists). Names: see the callers; `<area>.before_<step>` and
 //! `<area>.after_<step>`.
 
+#[cfg(not(feature = "failpoints"))]
 use std::io;
 
 /// Passes a named point.

@@ -24,6 +24,10 @@ const MAX_TXN_FILE: u64 = 64 << 20;
 
 /// Indexes of one segment.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "each lives in an Arc of its own, never in a list"
+)]
 pub(crate) enum SegmentIndex {
     Memory(MemoryIndex),
     Files(FileIndex),
