@@ -4,6 +4,7 @@
 //! per thread: the helper threads of the log do not disturb it.
 
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Admin, ClientError, printable},
+    outcome::{accept, first_code, line, some_refused},
     output::Output,
     remote::Remote,
     rule::{AsRule, Rule, parse_resource},
-    topic::{accept, first_code, line},
 };
 
 /// Arguments of `palisade acl`.
 #[derive(Debug, Args)]
-pub struct AclArgs {
+pub(crate) struct AclArgs {
     #[command(subcommand)]
     command: AclCommand,
     #[command(flatten)]
@@ -165,10 +165,7 @@ impl Tally {
 
     fn show(self, output: Output) -> Result<(), ClientError> {
         output.show(&json!({ "acls": self.rows }), &self.text);
-        if self.refused > 0 {
-            return Err(ClientError::SomeRefused(self.refused));
-        }
-        Ok(())
+        some_refused(self.refused)
     }
 }
 

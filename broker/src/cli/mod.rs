@@ -8,6 +8,7 @@ pub mod client;
 mod declare;
 pub mod dev;
 mod node;
+mod outcome;
 mod output;
 mod password;
 pub(crate) mod private_file;

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::client::ClientError;
 use crate::{
-    config::{ConfigErrors, Warning, Warnings},
+    config::{ConfigErrors, Warnings},
     logging::{self, LogFormat},
     startup::{StartError, StopError},
 };
@@ -21,9 +21,6 @@ pub(crate) enum NodeError {
     /// The configuration; every problem of it.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// An argument.
-    #[error("{0}")]
-    Usage(String),
     /// The broker did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -54,7 +51,7 @@ impl NodeError {
 
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) | Self::Usage(_) => 2,
+            Self::Config(_) => 2,
             _ => 1,
         })
     }
@@ -99,13 +96,7 @@ fn harden() {
 /// Says what is odd about the configuration, once.
 pub(crate) fn warn(warnings: &Warnings) {
     for warning in &warnings.0 {
-        match warning {
-            // The operator asked for these; they are facts, not oddities.
-            Warning::ControllerListener(_) | Warning::IgnoredVariables(_) => {
-                tracing::info!("{warning}");
-            }
-            other => tracing::warn!("{other}"),
-        }
+        tracing::warn!("{warning}");
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 
 /// Options of every administration command.
 #[derive(Debug, Clone, Args)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// Broker to begin with; several separated by commas
     #[arg(
         long,

@@ -16,7 +16,7 @@ use crate::{
 
 /// Arguments of `palisade start`.
 #[derive(Debug, Args)]
-pub struct StartArgs {
+pub(crate) struct StartArgs {
     /// Properties file with Kafka's keys and ours; the environment and --override beat it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

@@ -1,7 +1,5 @@
 //! `palisade topic`: create, list, describe, alter, delete.
 
-use std::fmt::Write;
-
 use clap::{Args, Subcommand};
 use palisade_protocol::{
     ApiKey, ErrorCode, Str,
@@ -20,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Admin, ClientError},
+    outcome::{accept, failure, first_code, line, no_answer, some_refused},
     output::Output,
     remote::Remote,
 };
@@ -33,7 +32,7 @@ const DELETE: i8 = 1;
 
 /// Arguments of `palisade topic`.
 #[derive(Debug, Args)]
-pub struct TopicArgs {
+pub(crate) struct TopicArgs {
     #[command(subcommand)]
     command: TopicCommand,
     #[command(flatten)]
@@ -93,7 +92,7 @@ enum TopicCommand {
     },
 }
 
-pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
+fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
             Ok((key.trim().to_owned(), value.to_owned()))
@@ -258,42 +257,14 @@ impl TopicArgs {
                 Err(error) => {
                     refused += 1;
                     line(&mut text, format_args!("{error}"));
-                    let error = json!({ "message": error.to_string(),
-                        "name": result.error_code.name(), "code": result.error_code.value() });
+                    let error = failure(&error, result.error_code);
                     rows.push(json!({ "topic": name, "deleted": false, "error": error }));
                 }
             }
         }
         output.show(&json!({ "topics": rows }), &text);
-        if refused > 0 {
-            return Err(ClientError::SomeRefused(refused));
-        }
-        Ok(())
+        some_refused(refused)
     }
-}
-
-/// Appends a line; writing to a string cannot fail.
-pub(crate) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    let _ = writeln!(text, "{arguments}");
-}
-
-pub(crate) fn first_code(mut codes: impl Iterator<Item = ErrorCode>) -> ErrorCode {
-    codes.next().unwrap_or(ErrorCode::NONE)
-}
-
-pub(crate) fn no_answer(what: &str) -> ClientError {
-    ClientError::refused(what, ErrorCode::UNKNOWN_SERVER_ERROR, Some("empty answer"))
-}
-
-pub(crate) fn accept(
-    what: &str,
-    code: ErrorCode,
-    message: Option<&str>,
-) -> Result<(), ClientError> {
-    if code == ErrorCode::NONE {
-        return Ok(());
-    }
-    Err(ClientError::refused(what, code, message))
 }
 
 fn creatable((key, value): &(String, String)) -> CreatableTopicConfig {
@@ -346,9 +317,15 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
     let configs = admin.send(&request).await?;
     let mut text = String::new();
     let mut rows = Vec::new();
+    let mut refused = 0;
     for topic in &metadata.topics {
         let name = topic.name.as_deref().unwrap_or("?");
-        accept(name, topic.error_code, None)?;
+        if let Err(error) = accept(name, topic.error_code, None) {
+            refused += 1;
+            line(&mut text, format_args!("{error}"));
+            rows.push(json!({ "name": name, "error": failure(&error, topic.error_code) }));
+            continue;
+        }
         let result = configs
             .results
             .iter()
@@ -409,7 +386,7 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
         }));
     }
     output.show(&json!({ "topics": rows }), &text);
-    Ok(())
+    some_refused(refused)
 }
 
 async fn alter_configs(

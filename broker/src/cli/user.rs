@@ -18,16 +18,16 @@ use serde_json::json;
 
 use super::{
     client::{Admin, ClientError},
+    outcome::{accept, first_code, line, no_answer},
     output::Output,
     password,
     remote::Remote,
-    topic::{accept, first_code, line, no_answer},
     upsertion::upsertion,
 };
 
 /// Arguments of `palisade user`.
 #[derive(Debug, Args)]
-pub struct UserArgs {
+pub(crate) struct UserArgs {
     #[command(subcommand)]
     command: UserCommand,
     #[command(flatten)]

@@ -107,8 +107,11 @@ fn push_separator(name: &mut String, underscores: usize) -> Option<()> {
 
 /// Variables that are about the process and its logs, or about test runs, not the node.
 fn is_process_variable(variable: &str) -> bool {
-    matches!(variable, "PALISADE_LOG" | "PALISADE_LOG_FORMAT")
-        || variable.starts_with("PALISADE_TEST_")
+    // The failpoints are storage's, in builds for tests; in others the name means nothing.
+    matches!(
+        variable,
+        "PALISADE_LOG" | "PALISADE_LOG_FORMAT" | "PALISADE_FAILPOINT"
+    ) || variable.starts_with("PALISADE_TEST_")
 }
 
 /// Whether Kubernetes made the variable for a service that happens to be called `palisade…`.

@@ -52,6 +52,16 @@ impl Config {
             values,
         };
         own_keys::check(&config, &mut errors, &mut warnings);
+        let file_is_lost = |error: &ConfigError| {
+            matches!(
+                error,
+                ConfigError::Unreadable { .. } | ConfigError::Syntax { .. }
+            )
+        };
+        if errors.iter().any(file_is_lost) {
+            // What is missing may well stand in the file.
+            errors.retain(|error| !matches!(error, ConfigError::Missing { .. }));
+        }
         if errors.is_empty() {
             Ok((config, Warnings(warnings)))
         } else {

@@ -105,3 +105,6 @@ pub(crate) fn parse_properties(
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tls_tests;

@@ -496,7 +496,7 @@ fn a_missing_file_is_reported() {
     let errors = Config::load(&Sources::new().file("/nowhere/server.properties")).unwrap_err();
     let text = errors.to_string();
     assert!(
-        text.contains("/nowhere/server.properties: cannot be read: No such file"),
+        text.starts_with("configuration: /nowhere/server.properties: cannot be read: No such file"),
         "{text}"
     );
 }

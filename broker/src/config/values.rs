@@ -179,11 +179,6 @@ impl<'a> ListenerValues<'a> {
         text_or_default(self.set(key), key)
     }
 
-    /// Non-empty text that applies.
-    pub(crate) fn filled(&self, key: &'static str) -> Option<&'a str> {
-        self.text(key).filter(|text| !text.is_empty())
-    }
-
     /// Items of a list that applies.
     pub(crate) fn items(&self, key: &'static str) -> Vec<&'a str> {
         self.text(key).and_then(value::list).unwrap_or_default()

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::handlers::denied;
 use crate::metadata::ClusterImage;
 use crate::partition::waiter::Waiter;
 use crate::partition::{Partition, ReplicaManager};
@@ -57,7 +58,7 @@ pub(crate) async fn delete_records(
         for asked in &topic.partitions {
             let done = match &grant {
                 Ok(grant) => delete(replicas, image, grant, asked).await,
-                Err(_) => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+                Err(refused) => Err(denied::code(refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED)),
             };
             let (error_code, low_watermark) = match done {
                 Ok((partition, target)) => {

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_auth::Access;
-use palisade_auth::grant::ClusterAction;
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::fetch::{FetchRequest, FetchResponse};
 use tokio::time::Instant;
@@ -137,11 +136,6 @@ impl Scene {
             as_replica: request.replica_id >= 0 || request.replica_state.replica_id >= 0,
             by_id: self.version >= BY_ID,
         }
-    }
-
-    /// Whether a caller that says it is a replica may say so.
-    fn may_replicate(&self) -> bool {
-        self.access.cluster::<ClusterAction>().is_ok()
     }
 }
 

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::handlers::denied;
 use crate::producer_ids::{BlockSource, NodeBlocks, ProducerIds};
 
 /// First version that may send an id to keep.
@@ -72,12 +73,14 @@ async fn decide(
     if let Some(transactional_id) = request.transactional_id.as_deref() {
         let grant = access
             .transactional_id::<Write>(transactional_id)
-            .map_err(|_| ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)?;
+            .map_err(|refused| {
+                denied::code(&refused, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+            })?;
         return Err(refuse_transactional(&grant, request, version));
     }
     access
         .idempotent_write()
-        .map_err(|_| ErrorCode::CLUSTER_AUTHORIZATION_FAILED)?;
+        .map_err(|refused| denied::code(&refused, ErrorCode::CLUSTER_AUTHORIZATION_FAILED))?;
     check_pair(request, version)?;
     ids.next(source)
         .await

@@ -21,6 +21,7 @@ use palisade_storage::TimestampOffset;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::handlers::denied;
 use crate::metadata::ClusterImage;
 use crate::partition::{Partition, PartitionError, ReplicaManager};
 
@@ -106,12 +107,12 @@ pub(crate) async fn list_offsets(
     let mut response = ListOffsetsResponse::default();
     for topic in &request.topics {
         let grant = scene.access.topic::<Describe>(&topic.name);
-        let mut rows: Vec<ListOffsetsPartitionResponse> =
-            Vec::with_capacity(topic.partitions.len());
+        let mut rows = Vec::with_capacity(topic.partitions.len());
+        let mut told = HashSet::new();
         for partition in &topic.partitions {
             let index = partition.partition_index;
             if duplicates.contains(&(topic.name.as_str(), index)) {
-                if !rows.iter().any(|row| row.partition_index == index) {
+                if told.insert(index) {
                     rows.push(failed(index, ErrorCode::INVALID_REQUEST));
                 }
                 continue;
@@ -119,7 +120,9 @@ pub(crate) async fn list_offsets(
             let found = match (Wanted::from_wire(partition.timestamp, scene.version), sight) {
                 (None, _) => Err(ErrorCode::UNSUPPORTED_VERSION),
                 (Some(wanted), sight) => match &grant {
-                    Err(_) => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+                    Err(refused) => {
+                        Err(denied::code(refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED))
+                    }
                     Ok(grant) => match sight {
                         None => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
                         Some(sight) => {

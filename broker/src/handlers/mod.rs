@@ -3,6 +3,7 @@
 pub(crate) mod api_versions;
 pub(crate) mod controlled;
 pub(crate) mod delete_records;
+pub(crate) mod denied;
 pub(crate) mod describe_acls;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;

@@ -15,6 +15,7 @@ use palisade_storage::EpochEnd;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::handlers::denied;
 use crate::metadata::ClusterImage;
 use crate::partition::ReplicaManager;
 
@@ -48,7 +49,9 @@ pub(crate) fn epoch_ends(
             .map(|asked| {
                 let found = match &grant {
                     Ok(grant) => find(replicas, image, grant, asked),
-                    Err(_) => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+                    Err(refused) => {
+                        Err(denied::code(refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED))
+                    }
                 };
                 row(asked.partition, found)
             })

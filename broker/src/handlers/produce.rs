@@ -8,14 +8,13 @@
 //! The ordered stage checks and appends; with acks=-1 the answer is a future that holds positions
 //! and no bytes of the request.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_auth::Access;
 use palisade_auth::grant::Write;
-use palisade_protocol::messages::produce::{
-    NodeEndpoint, ProduceRequest, ProduceResponse, TopicProduceResponse,
-};
+use palisade_protocol::messages::produce::{NodeEndpoint, ProduceRequest, ProduceResponse};
 use palisade_protocol::types::{BrokerId, TimestampMs};
 use palisade_protocol::{ErrorCode, Records};
 use tokio::time::Instant;
@@ -163,9 +162,14 @@ fn all_refused(scene: &Scene<'_>, request: &ProduceRequest, refusal: &Refusal) -
     let mut response = ProduceResponse::default();
     for topic in &request.topic_data {
         let mut answer = stage::topic_answer(scene, topic);
+        let mut seen = HashSet::with_capacity(topic.partition_data.len());
         for partition in &topic.partition_data {
-            let outcome = Outcome::refused(refusal.clone());
-            push_once(&mut answer, outcome.into_response(partition.index));
+            if seen.insert(partition.index) {
+                let outcome = Outcome::refused(refusal.clone());
+                answer
+                    .partition_responses
+                    .push(outcome.into_response(partition.index));
+            }
         }
         response.responses.push(answer);
     }
@@ -188,13 +192,10 @@ async fn append_all(
         // The names are slices of the frame; let go of it, so that the last batch can be stamped
         // where it lies.
         drop(topic);
+        let mut seen = HashSet::with_capacity(partitions.len());
         for partition in partitions {
             let index = partition.index;
-            if answer
-                .partition_responses
-                .iter()
-                .any(|done| done.index == index)
-            {
+            if !seen.insert(index) {
                 // Listed twice: appended once, answered once.
                 continue;
             }
@@ -237,19 +238,6 @@ async fn wait_for_all(
         }
     }
     response
-}
-
-fn push_once(
-    answer: &mut TopicProduceResponse,
-    row: palisade_protocol::messages::produce::PartitionProduceResponse,
-) {
-    let answered = answer
-        .partition_responses
-        .iter()
-        .any(|done| done.index == row.index);
-    if !answered {
-        answer.partition_responses.push(row);
-    }
 }
 
 fn has_errors(response: &ProduceResponse) -> bool {

@@ -1,9 +1,9 @@
 //! The cluster's metadata at one offset: immutable, cheap to clone, shared by every request.
 //!
-//! Maps are persistent: two images share all that did not change between them. Only [`delta`]
-//! builds a new image out of records; everyone else reads.
+//! Maps are persistent: two images share all that did not change between them. Only
+//! [`builder`] makes a new image out of records; everyone else reads.
 //!
-//! [`delta`]: super::delta
+//! [`builder`]: super::builder
 
 use std::sync::Arc;
 

@@ -10,10 +10,11 @@ use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset};
 use tracing::{error, info};
 
 use super::actor::{Actor, Rights};
+use super::builder::ImageBuilder;
 use super::controller::{
     Context, ControllerError, ControllerSettings, MAX_BATCH_BYTES, MAX_RECORDS,
 };
-use super::delta::{ClusterDelta, ImageBuilder};
+use super::delta::ClusterDelta;
 use super::handle::MetadataHandle;
 use super::image::ClusterImage;
 use super::record::{MetadataRecord, decode_batch, encode_batch, offset_of_index};

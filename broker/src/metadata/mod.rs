@@ -5,12 +5,13 @@
 //!         -> committed -> applied: (delta, image) published -> the answer leaves
 //! ```
 //!
-//! - [`record`] what the log says; [`image`] what it adds up to; [`delta`] the step between two
-//!   images; [`snapshot`] an image as records again.
+//! - [`record`] what the log says; [`image`] what it adds up to; [`builder`] the step between two
+//!   images, [`delta`] what it changed; [`snapshot`] an image as records again.
 //! - [`handle`] is how the rest of the broker reads; [`controller`] is how it changes anything.
 //! - [`machine`] ties both to the raft thread, [`service`] starts it all.
 
 pub mod actor;
+pub mod builder;
 pub mod controller;
 pub mod delta;
 pub mod handle;

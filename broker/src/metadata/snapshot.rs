@@ -7,7 +7,7 @@
 use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId};
 use thiserror::Error;
 
-use super::delta::{ApplyError, ImageBuilder};
+use super::builder::{ApplyError, ImageBuilder};
 use super::image::ClusterImage;
 use super::record::{
     ConfigResourceType, MetadataRecord, PartitionRecord, decode_batch, encode_batch,

@@ -165,9 +165,11 @@ impl<M: Machine> Engine<M> {
                     source,
                 })?;
         }
-        let mut members = ConfState::default();
-        members.voters = snapshot.voters;
-        members.learners = snapshot.learners;
+        let members = ConfState {
+            voters: snapshot.voters,
+            learners: snapshot.learners,
+            ..ConfState::default()
+        };
         let config = Config {
             id: raft_id(options.node_id),
             election_tick: ELECTION_TICKS,

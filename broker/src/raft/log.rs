@@ -176,19 +176,22 @@ fn from_library(entry: &Entry) -> LogEntry {
 }
 
 fn to_library(entry: &LogEntry) -> Entry {
-    let mut to = Entry::default();
-    to.index = entry.index;
-    to.term = entry.term;
-    to.data = entry.data.clone();
-    to
+    Entry {
+        index: entry.index,
+        term: entry.term,
+        data: entry.data.clone(),
+        ..Entry::default()
+    }
 }
 
 impl Storage for RaftStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        let mut hard_state = LibraryHardState::default();
-        hard_state.term = self.hard_state.term;
-        hard_state.vote = self.hard_state.vote;
-        hard_state.commit = self.hard_state.commit;
+        let hard_state = LibraryHardState {
+            term: self.hard_state.term,
+            vote: self.hard_state.vote,
+            commit: self.hard_state.commit,
+            ..LibraryHardState::default()
+        };
         Ok(RaftState::new(hard_state, self.conf_state.clone()))
     }
 

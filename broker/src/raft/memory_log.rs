@@ -13,7 +13,7 @@ use super::log::EntryLog;
 
 /// A log that several owners share, as a disk is shared by the lives of a process.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryLog {
+pub(crate) struct MemoryLog {
     state: Arc<Mutex<State>>,
 }
 
@@ -26,13 +26,12 @@ struct State {
 
 impl MemoryLog {
     /// An empty log that starts at index 1.
-    #[must_use]
-    pub fn new() -> MemoryLog {
+    pub(crate) fn new() -> MemoryLog {
         MemoryLog::default()
     }
 
     /// Loses what was not synced, as a power cut does.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         let mut state = self.state.lock();
         let synced = state.synced;
         state.entries.truncate(synced);

@@ -23,7 +23,8 @@ pub mod error;
 pub mod hard_state;
 pub mod log;
 mod logging;
-pub mod memory_log;
+#[cfg(test)]
+pub(crate) mod memory_log;
 pub mod node;
 pub mod snapshot;
 #[cfg(test)]

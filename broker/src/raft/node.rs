@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -59,6 +60,8 @@ pub enum Refused {
 pub struct RaftNode<R: Send + 'static> {
     inputs: SyncSender<Input<R>>,
     status: Arc<Mutex<RaftStatus>>,
+    /// Set before the thread is asked to stop: one that waits for space takes no inputs.
+    stopping: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -77,16 +80,19 @@ impl<R: Send + 'static> RaftNode<R> {
         let status = Arc::new(Mutex::new(status_of(&engine)));
         let (inputs, inbox) = sync_channel(INBOX);
         let published = Arc::clone(&status);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
         let thread = thread::Builder::new()
             .name("raft".to_owned())
             .spawn(move || {
                 let _abort = AbortOnPanic;
-                run(engine, &inbox, &clock, &published);
+                run(engine, &inbox, &clock, &published, &stop);
             })
             .map_err(RaftError::Thread)?;
         Ok(RaftNode {
             inputs,
             status,
+            stopping,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -118,6 +124,7 @@ impl<R: Send + 'static> RaftNode<R> {
         let Some(thread) = self.thread.lock().take() else {
             return Ok(());
         };
+        self.stopping.store(true, Ordering::Release);
         // A thread that ended by itself has no inbox; joining is then all there is to do.
         let _ = self.inputs.send(Input::Stop);
         thread
@@ -147,10 +154,12 @@ fn run<M: Machine>(
     inbox: &Receiver<Input<M::Request>>,
     clock: &Clock,
     status: &Mutex<RaftStatus>,
+    stop: &AtomicBool,
 ) {
     let mut next_tick = Instant::now() + TICK;
     let mut stopping = false;
-    while !stopping {
+    // A blocked engine takes nothing more: it can only be stopped then.
+    while !stopping && !engine.is_blocked() {
         let wait = next_tick.saturating_duration_since(Instant::now());
         let mut input = match inbox.recv_timeout(wait) {
             Ok(input) => Some(input),
@@ -176,7 +185,7 @@ fn run<M: Machine>(
             engine.tick();
             next_tick = Instant::now() + TICK;
         }
-        drive(&mut engine, clock);
+        drive(&mut engine, clock, stop);
         *status.lock() = status_of(&engine);
     }
     if let Err(error) = engine.close() {
@@ -184,8 +193,9 @@ fn run<M: Machine>(
     }
 }
 
-/// Drives until nothing is left; a full disk is waited for, anything else ends the process.
-fn drive<M: Machine>(engine: &mut Engine<M>, clock: &Clock) {
+/// Drives until nothing is left; a full disk is waited for unless the node stops, anything else
+/// ends the process.
+fn drive<M: Machine>(engine: &mut Engine<M>, clock: &Clock, stop: &AtomicBool) {
     let mut warned = false;
     while let Err(error) = engine.drive(clock()) {
         assert!(
@@ -195,6 +205,9 @@ fn drive<M: Machine>(engine: &mut Engine<M>, clock: &Clock) {
         if !warned {
             tracing::error!(%error, "the metadata log waits for space");
             warned = true;
+        }
+        if stop.load(Ordering::Acquire) {
+            return;
         }
         thread::park_timeout(RETRY);
     }

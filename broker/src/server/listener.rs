@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Server;
 use super::connection::{self, Accepted};
+use super::pace::Pace;
 use crate::config::{Endpoint, Limits, ListenerConfig};
 use crate::shutdown::Stage;
 use crate::task;
@@ -111,6 +112,7 @@ pub struct Bound {
     pub state: Arc<ListenerState>,
     tcp: TcpListener,
     places: Arc<Semaphore>,
+    pace: Pace,
 }
 
 /// A listener that cannot be opened.
@@ -164,6 +166,7 @@ impl Bound {
         let places = config.max_connections.unwrap_or(limits.max_connections);
         Ok(Bound {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            pace: Pace::new(config.max_connection_creation_rate),
             tcp,
             state: Arc::new(ListenerState {
                 config,
@@ -217,6 +220,10 @@ impl Bound {
                 false => Some(place(&server.places).await),
             },
         };
+        self.pace.turn().await;
+        if !self.state.config.inter_broker {
+            server.pace.turn().await;
+        }
         // Answers are whole writes; waiting to fill packets would only delay them.
         tcp.set_nodelay(true)?;
         let local = tcp.local_addr()?;

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, End, NoFrame};
 use super::receive::{Frame, ReceiveError};
-use super::sasl_gate::{Gate, Login, Reaction, Refusal};
+use super::sasl_answer::{Login, Reaction, Refusal};
+use super::sasl_gate::Gate;
 use super::session::Session;
 use super::tls::{self, HandshakeError};
 use super::transport::Transport;

@@ -11,11 +11,13 @@ mod frame_budget;
 mod limits;
 mod listener;
 mod login;
+mod pace;
 mod populate;
 mod queue;
 mod ready;
 mod receive;
 mod registry;
+mod sasl_answer;
 mod sasl_gate;
 mod send;
 mod service;
@@ -36,6 +38,7 @@ use tokio::sync::Semaphore;
 
 use self::frame_budget::FrameBudget;
 use self::limits::{ConnectionCounts, Refused};
+use self::pace::Pace;
 use self::populate::PopulatePool;
 use self::registry::Registry;
 use self::socket::SocketPools;
@@ -62,6 +65,7 @@ pub struct Server {
     populate: Arc<PopulatePool>,
     counts: Arc<ConnectionCounts>,
     places: Arc<Semaphore>,
+    pace: Pace,
     registry: Arc<Registry>,
     last_id: AtomicU64,
 }
@@ -90,6 +94,7 @@ impl Server {
             places: Arc::new(Semaphore::new(
                 limits.max_connections.min(Semaphore::MAX_PERMITS),
             )),
+            pace: Pace::new(limits.max_connection_creation_rate),
             registry: Arc::default(),
             last_id: AtomicU64::new(0),
             gate: Gate::new(),

@@ -61,11 +61,6 @@ impl AnswerQueue {
         self.answers.len() < MAX_ANSWERS && self.ready_bytes < MAX_BYTES
     }
 
-    /// Whether the oldest answer is still being waited for.
-    pub(crate) fn front_waits(&self) -> bool {
-        matches!(self.answers.front(), Some(Answer::Waiting(_)))
-    }
-
     /// Appends a finished answer.
     pub(crate) fn push(&mut self, outcome: Outcome) {
         let bytes = heap_bytes(&outcome);

@@ -129,14 +129,7 @@ impl Socket {
     /// Allows the large receive buffer from now on.
     pub(crate) fn logged_in(&mut self) {
         self.logged_in = true;
-        if !self
-            .received
-            .buffer
-            .as_ref()
-            .is_some_and(|b| b.len() == RECEIVE_BUFFER)
-        {
-            self.received.release();
-        }
+        self.received.release();
     }
 
     /// Tells how many plaintext bytes the current frame still lacks (1 between frames).

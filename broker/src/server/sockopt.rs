@@ -54,7 +54,7 @@ mod tests {
         client.write_all(b"abc").unwrap();
         drop(client);
         let mut got = Vec::new();
-        std::io::Read::read_to_end(&mut &server, &mut got).unwrap();
+        io::Read::read_to_end(&mut &server, &mut got).unwrap();
         assert_eq!(got, b"abc");
     }
 }

@@ -136,14 +136,7 @@ impl Connection {
             .map_err(ClientError::Lost)?;
         self.stream.flush().await.map_err(ClientError::Lost)?;
         let size = self.stream.read_i32().await.map_err(ClientError::Lost)?;
-        let size = usize::try_from(size)
-            .ok()
-            .filter(|size| *size <= ANSWER_MAX)
-            .ok_or_else(|| {
-                let text =
-                    format!("an answer of {size} bytes was announced; is this a Kafka port?");
-                ClientError::Lost(io::Error::new(io::ErrorKind::InvalidData, text))
-            })?;
+        let size = answer_size(size)?;
         // Room grows with what arrives, not with what is announced.
         let mut answer = BytesMut::new();
         while answer.len() < size {

@@ -100,9 +100,7 @@ impl ClientError {
         Self::Refused {
             what: what.into(),
             code,
-            message: message
-                .filter(|text| !text.is_empty())
-                .map(|text| printable(text)),
+            message: message.filter(|text| !text.is_empty()).map(printable),
         }
     }
 

@@ -10,4 +10,5 @@ pub use admin::Admin;
 pub use connection::Connection;
 pub use error::ClientError;
 pub(crate) use error::printable;
+pub use scram::ScramError;
 pub use settings::{ClientSettings, Credentials};

@@ -29,7 +29,7 @@ const ITERATIONS_LIMIT: u32 = 16 * MAX_ITERATIONS;
 
 /// Why a login ended on this side.
 #[derive(Debug, Error)]
-pub(crate) enum ScramError {
+pub enum ScramError {
     /// Out of randomness.
     #[error("no nonce could be made")]
     Nonce,

@@ -37,7 +37,7 @@ use super::{
     rule::Rule,
 };
 use crate::{
-    config::Config,
+    config::{Config, Warning},
     shutdown,
     startup::{Running, start_prepared},
 };
@@ -150,7 +150,13 @@ impl DevArgs {
     pub(crate) async fn run(self) -> Result<(), NodeError> {
         let home = Home::open(self.data_dir.as_deref())?;
         let json = self.json;
-        let running = self.start(&home).await?;
+        let (running, announcement) = self.start(&home).await?;
+        let shown = if json {
+            announcement.json()
+        } else {
+            announcement.text()
+        };
+        output::print(shown.trim_end());
         shutdown::requested()
             .await
             .map_err(NodeError::system("signals"))?;
@@ -163,7 +169,7 @@ impl DevArgs {
         Ok(())
     }
 
-    async fn start(self, home: &Home) -> Result<Running, NodeError> {
+    async fn start(self, home: &Home) -> Result<(Running, Announcement), NodeError> {
         let dev_dir = home.path.join("dev");
         private_file::make_dir(&dev_dir).map_err(NodeError::system("key directory"))?;
         let host_name = node::host_name();
@@ -183,7 +189,11 @@ impl DevArgs {
             overrides: self.overrides,
         }
         .sources();
-        let (config, warnings) = Config::load(&sources)?;
+        let (config, mut warnings) = Config::load(&sources)?;
+        // An open listener was asked for in so many words, and stays on this machine.
+        warnings
+            .0
+            .retain(|warning| !matches!(warning, Warning::Plaintext(_)));
         node::warn(&warnings);
 
         let mut declarations = Declarations {
@@ -204,15 +214,7 @@ impl DevArgs {
         })
         .await?;
         match announce(&running, home, &dev_dir, &material, &password).await {
-            Ok(announcement) => {
-                let shown = if self.json {
-                    announcement.json()
-                } else {
-                    announcement.text()
-                };
-                output::print(shown.trim_end());
-                Ok(running)
-            }
+            Ok(announcement) => Ok((running, announcement)),
             Err(error) => {
                 running.shutdown().await?;
                 Err(error)
@@ -313,54 +315,4 @@ fn listener_rows(running: &Running) -> BTreeMap<String, ListenerRow> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_taken_apart() {
-        for (text, expected) in [
-            ("orders:3", Some(("orders", 3))),
-            ("orders", Some(("orders", 1))),
-            ("orders:0", None),
-            ("orders:x", None),
-            (":3", None),
-            ("", None),
-        ] {
-            let parsed = topic(text).ok();
-            let parsed = parsed
-                .as_ref()
-                .map(|topic| (topic.name.as_str(), topic.partitions));
-            assert_eq!(parsed, expected, "{text}");
-        }
-        let parsed = user("alice:pa:ss").unwrap();
-        assert_eq!(
-            (parsed.name.as_str(), parsed.password),
-            ("alice", Secret::from("pa:ss"))
-        );
-        assert!(user("alice").is_err() && user(":x").is_err() && user("alice:").is_err());
-    }
-
-    #[test]
-    fn the_certificate_covers_what_is_bound() {
-        let base = ["localhost", "127.0.0.1", "::1"];
-        assert_eq!(names("127.0.0.1", "localhost"), base);
-        assert_eq!(names("0.0.0.0", "box"), [&base[..], &["box"]].concat());
-        assert_eq!(
-            names("10.0.0.7", "box"),
-            [&base[..], &["10.0.0.7", "box"]].concat()
-        );
-    }
-
-    #[test]
-    fn a_temporary_home_goes_and_another_stays() {
-        let home = Home::open(None).unwrap();
-        let path = home.path.clone();
-        assert!(path.is_dir());
-        home.close().unwrap();
-        assert!(!path.exists());
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b");
-        Home::open(Some(&path)).unwrap().close().unwrap();
-        assert!(path.is_dir());
-    }
-}
+mod tests;

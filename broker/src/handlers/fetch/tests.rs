@@ -52,11 +52,15 @@ impl<'a> Client<'a> {
     }
 
     async fn fetch(&self, request: FetchRequest) -> FetchResponse {
-        match self.begin(request).await {
+        let response = match self.begin(request).await {
             Handled::Now(response) => response,
             Handled::Later(wait) => wait.await,
             Handled::NoResponse | Handled::Close => panic!("no response"),
-        }
+        };
+        let key = palisade_protocol::ApiKey::Fetch;
+        let buffer = BytesMut::new();
+        palisade_protocol::frame::encode_response(buffer, key, self.version, 1, &response).unwrap();
+        response
     }
 }
 
@@ -156,6 +160,25 @@ async fn whole_batches_from_the_one_asked_for() {
     let row = tests::rows(&response)[0];
     assert_eq!(offsets(row), [3..5]);
     assert_eq!(row.aborted_transactions, Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn every_version_can_be_sent() {
+    let mut node = TestNode::new().topic("t", 2, &[]);
+    append(&node, "t", 0, batch(3)).await;
+    let other = partition_record(topic_id("t"), 1, &[2, 1], &[2, 1], Some(2), 4);
+    node.apply(&[other]);
+    for version in 4..=18 {
+        let client = Client {
+            version,
+            ..Client::new(&node)
+        };
+        let epoch = if version < 7 { -1 } else { 0 };
+        let asked = in_session(0, epoch, request("t", &[(0, 0), (1, 0), (7, 0), (0, 9)]));
+        let response = client.fetch(asked).await;
+        assert_eq!(response.session_id > 0, version >= 7);
+        assert_eq!(indexes(&response), [0, 1, 7]);
+    }
 }
 
 #[tokio::test]

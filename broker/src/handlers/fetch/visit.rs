@@ -1,6 +1,6 @@
 //! Looking at one partition of a fetch: right, existence, leadership, divergence, then the read.
 
-use palisade_auth::grant::{Granted, Read, Topic};
+use palisade_auth::grant::{ClusterAction, Granted, Read, Topic};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::fetch::{EpochEndOffset, LeaderIdAndEpoch, PartitionData};
 use palisade_protocol::types::{Offset, PartitionIndex};
@@ -8,6 +8,7 @@ use palisade_storage::EpochEnd;
 
 use super::{LEADER_HINTS, Scene, Terms};
 use crate::fetch_session::{Entry, Sent, TopicKey, Wanted};
+use crate::handlers::denied;
 use crate::partition::read::{Isolation, ReadLimits, ReadOutcome};
 use crate::partition::{Partition, PartitionError};
 
@@ -154,10 +155,13 @@ fn authorize(
     terms: &Terms,
     topic: &TopicKey,
 ) -> Result<Granted<Topic, Read>, ErrorCode> {
-    if terms.as_replica && !scene.may_replicate() {
-        // Unknown ids too: whoever is no node learns nothing (security.md §4.10).
-        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
-    }
+    let refused = |refused| denied::code(&refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    // Before the id is looked up: whoever is no node learns nothing (security.md §4.10).
+    let node = if terms.as_replica {
+        Some(scene.access.cluster::<ClusterAction>().map_err(refused)?)
+    } else {
+        None
+    };
     let name = match topic {
         TopicKey::Name(name) => name.as_str(),
         TopicKey::Id(id) => match scene.image.topics.by_id(*id) {
@@ -165,17 +169,10 @@ fn authorize(
             None => return Err(ErrorCode::UNKNOWN_TOPIC_ID),
         },
     };
-    if terms.as_replica {
-        let cluster = scene
-            .access
-            .cluster::<palisade_auth::grant::ClusterAction>()
-            .map_err(|_| ErrorCode::TOPIC_AUTHORIZATION_FAILED)?;
-        return Ok(cluster.read_topic(name));
+    match node {
+        Some(node) => Ok(node.read_topic(name)),
+        None => scene.access.topic::<Read>(name).map_err(refused),
     }
-    scene
-        .access
-        .topic::<Read>(name)
-        .map_err(|_| ErrorCode::TOPIC_AUTHORIZATION_FAILED)
 }
 
 fn open(

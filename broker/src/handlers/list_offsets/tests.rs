@@ -47,11 +47,31 @@ async fn ask(
         version,
     };
     let response = list_offsets(&scene, request).await;
+    encodes(&response, version);
     response
         .topics
         .into_iter()
         .flat_map(|topic| topic.partitions)
         .collect()
+}
+
+fn encodes(response: &ListOffsetsResponse, version: i16) {
+    let key = palisade_protocol::ApiKey::ListOffsets;
+    palisade_protocol::frame::encode_response(bytes::BytesMut::new(), key, version, 1, response)
+        .unwrap();
+}
+
+#[tokio::test]
+async fn every_version_can_be_sent() {
+    let node = TestNode::new().topic("t", 1, &[]);
+    append(&node, 3).await;
+    for version in 1..=11 {
+        for timestamp in [-1, -2, NOW.value() + 1] {
+            let rows = ask(&node, ROOT, version, &request(&[(0, timestamp)])).await;
+            assert_eq!(rows[0].error_code, ErrorCode::NONE);
+            assert_eq!(rows[0].leader_epoch, if version < 4 { -1 } else { 0 });
+        }
+    }
 }
 
 /// Timestamp, offset and epoch of the answer for one special or real timestamp.

@@ -10,10 +10,13 @@ use palisade_protocol::{ErrorCode, Records, Str};
 
 use super::outcome::{Outcome, Pending, leader_of, not_appended};
 use super::{Acks, BY_ID, LEADER_HINTS, Scene, ZSTD};
+use crate::handlers::denied;
 use crate::metadata::{PartitionImage, TopicImage};
 use crate::partition::validate::framing::{FirstLook, first_look, single_batch};
 use crate::partition::{Partition, PartitionError, Refusal};
 
+/// What a caller without the right is told.
+const DENIED: ErrorCode = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
 /// What a refused transactional batch is told; there is no state to leave it in.
 const NO_TRANSACTIONS: &str = "Transactions are not supported yet by this broker.";
 
@@ -42,8 +45,9 @@ impl<'a> Target<'a> {
         } else {
             topic.name.as_str()
         };
-        let Ok(grant) = scene.access.topic::<Write>(resolved) else {
-            return Target::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+        let grant = match scene.access.topic::<Write>(resolved) {
+            Ok(grant) => grant,
+            Err(refused) => return Target::Refused(denied::code(&refused, DENIED)),
         };
         match scene.image.topics.get(resolved) {
             Some(image) => Target::Found { grant, image },

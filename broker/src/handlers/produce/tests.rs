@@ -400,6 +400,30 @@ async fn a_parked_request_holds_none_of_its_bytes() {
 }
 
 #[tokio::test]
+async fn every_version_can_be_sent() {
+    let mut node = TestNode::new().topic("t", 2, &[]);
+    let other = partition_record(topic_id("t"), 1, &[2, 1], &[2, 1], Some(2), 4);
+    node.apply(&[other]);
+    for version in 3..=13 {
+        let late = NOW.value() + 99_999_999;
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder
+            .add(TimestampMs::new(late), None, None, &[])
+            .unwrap();
+        let untimely = builder.build().unwrap();
+        for records in [batch(1), untimely, BytesMut::new()] {
+            let asked = request(1, "t", &[(0, records), (1, batch(1))]);
+            let Handled::Now(response) = send_as(&node, ROOT, version, asked).await else {
+                panic!("not answered at once");
+            };
+            let key = palisade_protocol::ApiKey::Produce;
+            let buffer = BytesMut::new();
+            palisade_protocol::frame::encode_response(buffer, key, version, 1, &response).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_asked_nothing_answered() {
     let node = TestNode::new();
     let empty = send(

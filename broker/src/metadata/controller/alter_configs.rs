@@ -16,6 +16,10 @@ use crate::metadata::topic_name;
 impl ControllerRequest for AlterConfigsRequest {
     type Response = AlterConfigsResponse;
 
+    fn rows(&self) -> usize {
+        self.resources.len()
+    }
+
     fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<AlterConfigsResponse> {
         let counts = count_resources(
             self.resources

@@ -20,6 +20,10 @@ use crate::metadata::record::MetadataRecord;
 impl ControllerRequest for AlterUserScramCredentialsRequest {
     type Response = AlterUserScramCredentialsResponse;
 
+    fn rows(&self) -> usize {
+        self.deletions.len() + self.upsertions.len()
+    }
+
     fn decide(
         &self,
         _version: i16,

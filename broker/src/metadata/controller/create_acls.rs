@@ -19,6 +19,10 @@ use crate::metadata::record::MetadataRecord;
 impl ControllerRequest for CreateAclsRequest {
     type Response = CreateAclsResponse;
 
+    fn rows(&self) -> usize {
+        self.creations.len()
+    }
+
     fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<CreateAclsResponse> {
         if let Err(error) = permit(context) {
             return Decision::only(refuse_all(self, &error));

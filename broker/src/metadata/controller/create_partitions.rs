@@ -19,6 +19,10 @@ use crate::metadata::record::{MetadataRecord, PartitionRecord};
 impl ControllerRequest for CreatePartitionsRequest {
     type Response = CreatePartitionsResponse;
 
+    fn rows(&self) -> usize {
+        self.topics.len()
+    }
+
     fn timeout_ms(&self) -> Option<i32> {
         Some(self.timeout_ms)
     }

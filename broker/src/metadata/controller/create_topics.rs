@@ -35,6 +35,10 @@ struct NewTopic {
 impl ControllerRequest for CreateTopicsRequest {
     type Response = CreateTopicsResponse;
 
+    fn rows(&self) -> usize {
+        self.topics.len()
+    }
+
     fn timeout_ms(&self) -> Option<i32> {
         Some(self.timeout_ms)
     }

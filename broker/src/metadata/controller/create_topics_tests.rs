@@ -341,3 +341,17 @@ fn without_a_decision_every_topic_fails_once() {
     assert_eq!(late[0].error_code, ErrorCode::REQUEST_TIMED_OUT);
     assert_eq!(late[0].error_message, None);
 }
+
+#[test]
+fn two_names_that_collide_may_come_together_and_keep_the_third_out() {
+    let mut bench = Bench::new();
+    let rows = create(&mut bench, vec![topic("a.b"), topic("a_b")]);
+    assert!(
+        rows.iter().all(|row| row.error_code == ErrorCode::NONE),
+        "{rows:?}"
+    );
+    let id = bench.image.topics.get("a.b").unwrap().id;
+    bench.apply(&[MetadataRecord::RemoveTopic { id }]);
+    let rows = create(&mut bench, vec![topic("a.b")]);
+    assert_eq!(rows[0].error_code, ErrorCode::INVALID_TOPIC_EXCEPTION);
+}

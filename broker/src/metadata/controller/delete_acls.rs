@@ -19,6 +19,10 @@ use crate::metadata::record::MetadataRecord;
 impl ControllerRequest for DeleteAclsRequest {
     type Response = DeleteAclsResponse;
 
+    fn rows(&self) -> usize {
+        self.filters.len()
+    }
+
     fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<DeleteAclsResponse> {
         if let Err(error) = permit(context) {
             return Decision::only(refuse_all(self, &error));

@@ -46,6 +46,10 @@ enum Outcome {
 impl ControllerRequest for DeleteTopicsRequest {
     type Response = DeleteTopicsResponse;
 
+    fn rows(&self) -> usize {
+        self.topics.len() + self.topic_names.len()
+    }
+
     fn timeout_ms(&self) -> Option<i32> {
         Some(self.timeout_ms)
     }

@@ -27,6 +27,10 @@ enum Operation {
 impl ControllerRequest for IncrementalAlterConfigsRequest {
     type Response = IncrementalAlterConfigsResponse;
 
+    fn rows(&self) -> usize {
+        self.resources.len()
+    }
+
     fn decide(
         &self,
         _version: i16,

@@ -52,6 +52,9 @@ pub const MAX_RECORDS: usize = 30_000;
 /// Bytes of records that one request of a client may lead to.
 pub const MAX_BATCH_BYTES: usize = 8 << 20;
 
+/// Items that one request may have: each costs a decision while all others wait.
+pub const MAX_ROWS: usize = 10_000;
+
 /// Longest wait for an answer where the request does not say one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -112,6 +115,12 @@ pub enum ControllerError {
         /// Bytes of them.
         bytes: usize,
     },
+    /// The request has more items than one may have.
+    #[error("the request has {rows} items; {MAX_ROWS} are allowed")]
+    TooManyRows {
+        /// Items it has.
+        rows: usize,
+    },
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
@@ -129,7 +138,9 @@ impl ControllerError {
             | ControllerError::LeadershipLost
             | ControllerError::Stopped => ErrorCode::NOT_CONTROLLER,
             ControllerError::TimedOut | ControllerError::Busy => ErrorCode::REQUEST_TIMED_OUT,
-            ControllerError::TooLarge { .. } => ErrorCode::POLICY_VIOLATION,
+            ControllerError::TooLarge { .. } | ControllerError::TooManyRows { .. } => {
+                ErrorCode::POLICY_VIOLATION
+            }
             ControllerError::Inconsistent => ErrorCode::UNKNOWN_SERVER_ERROR,
         }
     }
@@ -145,6 +156,11 @@ pub trait ControllerRequest: Send + Sync + 'static {
 
     /// The answer when there is no decision: every row with the error's code.
     fn refused(&self, version: i16, error: &ControllerError) -> Self::Response;
+
+    /// How many items the request has.
+    fn rows(&self) -> usize {
+        1
+    }
 
     /// How long the caller waits, in milliseconds, where the request says so.
     fn timeout_ms(&self) -> Option<i32> {
@@ -270,6 +286,10 @@ impl Controller {
                 _ => return Err(ControllerError::TimedOut),
             },
         };
+        let rows = request.rows();
+        if rows > MAX_ROWS {
+            return Err(ControllerError::TooManyRows { rows });
+        }
         let (submission, answer) = submission(request, version, actor);
         self.node
             .request(submission)

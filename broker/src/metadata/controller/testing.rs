@@ -11,7 +11,8 @@ use palisade_protocol::types::{BrokerId, Uuid};
 use super::{Context, ControllerRequest, ControllerSettings};
 use crate::config::TopicDefaults;
 use crate::metadata::actor::{Actor, Internal, Rights};
-use crate::metadata::delta::{ClusterDelta, ImageBuilder};
+use crate::metadata::builder::ImageBuilder;
+use crate::metadata::delta::ClusterDelta;
 use crate::metadata::image::{BrokersImage, ClusterImage};
 use crate::metadata::record::{
     BrokerRegistration, MetadataRecord, decode_batch, encode_batch, offset_of_index,

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 use palisade_protocol::types::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
 
 use super::ConfigMap;
@@ -64,8 +64,9 @@ pub struct PartitionImage {
 pub struct TopicsImage {
     pub(in crate::metadata) by_name: OrdMap<Arc<str>, Arc<TopicImage>>,
     pub(in crate::metadata) names: OrdMap<TopicId, Arc<str>>,
-    /// Names with '.' read as '_', to the names that read so: such names collide.
-    pub(in crate::metadata) normalized: OrdMap<Arc<str>, Arc<str>>,
+    /// Names with '.' read as '_', to the names that read so: such names collide. One request may
+    /// create two of them, as in the reference.
+    pub(in crate::metadata) normalized: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
 }
 
 impl TopicsImage {
@@ -113,7 +114,9 @@ impl TopicsImage {
     /// An existing topic whose name differs from this one only in '.' against '_'.
     #[must_use]
     pub fn colliding(&self, name: &str) -> Option<&Arc<str>> {
-        self.normalized.get(topic_name::normalized(name).as_ref())
+        self.normalized
+            .get(topic_name::normalized(name).as_ref())?
+            .get_min()
     }
 
     /// Puts a new topic in; the caller has checked that name and id are free.
@@ -122,7 +125,9 @@ impl TopicsImage {
         self.names.insert(topic.id, Arc::clone(&name));
         let normalized = topic_name::normalized(&name);
         self.normalized
-            .insert(Arc::from(normalized.as_ref()), Arc::clone(&name));
+            .entry(Arc::from(normalized.as_ref()))
+            .or_default()
+            .insert(Arc::clone(&name));
         self.by_name.insert(name, topic);
     }
 
@@ -139,8 +144,13 @@ impl TopicsImage {
 
     pub(in crate::metadata) fn remove(&mut self, id: TopicId) -> Option<Arc<TopicImage>> {
         let name = self.names.remove(&id)?;
-        self.normalized
-            .remove(topic_name::normalized(&name).as_ref());
+        let normalized = topic_name::normalized(&name);
+        if let Some(names) = self.normalized.get_mut(normalized.as_ref()) {
+            names.remove(&name);
+            if names.is_empty() {
+                self.normalized.remove(normalized.as_ref());
+            }
+        }
         self.by_name.remove(&name)
     }
 }

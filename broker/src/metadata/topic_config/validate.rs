@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::effective::TopicConfig;
 use super::table::lookup;
-use super::value::{canonical, list_items};
+use super::value::canonical;
 use crate::config::TopicDefaults;
 use crate::metadata::image::ConfigMap;
 use crate::metadata::topic_name::shown;
@@ -82,8 +82,9 @@ pub fn validate(
     if effective.remote_storage_enable {
         return Err(ConfigError::RemoteStorage);
     }
-    let policy = settings.get("cleanup.policy").unwrap_or_default();
-    if !internal && list_items(policy).iter().any(|item| item == "compact") {
+    // Also where the node's file, not the topic, asks for it.
+    if !internal && effective.cleanup_compact {
+        let policy = settings.get("cleanup.policy").unwrap_or("compact");
         return Err(ConfigError::Compaction(shown(policy)));
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Before login: the rows of security.md §1.6 and the cases P and T of §8.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use palisade_auth::audit::Action;
@@ -212,16 +213,29 @@ async fn row_l_a_refused_raw_token_gets_nothing() {
 }
 
 #[tokio::test]
-async fn the_ninth_round_is_one_too_many() {
+async fn a_scram_exchange_ends_at_its_first_bad_message() {
     let rig = sasl().await;
     let mut client = rig.connect().await;
     client.call(&handshake(1, "SCRAM-SHA-256")).await;
-    // One good message, then the exchange is over at the first bad one.
     let answer = client.call(&token(b"n,,n=alice,r=abcdefgh")).await;
     assert_eq!(head(&answer), (36, 0));
     let answer = client.call(&token(b"c=biws,r=wrong,p=AAAA")).await;
     assert_eq!(head(&answer), (36, 58));
     client.closed().await;
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_recorded_is_refused() {
+    let rig = sasl().await;
+    rig.service.keeps_logins.store(false, Ordering::Relaxed);
+    let mut client = rig.connect().await;
+    client.call(&handshake(1, "PLAIN")).await;
+    client
+        .send(&[token(PLAIN_ALICE), ask(ApiKey::Metadata, 1)].concat())
+        .await;
+    assert_eq!(head(&client.answer().await.unwrap()), (36, 58));
+    client.closed().await;
+    assert!(rig.service.begun.lock().is_empty());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -52,7 +53,7 @@ pub(super) struct Scripted {
     limits: Limits,
     audit: Option<Arc<dyn AuditSink>>,
     pub(super) events: Arc<Events>,
-    keeps_logins: bool,
+    pub(super) keeps_logins: AtomicBool,
     pub(super) open: watch::Sender<bool>,
     pub(super) given: Mutex<Vec<Chunk>>,
     pub(super) begun: Mutex<Vec<(ApiKey, String)>>,
@@ -86,7 +87,7 @@ impl Service for Scripted {
 
     fn record_login(&self, event: AuditEvent) -> BoxFuture<'_, bool> {
         self.events.record(event);
-        Box::pin(async { self.keeps_logins })
+        Box::pin(async { self.keeps_logins.load(Ordering::Relaxed) })
     }
 
     fn identity(&self) -> (Arc<str>, BrokerId) {
@@ -212,7 +213,7 @@ impl Rig {
         let service = Arc::new(Scripted {
             audit: Some(Arc::clone(&events) as Arc<dyn AuditSink>),
             events,
-            keeps_logins: true,
+            keeps_logins: AtomicBool::new(true),
             open: watch::Sender::new(false),
             given: Mutex::default(),
             begun: Mutex::default(),

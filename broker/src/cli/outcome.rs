@@ -1,0 +1,51 @@
+//! Error codes in answers, and commands of which each part succeeds or fails on its own.
+
+use std::fmt::Write;
+
+use palisade_protocol::ErrorCode;
+use serde_json::{Value, json};
+
+use super::client::ClientError;
+
+/// Appends a line; writing to a string cannot fail.
+pub(crate) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _ = writeln!(text, "{arguments}");
+}
+
+/// A refusal as an object of the JSON output.
+pub(crate) fn failure(error: &ClientError, code: ErrorCode) -> Value {
+    json!({ "message": error.to_string(), "name": code.name(), "code": code.value() })
+}
+
+/// The exit status of a command of several parts, each reported on its own.
+pub(crate) fn some_refused(count: usize) -> Result<(), ClientError> {
+    match count {
+        0 => Ok(()),
+        count => Err(ClientError::SomeRefused(count)),
+    }
+}
+
+/// The code of the first result: of a request about one thing, the only one.
+pub(crate) fn first_code(mut codes: impl Iterator<Item = ErrorCode>) -> ErrorCode {
+    codes.next().unwrap_or(ErrorCode::NONE)
+}
+
+/// An answer without the one result it should have.
+pub(crate) fn no_answer(what: &str) -> ClientError {
+    ClientError::refused(what, ErrorCode::UNKNOWN_SERVER_ERROR, Some("empty answer"))
+}
+
+/// Turns an error code into an error.
+///
+/// # Errors
+/// `Refused`, for every code but NONE.
+pub(crate) fn accept(
+    what: &str,
+    code: ErrorCode,
+    message: Option<&str>,
+) -> Result<(), ClientError> {
+    if code == ErrorCode::NONE {
+        return Ok(());
+    }
+    Err(ClientError::refused(what, code, message))
+}
