@@ -60,7 +60,8 @@ fn authorize(c: &mut Criterion) {
 fn acls() -> Vec<AclBinding> {
     let literal = (0..LITERAL).map(|at| {
         let topic = format!("topic-{}", at % 4_000);
-        acl(PatternType::Literal, topic, at % 100, Permission::Allow)
+        let user = (at + at / 4_000) % 100;
+        acl(PatternType::Literal, topic, user, Permission::Allow)
     });
     let prefixed = (0..PREFIXED).map(|at| {
         let prefix = match at % 3 {

@@ -1,8 +1,9 @@
 //! A client of one thread: TLS, SCRAM-SHA-512, and frames, several of them on their way at once.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use crate::scram::{MECHANISM, ScramClient, salted_password};
 
 /// Longest silence of a broker that is still taken for work.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Pause between two attempts to connect.
+const RETRY: Duration = Duration::from_micros(500);
 
 const API_VERSIONS_VERSION: i16 = 3;
 const SASL_HANDSHAKE_VERSION: i16 = 1;
@@ -35,9 +39,38 @@ impl Client {
     /// # Errors
     /// No connection, a certificate that is not trusted, a login that is refused.
     pub fn open(settings: &ClientSettings) -> Result<Self> {
-        let (host, port) = settings.bootstrap.first().context("no address")?;
-        let tcp = TcpStream::connect((host.as_str(), *port))
-            .with_context(|| format!("connecting to {host}:{port}"))?;
+        let (host, port) = address(settings)?;
+        let tcp = TcpStream::connect((host, port));
+        Self::over(
+            tcp.with_context(|| format!("connecting to {host}:{port}"))?,
+            settings,
+        )
+    }
+
+    /// The same, trying again while nobody listens.
+    ///
+    /// # Errors
+    /// As [`Client::open`], after half a minute.
+    pub fn open_patiently(settings: &ClientSettings) -> Result<Self> {
+        let (host, port) = address(settings)?;
+        let began = Instant::now();
+        loop {
+            match TcpStream::connect((host, port)) {
+                Ok(tcp) => return Self::over(tcp, settings),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    ensure!(
+                        began.elapsed() < PATIENCE,
+                        "nobody listens on {host}:{port}"
+                    );
+                    thread::sleep(RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn over(tcp: TcpStream, settings: &ClientSettings) -> Result<Self> {
+        let (host, _) = address(settings)?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         let tls = settings.tls.as_ref().context("the settings have no TLS")?;
@@ -127,6 +160,11 @@ impl Client {
         accepted(response.error_code, "SaslAuthenticate")?;
         Ok(std::str::from_utf8(&response.auth_bytes)?.to_owned())
     }
+}
+
+fn address(settings: &ClientSettings) -> Result<(&str, u16)> {
+    let (host, port) = settings.bootstrap.first().context("no address")?;
+    Ok((host, *port))
 }
 
 /// Judges the code of an answer.

@@ -5,20 +5,32 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use palisade::cli::client::ClientSettings;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+/// Longest wait for a node that is about to listen for signals.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Clock ticks per second in /proc; the kernel's ABI says 100 whatever its own clock does.
 const TICKS: f64 = 100.0;
+
+/// Variable that names a binary to measure instead of the one built from these sources.
+const BINARY: &str = "PALISADE_BENCH_BINARY";
 
 /// Builds the binary as it is released, and says so; cargo does nothing when it is fresh.
 ///
 /// # Errors
 /// It does not build.
-pub fn build_binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(BINARY) {
+        eprintln!("measuring {}, as {BINARY} says", named.display());
+        return Ok(PathBuf::from(named));
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("the package lies in a workspace")?;
@@ -114,11 +126,28 @@ impl Node {
         Ok((next()? + next()?) / TICKS)
     }
 
+    /// Whether the process has a handler for SIGTERM.
+    fn heeds_the_signal(&self) -> Result<bool> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let caught = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .context("no SigCgt in /proc/PID/status")?;
+        let caught = u64::from_str_radix(caught.trim(), 16)?;
+        Ok(caught & 1 << (Signal::TERM.as_raw() - 1) != 0)
+    }
+
     /// Asks the node to end and waits until it has.
     ///
     /// # Errors
     /// It ends with a failure.
     pub fn stop(mut self) -> Result<()> {
+        // Killed before it listens for the signal, it would have to recover at the next start.
+        let began = Instant::now();
+        while !self.heeds_the_signal()? {
+            ensure!(began.elapsed() < PATIENCE, "the node takes no SIGTERM");
+            thread::sleep(Duration::from_millis(1));
+        }
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "the node ended with {status}");
