@@ -1,7 +1,6 @@
 //! `palisade topic`, `user` and `acl`, against the node and against Apache Kafka.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use palisade_tests::access::{Access, Login, Store};
@@ -18,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the binary; returns its exit status and what it printed.
 fn palisade(config: &Path, arguments: &[&str]) -> (i32, String) {
-    let mut command = Command::new(paths::binary());
+    let mut command = paths::palisade();
     command.args(arguments).arg("--json");
     command.arg("--command-config").arg(config);
     let process = Process::spawn("palisade", &mut command);

@@ -48,13 +48,14 @@ impl Drop for Tmpfs {
 fn a_full_disk_heals() {
     let mut node = Node::prepare();
     let disk = node.dir().join("disk");
-    let Some(tmpfs) = Tmpfs::mount(&disk, 48) else {
+    let Some(tmpfs) = Tmpfs::mount(&disk, 192) else {
         check::skip("a_full_disk_heals", "a tmpfs can only be mounted by root");
         return;
     };
     node.set("log.dirs", disk.join("data").display().to_string());
     node.set("log.segment.bytes", "4194304");
-    node.allow("full").allow("No space");
+    node.allow("disk is below its reserve")
+        .allow("ballast given back");
     node.run();
 
     let mut connection = Connection::open(&node.certificate()).expect("a login");
@@ -71,16 +72,16 @@ fn a_full_disk_heals() {
             break answer.error_code;
         }
         written += 1;
-        assert!(written < 1_000, "48 MiB took {written} records of 200 kB");
+        assert!(written < 1_000, "192 MiB took {written} records of 200 kB");
     };
     assert_eq!(refusal, ErrorCode::KAFKA_STORAGE_ERROR);
-    assert!(written > 50, "full after {written} records of 200 kB");
+    assert!(written > 300, "full after {written} records of 200 kB");
 
     let log = requests::read_all(&mut connection, TOPIC, id, 0).expect("reads go on");
     assert_eq!(log.len(), written);
     assert!(log.iter().all(|(_, found)| *found == value));
 
-    tmpfs.resize(96);
+    tmpfs.resize(384);
     eventually(
         "writes after space returned",
         Duration::from_secs(30),

@@ -520,7 +520,11 @@ fn other_versions() {
         }
         for version in [spec.served_min - 1, spec.max + 1] {
             let mut connection = Connection::open(&access).expect("the administrator logs in");
-            let request = connection.header(spec.key.value(), version);
+            let mut request = connection.header(spec.key.value(), version);
+            if spec.first_flexible.is_some_and(|first| version >= first) {
+                // No tagged fields.
+                request.push(0);
+            }
             connection.send(&request).expect("sent");
             if spec.key == ApiKey::ApiVersions {
                 let answer = connection.receive().expect("an answer");

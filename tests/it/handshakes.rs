@@ -75,16 +75,23 @@ fn shake(access: &Access, change: impl FnOnce(&mut SslConnectorBuilder)) -> Resu
 fn every_key_has_its_test() {
     let table = paths::root().join("broker/src/config/keys/security.rs");
     let table = fs::read_to_string(&table).expect("the table of security keys");
-    let mut found = BTreeSet::new();
-    // An entry is `kind("name").this().that(),` over one or more lines.
-    for entry in table.split("(\"").skip(1) {
-        let (name, rest) = entry.split_once('"').expect("a closed quote");
-        let end = rest.find("),\n").map_or(rest.len(), |at| at + 1);
-        let is_ours = name.starts_with("ssl.") || name.starts_with("sasl.");
-        if is_ours && rest[..end].contains(".effect()") {
-            found.insert(name);
+    // An entry begins at the indentation of the list; its calls stand further in.
+    let mut entries: Vec<String> = Vec::new();
+    for line in table.lines() {
+        let text = line.trim_start();
+        if line.len() - text.len() == 4 && text.starts_with(|c: char| c.is_ascii_lowercase()) {
+            entries.push(String::new());
+        }
+        if let Some(entry) = entries.last_mut() {
+            entry.push_str(text);
         }
     }
+    let mut found: BTreeSet<_> = entries
+        .iter()
+        .filter(|entry| entry.contains(".effect()"))
+        .filter_map(|entry| entry.split('"').nth(1))
+        .filter(|name| name.starts_with("ssl.") || name.starts_with("sasl."))
+        .collect();
     // One that is only about a store type that this version refuses in words has nothing to change.
     found.remove("ssl.truststore.password");
     assert_eq!(found, BTreeSet::from(TESTED));

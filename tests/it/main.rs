@@ -6,6 +6,7 @@
 mod authorization_table;
 mod cli;
 mod crash;
+mod dev;
 mod disk_full;
 mod every_version;
 mod handshakes;

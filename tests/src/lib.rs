@@ -6,6 +6,7 @@
 pub mod access;
 pub mod certs;
 pub mod check;
+pub mod dev;
 pub mod kafka;
 pub mod load;
 pub mod node;

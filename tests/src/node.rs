@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -139,7 +138,7 @@ impl Node {
             .map(|(key, value)| format!("{key}={value}\n"))
             .collect();
         paths::write_private(&file, text);
-        let mut command = Command::new(paths::binary());
+        let mut command = paths::palisade();
         command.arg("start").arg("--config").arg(&file);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         Process::spawn("palisade", &mut command)

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -34,6 +35,18 @@ pub fn binary() -> PathBuf {
         beside.display()
     );
     beside
+}
+
+/// The binary as a command, without the variables of the test run that it would take for settings.
+pub fn palisade() -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("PALISADE_") || text.starts_with("KAFKA_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The folder that `tests/prepare` fills with other people's clients.

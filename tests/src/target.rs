@@ -1,5 +1,7 @@
 //! The broker a client suite runs against: the node under test, or Apache Kafka to judge the suite itself.
 
+use palisade_protocol::api::{self, ApiKey};
+
 use crate::access::Access;
 use crate::kafka::ApacheKafka;
 use crate::node::Node;
@@ -49,6 +51,9 @@ impl Target {
 
     /// Whether the broker serves consumer groups.
     pub fn serves_groups(&self) -> bool {
-        matches!(self, Target::Apache(_))
+        match self {
+            Target::Palisade(_) => api::spec(ApiKey::FindCoordinator).is_some(),
+            Target::Apache(_) => true,
+        }
     }
 }

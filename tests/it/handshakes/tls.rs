@@ -64,11 +64,18 @@ fn enabled_protocols() {
     shake(&node.certificate(), |_| ()).expect("1.2");
 }
 
+/// It chooses a context in Java; here it must only not contradict what is enabled.
 #[test]
 fn protocol() {
-    let node = node_with(&[("ssl.protocol", "TLSv1.2")]);
-    let seen = shake(&node.certificate(), |_| ()).expect("1.2");
-    assert_eq!(seen.version, "TLSv1.2");
+    let mut node = Node::prepare();
+    node.set("ssl.enabled.protocols", "TLSv1.3");
+    node.set("ssl.protocol", "TLSv1.2");
+    let said = node.refuses_to_start();
+    assert!(said.contains("ssl.protocol"), "{said}");
+    node.set("ssl.protocol", "TLSv1.3");
+    node.run();
+    let seen = shake(&node.certificate(), |_| ()).expect("1.3");
+    assert_eq!(seen.version, "TLSv1.3");
 }
 
 #[test]
