@@ -7,14 +7,18 @@ use crate::batch::{self, BatchHeader};
 use crate::config::{FlushPolicy, LogConfig};
 use crate::error::StorageError;
 use crate::failpoint;
-use crate::fs::{FsFile, is_full, write_all_at};
+use crate::fs::{is_full, write_all_at};
 use crate::log::Log;
-use crate::marker;
 use crate::offset_index::IndexEntry;
-use crate::producer_state::{Marker, ProducerStates, Verdict};
 use crate::segment::{Segment, Tail};
-use crate::segment_index::SegmentIndex;
 use crate::types::{LeaderEpoch, Offset, TimestampMs};
+
+mod judge;
+mod writer;
+
+pub(crate) use judge::jitter;
+use judge::{Checked, apply_producer, check, must_roll, place};
+pub(crate) use writer::{Allocation, Writer};
 
 /// Largest single `pwrite`, in bytes.
 const WRITE_STEP: usize = 1 << 20;
@@ -70,37 +74,6 @@ pub enum TryAppend {
     Busy,
 }
 
-/// What the append lock guards.
-#[derive(Debug)]
-pub(crate) struct Writer {
-    pub(crate) active: Arc<Segment>,
-    pub(crate) file: Arc<dyn FsFile>,
-    pub(crate) index: Arc<SegmentIndex>,
-    /// End of the active segment, in bytes.
-    pub(crate) position: u64,
-    pub(crate) since_index: u32,
-    pub(crate) producers: ProducerStates,
-    /// A roll, truncation or close owns the end of the log: appends wait.
-    pub(crate) exclusive: bool,
-    /// A roll of the active segment stands in the disk thread's queue.
-    pub(crate) roll_queued: bool,
-    /// That roll failed; the next append answers it.
-    pub(crate) roll_error: Option<StorageError>,
-    pub(crate) allocation: Allocation,
-    written_back: u64,
-}
-
-/// Blocks allocated ahead of the end of the active segment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Allocation {
-    /// Blocks exist up to here.
-    pub(crate) end: u64,
-    pub(crate) step: u64,
-    pub(crate) under_way: bool,
-    /// The disk refused: no more for this segment.
-    pub(crate) refused: bool,
-}
-
 /// Why an append could not be done under the lock.
 enum Blocked {
     /// Someone owns the end of the log.
@@ -116,71 +89,6 @@ struct After {
     writeback: Option<(u64, u64)>,
     allocate: bool,
     check_space: bool,
-}
-
-impl Writer {
-    pub(crate) fn new(
-        active: Arc<Segment>,
-        file: Arc<dyn FsFile>,
-        index: Arc<SegmentIndex>,
-        since_index: u32,
-        producers: ProducerStates,
-    ) -> Self {
-        let position = active.tail().position;
-        Self {
-            active,
-            file,
-            index,
-            position,
-            since_index,
-            producers,
-            exclusive: false,
-            roll_queued: false,
-            roll_error: None,
-            allocation: Allocation {
-                end: position,
-                ..Allocation::default()
-            },
-            written_back: position,
-        }
-    }
-
-    /// Turns to a new active segment.
-    pub(crate) fn switch(
-        &mut self,
-        active: Arc<Segment>,
-        file: Arc<dyn FsFile>,
-        index: Arc<SegmentIndex>,
-        since_index: u32,
-    ) {
-        let producers = std::mem::take(&mut self.producers);
-        *self = Self::new(active, file, index, since_index, producers);
-    }
-}
-
-/// A parsed batch that has passed every check which needs no lock.
-struct Checked {
-    header: BatchHeader,
-    marker: Option<Marker>,
-}
-
-fn check(batch: &[u8], how: AppendAs) -> Result<Checked, StorageError> {
-    let header = batch::parse(batch).map_err(|reason| StorageError::InvalidBatch { reason })?;
-    if header.total_len() != batch.len() {
-        return Err(StorageError::InvalidBatch {
-            reason: "not exactly one batch",
-        });
-    }
-    let transactional = header.is_control() && header.is_transactional();
-    let marker = if transactional && !matches!(how, AppendAs::Raft { .. }) {
-        let marker = marker::parse(&header, batch);
-        Some(marker.ok_or(StorageError::InvalidBatch {
-            reason: "marker does not parse",
-        })?)
-    } else {
-        None
-    };
-    Ok(Checked { header, marker })
 }
 
 impl Log {
@@ -365,49 +273,6 @@ impl Log {
         )))
     }
 
-    fn judge_epoch(&self, header: &BatchHeader, how: AppendAs) -> Result<(), StorageError> {
-        let found = match how {
-            AppendAs::Leader { epoch } => epoch,
-            AppendAs::Raft { term } => term,
-            AppendAs::Replica if header.partition_leader_epoch.value() < 0 => return Ok(()),
-            AppendAs::Replica => header.partition_leader_epoch,
-        };
-        match self.epochs.read().latest() {
-            Some(current) if current > found => Err(StorageError::FencedEpoch { found, current }),
-            _ => Ok(()),
-        }
-    }
-
-    /// The sequence is judged before the bytes move: a refused batch must leave no trace.
-    fn judge_producer(
-        &self,
-        writer: &Writer,
-        checked: &Checked,
-        how: AppendAs,
-    ) -> Result<Option<Appended>, StorageError> {
-        let header = &checked.header;
-        if !matches!(how, AppendAs::Leader { .. }) || header.producer_id.value() < 0 {
-            return Ok(None);
-        }
-        if let Some(marker) = checked.marker {
-            return writer.producers.judge_marker(header, marker).map(|()| None);
-        }
-        if header.is_control() {
-            return Ok(None);
-        }
-        match writer.producers.judge(header)? {
-            Verdict::Accept => Ok(None),
-            Verdict::Duplicate(first) => Ok(Some(Appended {
-                base_offset: first.first_offset,
-                last_offset: first.last_offset,
-                log_end_offset: self.end.load(),
-                duplicate: true,
-                max_timestamp: first.timestamp,
-                log_append_time: Some(first.timestamp),
-            })),
-        }
-    }
-
     /// Writes the bytes at the tracked end; on an error the file has its old end again.
     fn write(&self, writer: &mut Writer, batch: &[u8]) -> Result<(), StorageError> {
         let mut at = writer.position;
@@ -508,81 +373,5 @@ impl Log {
             _ => {}
         }
         self.shared.judge(error)
-    }
-}
-
-/// The offset the batch gets, or must have.
-fn place(
-    header: &BatchHeader,
-    how: AppendAs,
-    end: Offset,
-    config: &LogConfig,
-) -> Result<Offset, StorageError> {
-    if !matches!(how, AppendAs::Replica) {
-        return Ok(end);
-    }
-    let found = header.base_offset;
-    // Only compaction leaves gaps, and only the leader's log can have them first.
-    if found == end || (config.compact && found > end) {
-        Ok(found)
-    } else {
-        Err(StorageError::OffsetMismatch { found, end })
-    }
-}
-
-fn must_roll(
-    writer: &Writer,
-    config: &LogConfig,
-    header: &BatchHeader,
-    size: u64,
-    last_offset: Offset,
-    now: TimestampMs,
-) -> bool {
-    let segment = &writer.active;
-    if writer.position == 0 {
-        return size > segment.capacity;
-    }
-    if writer.position + size > segment.capacity.min(config.segment_bytes.max(size)) {
-        return true;
-    }
-    if last_offset.distance(segment.base) >= i64::from(i32::MAX) {
-        return true;
-    }
-    let entries = writer.index.len() as u64 + 1;
-    if entries * crate::offset_index::ENTRY_LEN as u64 > config.segment_index_bytes {
-        return true;
-    }
-    let newest = header.max_timestamp.value();
-    let age = match segment.first_timestamp().map(TimestampMs::value) {
-        Some(first) if first >= 0 && newest >= 0 => newest.saturating_sub(first),
-        _ => now.value().saturating_sub(segment.created.value()),
-    };
-    age > config
-        .segment_ms
-        .saturating_sub(jitter(config, segment.base))
-}
-
-/// A number below the jitter that differs from segment to segment.
-pub(crate) fn jitter(config: &LogConfig, base: Offset) -> i64 {
-    let most = config.segment_jitter_ms.min(config.segment_ms);
-    if most <= 0 {
-        return 0;
-    }
-    let mixed = (base.value().cast_unsigned() ^ 0x9E37_79B9).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 1).cast_signed() % most
-}
-
-fn apply_producer(writer: &mut Writer, checked: &Checked, base_offset: Offset) {
-    let header = &checked.header;
-    if header.producer_id.value() < 0 {
-        return;
-    }
-    if let Some(marker) = checked.marker {
-        let aborted = writer.producers.apply_marker(header, base_offset, marker);
-        if let (Some(txn), Some(index)) = (aborted, writer.index.memory()) {
-            index.push_aborted(txn);
-        }
-    } else if !header.is_control() {
-        writer.producers.apply(header, base_offset);
     }
 }

@@ -12,6 +12,8 @@ use crate::types::{LeaderEpoch, Offset};
 /// Length of a batch header, in bytes.
 pub(crate) const HEADER_LEN: usize = BATCH_HEADER_LEN;
 
+const EPOCH_BACK: &str = "leader epoch goes back";
+
 /// How far ahead a walk asks for pages, in bytes.
 const WINDOW: u64 = 64 << 10;
 
@@ -78,6 +80,11 @@ pub(crate) struct Walk<'a> {
     /// Batches ending past this offset are checked with their CRC.
     crc_from: Offset,
     resident: u64,
+    /// Batches known to be bad, by position.
+    blamed: &'a [u64],
+    /// The batch before, and the last one that raised the epoch.
+    before: Option<Found>,
+    raised: Option<(Found, LeaderEpoch)>,
 }
 
 impl<'a> Walk<'a> {
@@ -92,7 +99,38 @@ impl<'a> Walk<'a> {
             epoch: LeaderEpoch::new(-1),
             crc_from: Offset::new(i64::MAX),
             resident: position,
+            blamed: &[],
+            before: None,
+            raised: None,
         }
+    }
+
+    /// Takes these batches for bad, whatever they look like.
+    pub(crate) fn blaming(mut self, positions: &'a [u64]) -> Self {
+        self.blamed = positions;
+        self
+    }
+
+    /// The batch whose fault the last error really is, where an earlier one is to blame.
+    ///
+    /// A wrong length, offset delta or epoch shows only in the batch that follows.
+    pub(crate) fn culprit(&self, bad: &Bad) -> Option<u64> {
+        if let Some(before) = &self.before
+            && !self.verifies(before)
+        {
+            return Some(before.position);
+        }
+        let (raised, epoch_before) = self.raised.as_ref()?;
+        let start = bad.position as usize;
+        let header = (bad.position + HEADER_LEN as u64 <= self.end)
+            .then(|| parse(self.region.slice(start..start + HEADER_LEN)).ok())??;
+        let fits = header.partition_leader_epoch >= *epoch_before;
+        (bad.reason == EPOCH_BACK && fits).then_some(raised.position)
+    }
+
+    fn verifies(&self, found: &Found) -> bool {
+        let range = found.position as usize..found.end() as usize;
+        self.region.make_resident(range.clone()).is_ok() && verify_crc(self.region.slice(range))
     }
 
     /// Demands offsets without gaps.
@@ -122,6 +160,8 @@ impl<'a> Walk<'a> {
 
     /// Goes on at another place, after damage.
     pub(crate) fn resume(&mut self, position: u64, expected: Offset) {
+        self.before = None;
+        self.raised = None;
         self.position = position;
         self.expected = expected;
     }
@@ -140,14 +180,19 @@ impl<'a> Walk<'a> {
             self.position = found.end();
             self.expected = found.next;
             if found.header.partition_leader_epoch > self.epoch {
+                self.raised = Some((found.clone(), self.epoch));
                 self.epoch = found.header.partition_leader_epoch;
             }
+            self.before = Some(found.clone());
         }
         Some(result)
     }
 
     fn step(&mut self) -> Result<Found, &'static str> {
         let left = self.end - self.position;
+        if self.blamed.contains(&self.position) {
+            return Err("batch does not fit its neighbours");
+        }
         if left < HEADER_LEN as u64 {
             return Err("less than a batch header left");
         }
@@ -165,8 +210,8 @@ impl<'a> Walk<'a> {
             return Err("base offset leaves a gap");
         }
         let epoch = header.partition_leader_epoch;
-        if epoch.value() >= 0 && epoch < self.epoch {
-            return Err("leader epoch goes back");
+        if epoch < self.epoch {
+            return Err(EPOCH_BACK);
         }
         let next = next_offset(&header).ok_or("offsets overflow")?;
         if next > self.crc_from {

@@ -6,14 +6,11 @@
 //! waits while that file exists). Names: see the callers; `<area>.before_<step>` and
 //! `<area>.after_<step>`.
 
-#[cfg(not(feature = "failpoints"))]
-use std::io;
-
 /// Passes a named point.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 #[allow(clippy::unnecessary_wraps, reason = "the other build can fail")]
-pub(crate) fn hit(_name: &str) -> io::Result<()> {
+pub(crate) fn hit(_name: &str) -> std::io::Result<()> {
     Ok(())
 }
 

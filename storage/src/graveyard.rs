@@ -19,7 +19,7 @@ pub(crate) struct Grave {
     pub(crate) due: TimestampMs,
     /// The segment, if readers may still hold its mapping.
     pub(crate) segment: Option<Arc<Segment>>,
-    /// The files, the `.log` first.
+    /// The files.
     pub(crate) files: Vec<PathBuf>,
     /// The directory to remove after them.
     pub(crate) dir: Option<PathBuf>,
@@ -63,8 +63,8 @@ fn bury(fs: &dyn Fs, grave: Grave) {
         None => true,
         Some(segment) => segment.is_unread(1),
     };
-    for (n, path) in grave.files.iter().enumerate() {
-        if n == 0 && unread {
+    for path in &grave.files {
+        if unread && holds_records(path) {
             // Nobody maps the file, so it may shrink; freeing all at once would stall the disk.
             cut_in_steps(fs, path);
         }
@@ -79,6 +79,12 @@ fn bury(fs: &dyn Fs, grave: Grave) {
     {
         tracing::warn!(path = %dir.display(), %error, "directory not removed");
     }
+}
+
+/// True for a `.log`, under whatever name it waits.
+fn holds_records(path: &std::path::Path) -> bool {
+    path.to_str()
+        .is_some_and(|name| name.ends_with(".log") || name.ends_with(".log.deleted"))
 }
 
 fn cut_in_steps(fs: &dyn Fs, path: &std::path::Path) {

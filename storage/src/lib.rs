@@ -20,6 +20,7 @@ pub mod durable;
 mod epoch_cache;
 mod error;
 mod failpoint;
+mod flush;
 mod flusher;
 pub mod fs;
 mod graveyard;

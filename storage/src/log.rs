@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
 use crate::append::Writer;
-use crate::config::{FlushPolicy, LogConfig};
+use crate::config::LogConfig;
 use crate::epoch_cache::EpochCache;
 use crate::error::StorageError;
 use crate::observer::LogObserver;
@@ -96,6 +96,8 @@ pub struct Log {
     pub(crate) config: ArcSwap<LogConfig>,
     pub(crate) segments: ArcSwap<Vec<Arc<Segment>>>,
     pub(crate) start: AtomicOffset,
+    /// The log start on disk; files below the other one stay until this has followed.
+    pub(crate) stored_start: AtomicOffset,
     pub(crate) end: AtomicOffset,
     pub(crate) durable: AtomicOffset,
     pub(crate) high_watermark: AtomicOffset,
@@ -104,6 +106,8 @@ pub struct Log {
     pub(crate) maintenance: Mutex<()>,
     pub(crate) syncing: Mutex<()>,
     writer: Mutex<Writer>,
+    /// Some transaction may bound what is stable; readers ask for the lock only then.
+    pub(crate) transactions: AtomicBool,
     pub(crate) closed: AtomicBool,
     /// An append found the lock taken and waits to hear of its release.
     pub(crate) contended: AtomicBool,
@@ -124,6 +128,7 @@ pub(crate) struct LogParts {
     pub(crate) config: LogConfig,
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) start: Offset,
+    pub(crate) stored_start: Offset,
     pub(crate) end: Offset,
     pub(crate) durable: Offset,
     pub(crate) high_watermark: Offset,
@@ -159,6 +164,7 @@ impl Log {
             config: ArcSwap::from_pointee(parts.config),
             segments: ArcSwap::from_pointee(parts.segments),
             start: AtomicOffset::new(parts.start),
+            stored_start: AtomicOffset::new(parts.stored_start),
             end: AtomicOffset::new(parts.end),
             durable: AtomicOffset::new(parts.durable),
             high_watermark: AtomicOffset::new(parts.high_watermark),
@@ -169,6 +175,8 @@ impl Log {
             writer: Mutex::new(parts.writer),
             closed: AtomicBool::new(false),
             contended: AtomicBool::new(false),
+            // Until the first release of the append lock has looked.
+            transactions: AtomicBool::new(true),
             queued: AtomicBool::new(false),
             unflushed: AtomicU64::new(0),
             unflushed_since: AtomicI64::new(i64::MAX),
@@ -354,6 +362,10 @@ impl Log {
     /// Upper bound of the last stable offset: the start of the earliest transaction that is open,
     /// or whose marker is not yet below `high_watermark`; `None` when there is none.
     pub fn last_stable_bound(&self, high_watermark: Offset) -> Option<Offset> {
+        // Readers of ordinary logs must not wait for an append.
+        if !self.transactions.load(Ordering::Acquire) {
+            return None;
+        }
         self.lock_writer()
             .producers
             .last_stable_bound(high_watermark)
@@ -399,107 +411,5 @@ impl Log {
             }
         }
         Ok(found)
-    }
-
-    // Flushing.
-
-    /// Registers the log with the flusher; the observer is told once `end` is durable.
-    ///
-    /// Under the policy `Ack` every append does this itself.
-    pub fn request_flush(&self, end: Offset) {
-        if self.durable.load() >= end || self.is_failed() {
-            return;
-        }
-        if !self.queued.swap(true, Ordering::AcqRel)
-            && let Some(me) = self.me.upgrade()
-        {
-            self.shared.flusher.push(me);
-        }
-    }
-
-    /// The flusher's share of a round.
-    pub(crate) fn flush_registered(&self) {
-        // Before the end is read: whoever appends after this registers again.
-        self.queued.store(false, Ordering::Release);
-        if self.is_failed() {
-            return;
-        }
-        if let Err(error) = self.sync_appended() {
-            tracing::error!(log = %self.name, %error, "flush failed");
-        }
-    }
-
-    /// Syncs everything appended so far; blocks. Answers the durable end.
-    ///
-    /// # Errors
-    /// `Poisoned` or `Io`: the sync failed, now or before; nothing more is written to the log.
-    pub fn flush_blocking(&self) -> Result<Offset, StorageError> {
-        self.sync_appended()
-    }
-
-    pub(crate) fn sync_appended(&self) -> Result<Offset, StorageError> {
-        let durable = {
-            let _syncing = self.syncing.lock();
-            if self.shared.is_offline() {
-                return Err(StorageError::Poisoned);
-            }
-            self.unflushed.store(0, Ordering::Relaxed);
-            self.unflushed_since.store(i64::MAX, Ordering::Relaxed);
-            // The end before the sync, the list after the end: it holds all bytes below the end.
-            let end = self.end.load();
-            let before = self.durable.load();
-            if end <= before {
-                return Ok(before);
-            }
-            crate::failpoint::hit("flusher.before_sync")
-                .and_then(|()| self.sync_files(before))
-                .and_then(|()| crate::failpoint::hit("flusher.after_sync"))
-                .map_err(|error| {
-                    let error = StorageError::io("sync", &self.home.dir, &error);
-                    // Final, whatever the reason: the kernel may have dropped the dirty pages.
-                    self.shared.go_offline(&error);
-                    error
-                })?;
-            self.durable.raise(end);
-            end
-        };
-        self.observer.durable(durable);
-        Ok(durable)
-    }
-
-    fn sync_files(&self, durable: Offset) -> std::io::Result<()> {
-        let segments = self.segments.load_full();
-        let last = segments.len().saturating_sub(1);
-        for (n, segment) in segments.iter().enumerate() {
-            if segment.is_synced() || segment.tail().next < durable {
-                continue;
-            }
-            if let Some(file) = segment.file() {
-                file.sync()?;
-            }
-            if n < last {
-                // Rolled before the list was read: no byte can have come since.
-                segment.set_synced();
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts writeback of a range of the active segment (all of it for an empty range).
-    pub(crate) fn start_writeback(&self, from: u64, to: u64) {
-        let segments = self.segments.load();
-        if let Some(file) = segments.last().and_then(|segment| segment.file()) {
-            // A hint: a failure shows in the next sync.
-            let _ = file.start_writeback(from, to.saturating_sub(from));
-        }
-    }
-
-    /// True when the policy asks for a sync at `now`.
-    pub(crate) fn flush_is_due(&self, now: TimestampMs) -> bool {
-        let FlushPolicy::Interval { ms, .. } = self.config.load().flush_policy else {
-            return false;
-        };
-        let since = self.unflushed_since.load(Ordering::Relaxed);
-        since != i64::MAX && now.value().saturating_sub(since) >= ms
     }
 }

@@ -1,7 +1,6 @@
 //! A directory of logs, with its flusher thread and its disk thread.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,23 +9,22 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::config::{Background, LogConfig, LogDirOptions};
-use crate::disk::Job;
 use crate::error::StorageError;
-use crate::failpoint;
-use crate::fs::{Fs, OpenHow, write_all_at};
-use crate::graveyard::Grave;
+use crate::fs::{Fs, OpenHow};
 use crate::log::Log;
 use crate::meta::{self, MetaProperties};
 use crate::observer::LogObserver;
 use crate::recovery::{self, METADATA_FILE, RecoveryReport};
 use crate::shared::Shared;
-use crate::sync::PublishedEnd;
 use crate::types::{PartitionIndex, TimestampMs, TopicId};
+
+mod closing;
+mod coherence;
+mod deletion;
+mod threads;
 
 /// Longest directory name, as of most file systems.
 const LONGEST_NAME: usize = 255;
-/// Suffix of a deleted log's directory.
-const DELETED: &str = "-delete";
 
 /// A log directory found on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +37,24 @@ pub struct FoundLog {
     pub partition: PartitionIndex,
     /// Topic id stored in it, if its metadata file can be read.
     pub topic_id: Option<TopicId>,
+    /// It holds bytes of records, or nobody could tell: not a creation that was cut short.
+    pub has_records: bool,
+}
+
+/// Whether any segment of a log's directory has bytes; true where that cannot be seen.
+fn has_records(fs: &dyn Fs, dir: &Path) -> bool {
+    let Ok(entries) = fs.list(dir) else {
+        return true;
+    };
+    entries
+        .iter()
+        .filter(|entry| entry.name.ends_with(".log"))
+        .any(|entry| {
+            let size = fs
+                .open(&dir.join(&entry.name), OpenHow::Read)
+                .and_then(|file| file.size());
+            !matches!(size, Ok(0))
+        })
 }
 
 /// Names a log to open.
@@ -106,9 +122,11 @@ impl LogDir {
                 path: path.to_owned(),
             });
         };
+        // What a killed process renamed last is read now, so it must not go away later.
+        fs.sync_dir(path).map_err(io)?;
         let meta = MetaProperties::load(&*fs, path)?;
         if options.check_coherence {
-            check_coherence(&*fs, path)?;
+            coherence::check(&*fs, path)?;
         }
         let background = options.background;
         let shared = Arc::new(Shared::open(fs, path.to_owned(), options)?);
@@ -181,6 +199,7 @@ impl LogDir {
                     topic,
                     partition,
                     topic_id,
+                    has_records: has_records(fs, &path.join(&entry.name)),
                     dir_name: entry.name,
                 })
             })
@@ -230,175 +249,6 @@ impl LogDir {
         open.is_some_and(|log| !log.closed.load(Ordering::Acquire))
     }
 
-    /// Renames the log away, which deletes it, and removes its files on the disk thread.
-    ///
-    /// # Errors
-    /// `Io`: the log is closed, but still there.
-    pub fn delete_log(&self, log: &Arc<Log>) -> Result<(), StorageError> {
-        let _maintenance = log.maintenance.lock();
-        log.closed.store(true, Ordering::Release);
-        // Whoever holds the append lock has finished when it is ours.
-        drop(log.lock_writer());
-        self.shared.logs.lock().remove(&log.name);
-        let segments = log.segments.load_full();
-        let target = self.rename_away(&log.name, log.topic_id)?;
-        let mut graves: Vec<Grave> = Vec::new();
-        for segment in segments.iter() {
-            let name = segment.path.file_name().unwrap_or_default();
-            graves.push(Grave {
-                due: TimestampMs::new(i64::MIN),
-                segment: Some(segment.clone()),
-                files: vec![target.join(name)],
-                dir: None,
-            });
-        }
-        self.bury(graves, &target)
-    }
-
-    /// Removes a log that was found on disk and is not open (a leftover).
-    ///
-    /// # Errors
-    /// `Offline` when it is open; `BadName`, `Io`.
-    pub fn delete_found(&self, dir_name: &str) -> Result<(), StorageError> {
-        if parse_name(dir_name).is_none() {
-            return Err(StorageError::BadName(dir_name.to_owned()));
-        }
-        if self.is_open(dir_name) {
-            return Err(StorageError::Offline);
-        }
-        let target = self.rename_away(dir_name, TopicId::NIL)?;
-        self.bury(Vec::new(), &target)
-    }
-
-    fn rename_away(
-        &self,
-        name: &str,
-        topic_id: TopicId,
-    ) -> Result<std::path::PathBuf, StorageError> {
-        let fs = &*self.shared.fs;
-        let from = self.shared.path.join(name);
-        let io = |error| self.shared.judge(StorageError::io("delete", &from, &error));
-        // The name alone could pass the longest one, and a second deletion must not collide.
-        let mut count = 0;
-        let target = loop {
-            let short: String = name.chars().take(200).collect();
-            let candidate = self
-                .shared
-                .path
-                .join(format!("{short}.{topic_id}.{count}{DELETED}"));
-            if !fs.exists(&candidate).map_err(io)? {
-                break candidate;
-            }
-            count += 1;
-        };
-        failpoint::hit("delete.before_rename").map_err(io)?;
-        fs.rename(&from, &target).map_err(io)?;
-        failpoint::hit("delete.before_dir_sync").map_err(io)?;
-        fs.sync_dir(&self.shared.path).map_err(io)?;
-        let shared = &self.shared;
-        for table in [
-            &shared.recovery_points,
-            &shared.log_starts,
-            &shared.high_watermarks,
-        ] {
-            table.remove(name);
-        }
-        Ok(target)
-    }
-
-    /// Has the disk thread remove the graves, then what else is in `dir`, then `dir`.
-    fn bury(&self, graves: Vec<Grave>, dir: &Path) -> Result<(), StorageError> {
-        let fs = &*self.shared.fs;
-        let io = |error| StorageError::io("list", dir, &error);
-        let known: Vec<_> = graves
-            .iter()
-            .flat_map(|grave| grave.files.clone())
-            .collect();
-        let rest = fs
-            .list(dir)
-            .map_err(io)?
-            .into_iter()
-            .map(|entry| dir.join(entry.name));
-        let rest = rest.filter(|path| !known.contains(path)).collect();
-        graves
-            .into_iter()
-            .for_each(|grave| self.shared.graveyard.add(grave));
-        let due = TimestampMs::new(i64::MIN);
-        let dir = Some(dir.to_owned());
-        self.shared.graveyard.add(Grave {
-            due,
-            segment: None,
-            files: rest,
-            dir,
-        });
-        let shared = self.shared.clone();
-        self.shared.disk.push(Box::new(move || {
-            shared
-                .graveyard
-                .bury_due(&*shared.fs, TimestampMs::new(i64::MIN));
-        }));
-        Ok(())
-    }
-
-    /// Goes on with deletions that a stop interrupted.
-    fn resume_deletions(&self) -> Result<(), StorageError> {
-        let path = &self.shared.path;
-        let entries = self
-            .shared
-            .fs
-            .list(path)
-            .map_err(|error| StorageError::io("list", path, &error))?;
-        for entry in entries
-            .iter()
-            .filter(|e| e.is_dir && e.name.ends_with(DELETED))
-        {
-            self.bury(Vec::new(), &path.join(&entry.name))?;
-        }
-        Ok(())
-    }
-
-    /// Writes the recovery points, log starts and high watermarks of all logs; blocks.
-    ///
-    /// # Errors
-    /// `DiskFull` or `Io`: the files on disk are then the older ones, which is safe.
-    pub fn checkpoint(&self) -> Result<(), StorageError> {
-        let shared = &self.shared;
-        for log in shared.open_logs() {
-            if log.closed.load(Ordering::Acquire) {
-                continue;
-            }
-            let _maintenance = log.maintenance.lock();
-            // The durable end first, then the epochs: their file covers every batch below it.
-            let durable = log.durable.load();
-            log.store_epochs()?;
-            let (name, id) = (&log.name, log.topic_id);
-            shared.recovery_points.set(name, id, durable);
-            shared.log_starts.set(name, id, log.start.load());
-            shared
-                .high_watermarks
-                .set(name, id, log.high_watermark.load());
-        }
-        self.store_checkpoints()
-    }
-
-    fn store_checkpoints(&self) -> Result<(), StorageError> {
-        let shared = &self.shared;
-        let step = |name| {
-            failpoint::hit(name).map_err(|e| StorageError::io("checkpoint", &shared.path, &e))
-        };
-        (|| {
-            // Log starts before recovery points: no file below a start is ever missed.
-            step("checkpoint.before_log_starts")?;
-            shared.log_starts.store(&*shared.fs)?;
-            step("checkpoint.before_recovery_points")?;
-            shared.recovery_points.store(&*shared.fs)?;
-            step("checkpoint.before_high_watermarks")?;
-            shared.high_watermarks.store(&*shared.fs)?;
-            step("checkpoint.after")
-        })()
-        .map_err(|error| shared.judge(error))
-    }
-
     /// Does what is due at `now`: interval flushes, rolls by age, delayed removals, idle producers,
     /// the free space.
     ///
@@ -436,49 +286,6 @@ impl LogDir {
             .for_each(|log| log.expire_producers(now));
     }
 
-    /// Clean stop: syncs, seals and snapshots all logs, writes checkpoints and the marker, ends the
-    /// threads and unlocks; blocks.
-    ///
-    /// # Errors
-    /// `Poisoned` when the directory went offline before; `DiskFull` or `Io`. There is no marker
-    /// then, and the next start recovers.
-    pub fn close(&self, broker_epoch: i64) -> Result<(), StorageError> {
-        let closed = self.close_logs().and_then(|()| {
-            self.store_checkpoints()?;
-            failpoint::hit("close.before_marker")
-                .map_err(|e| StorageError::io("close", &self.shared.path, &e))?;
-            meta::write_clean(&*self.shared.fs, &self.shared.path, broker_epoch)
-        });
-        self.stop_threads();
-        *self.lock.lock() = None;
-        closed
-    }
-
-    fn close_logs(&self) -> Result<(), StorageError> {
-        let shared = &self.shared;
-        if shared.is_offline() {
-            return Err(StorageError::Poisoned);
-        }
-        let mut result = Ok(());
-        for log in shared.open_logs() {
-            match log.close_cleanly() {
-                Ok(()) => {
-                    let (name, id) = (&log.name, log.topic_id);
-                    shared.recovery_points.set(name, id, log.durable.load());
-                    shared.log_starts.set(name, id, log.start.load());
-                    shared
-                        .high_watermarks
-                        .set(name, id, log.high_watermark.load());
-                }
-                Err(error) => {
-                    tracing::error!(log = %log.name, %error, "log not closed cleanly");
-                    result = Err(error);
-                }
-            }
-        }
-        result
-    }
-
     /// Runs `job` on the disk thread, after the jobs already there.
     pub fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         self.shared.disk.push(Box::new(job));
@@ -503,63 +310,6 @@ impl LogDir {
     /// A sync failed: all logs of the directory are offline, for good.
     pub fn is_offline(&self) -> bool {
         self.shared.is_offline()
-    }
-
-    /// Does all waiting work of the two threads on the caller's; for [`Background::Manual`].
-    pub fn run_pending(&self) {
-        loop {
-            if let Some(round) = self.shared.flusher.poll() {
-                round.run();
-            } else if let Some(job) = self.shared.disk.poll() {
-                job();
-            } else {
-                return;
-            }
-        }
-    }
-
-    fn start_threads(&self) -> std::io::Result<()> {
-        let mut threads = self.threads.lock();
-        let shared = self.shared.clone();
-        threads.push(
-            std::thread::Builder::new()
-                .name("flusher".into())
-                .spawn(move || {
-                    while let Some(round) = shared.flusher.wait() {
-                        guarded(&shared, || round.run());
-                    }
-                })?,
-        );
-        let shared = self.shared.clone();
-        threads.push(
-            std::thread::Builder::new()
-                .name("disk".into())
-                .spawn(move || {
-                    while let Some(job) = shared.disk.wait() {
-                        let job: Job = job;
-                        guarded(&shared, job);
-                    }
-                })?,
-        );
-        Ok(())
-    }
-
-    fn stop_threads(&self) {
-        self.shared.flusher.stop();
-        self.shared.disk.stop();
-        let threads = std::mem::take(&mut *self.threads.lock());
-        for thread in threads {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the log directory has panicked");
-            }
-        }
-    }
-}
-
-/// A panic in background work leaves its logs in an unknown state: the directory goes offline.
-fn guarded(shared: &Arc<Shared>, work: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        shared.go_offline(&StorageError::Poisoned);
     }
 }
 
@@ -587,31 +337,6 @@ fn parse_name(name: &str) -> Option<(String, PartitionIndex)> {
         topic.to_owned(),
         PartitionIndex::new(partition.parse().ok()?),
     ))
-}
-
-/// Proves that a positional write shows in a mapping.
-fn check_coherence(fs: &dyn Fs, dir: &Path) -> Result<(), StorageError> {
-    let path = dir.join(".coherence.tmp");
-    let io = |error| StorageError::io("probe", &path, &error);
-    let file = fs.open(&path, OpenHow::Create).map_err(io)?;
-    let end = Arc::new(PublishedEnd::default());
-    let region = file.map(8192, end.clone()).map_err(io)?;
-    let page: Vec<u8> = (0..4096u32).map(|n| (n % 251) as u8).collect();
-    let mut same = true;
-    for at in [0, 4096] {
-        write_all_at(&*file, &page, at as u64).map_err(io)?;
-        end.publish(at as u64 + 4096);
-        same &= region.slice(at..at + 4096) == page;
-    }
-    drop(region);
-    fs.remove_file(&path).map_err(io)?;
-    if same {
-        Ok(())
-    } else {
-        Err(StorageError::IncoherentMapping {
-            path: dir.to_owned(),
-        })
-    }
 }
 
 #[cfg(test)]

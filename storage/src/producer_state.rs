@@ -257,6 +257,11 @@ impl ProducerStates {
         }
     }
 
+    /// Whether any transaction is open, or ended but perhaps not yet below the high watermark.
+    pub(crate) fn has_transactions(&self) -> bool {
+        !self.open.is_empty() || !self.ended.is_empty()
+    }
+
     /// Forgets producers that were idle for `idle_ms` at `now` and have no open transaction.
     pub(crate) fn expire(&mut self, now: TimestampMs, idle_ms: i64) {
         self.producers.retain(|_, entry| {

@@ -79,6 +79,7 @@ impl LogSlice {
     /// # Errors
     /// The error of the read, where touching the bytes would raise a signal.
     pub fn make_resident(&self, range: Range<usize>) -> io::Result<()> {
+        crate::failpoint::hit("read.before_populate")?;
         self.region.make_resident(self.inner(&range))
     }
 

@@ -10,7 +10,7 @@ use crate::failpoint;
 use crate::graveyard::Grave;
 use crate::log::Log;
 use crate::producer_state::snapshot;
-use crate::recovery::SEGMENT_EXTENSIONS;
+use crate::recovery::{SEGMENT_EXTENSIONS, replay_producers};
 use crate::segment::Segment;
 use crate::types::{Offset, TimestampMs};
 
@@ -33,13 +33,14 @@ impl Log {
                 end,
             });
         }
-        if offset <= start {
+        if offset <= self.stored_start.load() {
             return Ok(start);
         }
         self.check_writable()?;
-        self.advance_start(offset)?;
-        self.drop_below(self.start.load(), self.shared.now())?;
-        Ok(offset)
+        let start = start.max(offset);
+        self.advance_start(start)?;
+        self.drop_below(start, self.shared.now())?;
+        Ok(start)
     }
 
     /// Deletes what retention allows below `high_watermark`; blocks. Answers segments removed.
@@ -56,12 +57,13 @@ impl Log {
         let _maintenance = self.maintenance.lock();
         self.check_writable()?;
         self.shared.note_now(now);
-        let start = self.start.load();
         let (expired, roll) = self.expired(high_watermark, now);
-        if let Some(active) = roll {
-            self.roll_locked(&active, now)?;
+        if let Some(active) = roll
+            && let Some((at, producers)) = self.roll_locked(&active, now)?
+        {
+            self.seal_locked(&active, Some((at, &producers)))?;
         }
-        if expired > start {
+        if expired > self.stored_start.load() {
             self.advance_start(expired)?;
         }
         self.drop_below(self.start.load(), now)
@@ -107,16 +109,19 @@ impl Log {
 
     /// Raises the log start and stores it; the caller holds the maintenance lock.
     fn advance_start(&self, offset: Offset) -> Result<(), StorageError> {
-        self.start.raise(offset);
+        let before = self.start.raise(offset);
         self.shared
             .log_starts
             .set(&self.name, self.topic_id, offset);
         let stored = failpoint::hit("retention.before_checkpoint")
             .map_err(|error| StorageError::io("write", self.shared.log_starts.path(), &error))
-            .and_then(|()| self.shared.log_starts.store(&*self.shared.fs));
+            .and_then(|()| self.shared.store(&self.shared.log_starts));
         self.epochs.write().truncate_from_start(offset);
-        self.observer.log_start_advanced(offset);
-        stored.map_err(|error| self.shared.judge(error))?;
+        if before < offset {
+            self.observer.log_start_advanced(offset);
+        }
+        stored?;
+        self.stored_start.raise(offset);
         failpoint::hit("retention.after_checkpoint")
             .map_err(|error| StorageError::io("delete", &self.home.dir, &error))
     }
@@ -133,6 +138,7 @@ impl Log {
         if count == 0 {
             return Ok(0);
         }
+        self.keep_producers(list.get(..count).unwrap_or_default())?;
         self.segments
             .store(Arc::new(list.iter().skip(count).cloned().collect()));
         let dropped: Vec<Arc<Segment>> = list.iter().take(count).cloned().collect();
@@ -160,6 +166,35 @@ impl Log {
             self.bury_soon(now);
         }
         Ok(count)
+    }
+
+    /// Sees to a snapshot at the end of segments that are about to go; a seal brings one, but the
+    /// last of them may not have been sealed yet.
+    fn keep_producers(&self, going: &[Arc<Segment>]) -> Result<(), StorageError> {
+        let Some(last) = going.last() else {
+            return Ok(());
+        };
+        let at = last.tail().next;
+        let there = self.shared.fs.exists(&snapshot::path(&self.home.dir, at));
+        if last.is_sealed() && there.unwrap_or(false) {
+            return Ok(());
+        }
+        let states = replay_producers(
+            &self.home,
+            going,
+            going.first().map_or(at, |first| first.base),
+            at,
+            at,
+        )?;
+        let store = || snapshot::store(&*self.shared.fs, &self.home.dir, at, &states);
+        let stored = store().or_else(|error| match error {
+            StorageError::DiskFull { .. } => {
+                self.shared.space.drop_ballast();
+                store()
+            }
+            other => Err(other),
+        });
+        stored.map_err(|error| self.shared.judge(error))
     }
 
     /// Renames the files of a segment so that no start takes them for part of the log.

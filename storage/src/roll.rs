@@ -85,22 +85,26 @@ impl Log {
     /// `DiskFull` or `Io`: the log goes on with its old segment.
     pub(crate) fn roll(&self, active: &Arc<Segment>, now: TimestampMs) -> Result<(), StorageError> {
         let _maintenance = self.maintenance.lock();
-        self.roll_locked(active, now)
+        if let Some((at, producers)) = self.roll_locked(active, now)? {
+            self.queue_seal(active.clone(), at, producers);
+        }
+        Ok(())
     }
 
-    /// The same, for a caller that holds the maintenance lock.
+    /// The same, for a caller that holds the maintenance lock and seals what is left behind with
+    /// the answer: the base of the new segment, and the producers as of then.
     pub(crate) fn roll_locked(
         &self,
         active: &Arc<Segment>,
         now: TimestampMs,
-    ) -> Result<(), StorageError> {
+    ) -> Result<Option<(Offset, ProducerStates)>, StorageError> {
         self.check_writable()?;
         let producers = {
             let mut writer = self.lock_writer();
             // An empty segment is replaced only where the new one holds more.
             let useless = writer.position == 0 && active.capacity >= self.new_capacity();
             if !Arc::ptr_eq(&writer.active, active) || useless {
-                return Ok(());
+                return Ok(None);
             }
             writer.exclusive = true;
             writer.producers.clone()
@@ -117,8 +121,7 @@ impl Log {
         }
         self.observer.writable();
         created.map_err(|error| self.shared.judge(error))?;
-        self.queue_seal(active.clone(), base, producers);
-        Ok(())
+        Ok(Some((base, producers)))
     }
 
     /// Creates the file of an empty segment at `base`.

@@ -66,6 +66,14 @@ impl MemoryIndex {
         self.offsets.push(entry);
     }
 
+    /// The same for a replay, which may pass a marker again.
+    pub(crate) fn push_aborted_once(&self, txn: AbortedTxn) {
+        let mut aborted = self.aborted.lock();
+        if !aborted.contains(&txn) {
+            aborted.push(txn);
+        }
+    }
+
     pub(crate) fn push_aborted(&self, txn: AbortedTxn) {
         self.aborted.lock().push(txn);
     }

@@ -139,6 +139,18 @@ impl Shared {
         }));
     }
 
+    /// Writes a checkpoint file; on a full disk the ballast makes room for it. Blocks.
+    pub(crate) fn store(self: &Arc<Self>, table: &Checkpoint) -> Result<(), StorageError> {
+        let stored = match table.store(&*self.fs) {
+            Err(StorageError::DiskFull { .. }) => {
+                self.space.drop_ballast();
+                table.store(&*self.fs)
+            }
+            other => other,
+        };
+        stored.map_err(|error| self.judge(error))
+    }
+
     /// Looks at the free space on the disk thread.
     pub(crate) fn check_space(self: &Arc<Self>) {
         let shared = self.clone();

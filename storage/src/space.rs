@@ -142,6 +142,7 @@ impl SpaceGuard {
 
     /// Gives the ballast back; blocks.
     pub(crate) fn drop_ballast(&self) {
+        self.held.store(false, Ordering::Release);
         if self.fs.remove_file(&self.ballast).is_ok() {
             tracing::warn!("ballast given back on a full disk");
         }

@@ -1,5 +1,7 @@
 //! Tests of whole logs.
 
+#[cfg(feature = "failpoints")]
+mod aborts;
 mod basic;
 mod crashes;
 mod damage;

@@ -138,7 +138,10 @@ impl Log {
         file.sync().map_err(|error| self.sync_failed(error))?;
         self.sync_dir()?;
         self.step("truncate.after_sync")?;
-        self.durable.store(end);
+        if self.durable.load() >= base {
+            // The segments before were durable already, and now this one is.
+            self.durable.store(end);
+        }
 
         let content = IndexBuilder::resume(base, index, cut.first_timestamp, cut.max_timestamp);
         let capacity = self.new_capacity();
@@ -161,7 +164,8 @@ impl Log {
         self.shared
             .log_starts
             .set(&self.name, self.topic_id, offset);
-        self.shared.log_starts.store(&*self.shared.fs)?;
+        self.shared.store(&self.shared.log_starts)?;
+        self.stored_start.store(offset);
         let list = self.segments.swap(Arc::default());
         self.start.store(offset);
         self.end.store(offset);
@@ -192,7 +196,7 @@ impl Log {
             .is_some_and(|point| point > durable)
         {
             points.set(&self.name, self.topic_id, durable);
-            points.store(&*self.shared.fs)?;
+            self.shared.store(points)?;
         }
         Ok(())
     }

@@ -40,7 +40,11 @@ impl DerefMut for WriterGuard<'_> {
 
 impl Drop for WriterGuard<'_> {
     fn drop(&mut self) {
-        self.guard = None;
+        if let Some(writer) = self.guard.take() {
+            self.log
+                .transactions
+                .store(writer.producers.has_transactions(), Ordering::Release);
+        }
         if self.log.contended.swap(false, Ordering::SeqCst) {
             self.log.observer().writable();
         }

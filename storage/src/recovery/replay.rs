@@ -13,7 +13,8 @@ use crate::types::Offset;
 /// batches between it and `end`.
 ///
 /// Transactions found aborted on the way are entered in the index of segments that have theirs in
-/// memory, so `newest` must not lie above the first of those.
+/// memory, so `newest` must not lie above the first of those. Unsealed segments that are passed
+/// get the snapshot at their end which their seal should have brought.
 pub(crate) fn replay_producers(
     home: &SegmentHome,
     segments: &[Arc<Segment>],
@@ -53,7 +54,13 @@ pub(crate) fn replay_producers(
             };
             let aborted = states.apply_marker(header, header.base_offset, marker);
             if let (Some(txn), Some(memory)) = (aborted, index.memory()) {
-                memory.push_aborted(txn);
+                memory.push_aborted_once(txn);
+            }
+        }
+        if !segment.is_sealed() && tail.next < end {
+            // Sealed next, after which the segment may go: the state at its end must be on disk.
+            if let Err(error) = snapshot::store(&*home.fs, &home.dir, tail.next, &states) {
+                tracing::warn!(dir = %home.dir.display(), %error, "snapshot not written");
             }
         }
     }

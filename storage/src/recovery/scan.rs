@@ -40,10 +40,28 @@ pub(super) struct Scanned {
     /// First batches of the epochs met, in order.
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
     pub(super) scanned_bytes: u64,
+    /// Position of the first batch above the recovery point.
+    pub(super) unsynced_from: Option<u64>,
 }
 
 impl Scan<'_> {
+    /// Scans the file, again for each batch whose fault shows only in the one after it.
     pub(super) fn run(&self, file: &dyn FsFile) -> Result<Scanned, StorageError> {
+        let mut blamed = Vec::new();
+        loop {
+            match self.pass(file, &blamed)? {
+                Ok(scanned) => return Ok(scanned),
+                Err(position) => blamed.push(position),
+            }
+        }
+    }
+
+    /// One pass; `Err` names a batch already passed that must be bad.
+    fn pass(
+        &self,
+        file: &dyn FsFile,
+        blamed: &[u64],
+    ) -> Result<Result<Scanned, u64>, StorageError> {
         let io = |error| StorageError::io("read", self.path, &error);
         let size = file.size().map_err(io)?;
         let length = usize::try_from(size).unwrap_or(usize::MAX);
@@ -53,7 +71,8 @@ impl Scan<'_> {
         let mut walk = Walk::new(&region, 0, size, self.base)
             .exact(self.exact)
             .epoch(self.epoch)
-            .crc_from(self.recovery_point);
+            .crc_from(self.recovery_point)
+            .blaming(blamed);
         let mut scanned = Scanned {
             tail: Tail {
                 position: 0,
@@ -65,6 +84,7 @@ impl Scan<'_> {
             dead_end: false,
             epochs: Vec::new(),
             scanned_bytes: 0,
+            unsynced_from: None,
         };
         let mut after_gap = false;
         while let Some(step) = walk.next() {
@@ -96,11 +116,18 @@ impl Scan<'_> {
                     }
                     if found.next > self.recovery_point {
                         scanned.scanned_bytes += found.header.total_len() as u64;
+                        scanned.unsynced_from.get_or_insert(found.position);
                     }
                     scanned.tail = Tail {
                         position: found.end(),
                         next: found.next,
                     };
+                }
+                Err(bad)
+                    if !blamed.contains(&bad.position)
+                        && let Some(culprit) = walk.culprit(&bad) =>
+                {
+                    return Ok(Err(culprit));
                 }
                 Err(bad) if self.is_torn(&bad) => {
                     scanned.torn = Some(bad);
@@ -123,7 +150,7 @@ impl Scan<'_> {
                 }
             }
         }
-        Ok(scanned)
+        Ok(Ok(scanned))
     }
 
     fn is_torn(&self, bad: &Bad) -> bool {

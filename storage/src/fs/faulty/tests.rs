@@ -1,5 +1,6 @@
 use super::*;
 use crate::fs::write_all_at;
+use crate::sync::PublishedEnd;
 
 fn file(fs: &FaultyFs, name: &str) -> Arc<dyn FsFile> {
     fs.open(Path::new(name), OpenHow::Create).unwrap()

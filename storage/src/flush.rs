@@ -1,0 +1,111 @@
+//! Bringing a log's bytes to stable storage.
+
+use std::sync::atomic::Ordering;
+
+use crate::config::FlushPolicy;
+use crate::error::StorageError;
+use crate::log::Log;
+use crate::types::{Offset, TimestampMs};
+
+impl Log {
+    /// Registers the log with the flusher; the observer is told once `end` is durable.
+    ///
+    /// Under the policy `Ack` every append does this itself.
+    pub fn request_flush(&self, end: Offset) {
+        if self.durable.load() >= end || self.is_failed() {
+            return;
+        }
+        if !self.queued.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shared.flusher.push(me);
+        }
+    }
+
+    /// The flusher's share of a round.
+    pub(crate) fn flush_registered(&self) {
+        // Before the end is read: whoever appends after this registers again.
+        // A swap, so that the end is read after it and not before.
+        self.queued.swap(false, Ordering::AcqRel);
+        if self.is_failed() {
+            return;
+        }
+        if let Err(error) = self.sync_appended() {
+            tracing::error!(log = %self.name, %error, "flush failed");
+        }
+    }
+
+    /// Syncs everything appended so far; blocks. Answers the durable end.
+    ///
+    /// # Errors
+    /// `Poisoned` or `Io`: the sync failed, now or before; nothing more is written to the log.
+    pub fn flush_blocking(&self) -> Result<Offset, StorageError> {
+        self.sync_appended()
+    }
+
+    pub(crate) fn sync_appended(&self) -> Result<Offset, StorageError> {
+        let durable = {
+            let _syncing = self.syncing.lock();
+            if self.shared.is_offline() {
+                return Err(StorageError::Poisoned);
+            }
+            self.unflushed.store(0, Ordering::Relaxed);
+            self.unflushed_since.store(i64::MAX, Ordering::Relaxed);
+            // The end before the sync, the list after the end: it holds all bytes below the end.
+            let end = self.end.load();
+            let before = self.durable.load();
+            if end <= before {
+                return Ok(before);
+            }
+            crate::failpoint::hit("flusher.before_sync")
+                .and_then(|()| self.sync_files(before))
+                .and_then(|()| crate::failpoint::hit("flusher.after_sync"))
+                .map_err(|error| {
+                    let error = StorageError::io("sync", &self.home.dir, &error);
+                    // Final, whatever the reason: the kernel may have dropped the dirty pages.
+                    self.shared.go_offline(&error);
+                    error
+                })?;
+            self.durable.raise(end);
+            end
+        };
+        self.observer.durable(durable);
+        Ok(durable)
+    }
+
+    fn sync_files(&self, durable: Offset) -> std::io::Result<()> {
+        let segments = self.segments.load_full();
+        let last = segments.len().saturating_sub(1);
+        for (n, segment) in segments.iter().enumerate() {
+            if segment.is_synced() || segment.tail().next < durable {
+                continue;
+            }
+            if let Some(file) = segment.file() {
+                file.sync()?;
+            }
+            if n < last {
+                // Rolled before the list was read: no byte can have come since.
+                segment.set_synced();
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts writeback of a range of the active segment (all of it for an empty range).
+    pub(crate) fn start_writeback(&self, from: u64, to: u64) {
+        let segments = self.segments.load();
+        if let Some(file) = segments.last().and_then(|segment| segment.file()) {
+            // A hint: a failure shows in the next sync.
+            let _ = file.start_writeback(from, to.saturating_sub(from));
+        }
+    }
+
+    /// True when the policy asks for a sync at `now`.
+    pub(crate) fn flush_is_due(&self, now: TimestampMs) -> bool {
+        let FlushPolicy::Interval { ms, .. } = self.config.load().flush_policy else {
+            return false;
+        };
+        let since = self.unflushed_since.load(Ordering::Relaxed);
+        since != i64::MAX && now.value().saturating_sub(since) >= ms
+    }
+}

@@ -1,0 +1,102 @@
+//! Checkpoints, and the clean stop.
+
+use std::sync::atomic::Ordering;
+
+use super::LogDir;
+use crate::error::StorageError;
+use crate::failpoint;
+use crate::meta;
+
+impl LogDir {
+    /// Writes the recovery points, log starts and high watermarks of all logs; blocks.
+    ///
+    /// # Errors
+    /// `DiskFull` or `Io`: the files on disk are then the older ones, which is safe.
+    pub fn checkpoint(&self) -> Result<(), StorageError> {
+        let shared = &self.shared;
+        let mut starts = Vec::new();
+        for log in shared.open_logs() {
+            if log.closed.load(Ordering::Acquire) {
+                continue;
+            }
+            let _maintenance = log.maintenance.lock();
+            // The durable end first, then the epochs: their file covers every batch below it.
+            let durable = log.durable.load();
+            log.store_epochs()?;
+            let (name, id) = (&log.name, log.topic_id);
+            shared.recovery_points.set(name, id, durable);
+            let start = log.start.load();
+            shared.log_starts.set(name, id, start);
+            shared
+                .high_watermarks
+                .set(name, id, log.high_watermark.load());
+            starts.push((log.clone(), start));
+        }
+        self.store_checkpoints()?;
+        starts.into_iter().for_each(|(log, start)| {
+            log.stored_start.raise(start);
+        });
+        Ok(())
+    }
+
+    fn store_checkpoints(&self) -> Result<(), StorageError> {
+        let shared = &self.shared;
+        let step = |name| {
+            failpoint::hit(name).map_err(|e| StorageError::io("checkpoint", &shared.path, &e))
+        };
+        (|| {
+            // Log starts before recovery points: no file below a start is ever missed.
+            step("checkpoint.before_log_starts")?;
+            shared.store(&shared.log_starts)?;
+            step("checkpoint.before_recovery_points")?;
+            shared.store(&shared.recovery_points)?;
+            step("checkpoint.before_high_watermarks")?;
+            shared.store(&shared.high_watermarks)?;
+            step("checkpoint.after")
+        })()
+        .map_err(|error| shared.judge(error))
+    }
+
+    /// Clean stop: syncs, seals and snapshots all logs, writes checkpoints and the marker, ends the
+    /// threads and unlocks; blocks.
+    ///
+    /// # Errors
+    /// `Poisoned` when the directory went offline before; `DiskFull` or `Io`. There is no marker
+    /// then, and the next start recovers.
+    pub fn close(&self, broker_epoch: i64) -> Result<(), StorageError> {
+        let closed = self.close_logs().and_then(|()| {
+            self.store_checkpoints()?;
+            failpoint::hit("close.before_marker")
+                .map_err(|e| StorageError::io("close", &self.shared.path, &e))?;
+            meta::write_clean(&*self.shared.fs, &self.shared.path, broker_epoch)
+        });
+        self.stop_threads();
+        *self.lock.lock() = None;
+        closed
+    }
+
+    fn close_logs(&self) -> Result<(), StorageError> {
+        let shared = &self.shared;
+        if shared.is_offline() {
+            return Err(StorageError::Poisoned);
+        }
+        let mut result = Ok(());
+        for log in shared.open_logs() {
+            match log.close_cleanly() {
+                Ok(()) => {
+                    let (name, id) = (&log.name, log.topic_id);
+                    shared.recovery_points.set(name, id, log.durable.load());
+                    shared.log_starts.set(name, id, log.start.load());
+                    shared
+                        .high_watermarks
+                        .set(name, id, log.high_watermark.load());
+                }
+                Err(error) => {
+                    tracing::error!(log = %log.name, %error, "log not closed cleanly");
+                    result = Err(error);
+                }
+            }
+        }
+        result
+    }
+}

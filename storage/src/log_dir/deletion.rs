@@ -1,0 +1,144 @@
+//! Deleting whole logs: renamed first, removed in steps after that.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{LogDir, parse_name};
+use crate::error::StorageError;
+use crate::failpoint;
+use crate::graveyard::Grave;
+use crate::log::Log;
+use crate::types::{TimestampMs, TopicId};
+
+/// Suffix of a deleted log's directory.
+const DELETED: &str = "-delete";
+
+impl LogDir {
+    /// Renames the log away, which deletes it, and removes its files on the disk thread.
+    ///
+    /// # Errors
+    /// `Io`: the log is closed, but still there.
+    pub fn delete_log(&self, log: &Arc<Log>) -> Result<(), StorageError> {
+        let _maintenance = log.maintenance.lock();
+        log.closed.store(true, Ordering::Release);
+        // Whoever holds the append lock has finished when it is ours.
+        drop(log.lock_writer());
+        self.shared.logs.lock().remove(&log.name);
+        let segments = log.segments.load_full();
+        let target = self.rename_away(&log.name, log.topic_id)?;
+        let mut graves: Vec<Grave> = Vec::new();
+        for segment in segments.iter() {
+            let name = segment.path.file_name().unwrap_or_default();
+            graves.push(Grave {
+                due: TimestampMs::new(i64::MIN),
+                segment: Some(segment.clone()),
+                files: vec![target.join(name)],
+                dir: None,
+            });
+        }
+        self.bury(graves, &target)
+    }
+
+    /// Removes a log that was found on disk and is not open (a leftover).
+    ///
+    /// # Errors
+    /// `Offline` when it is open; `BadName`, `Io`.
+    pub fn delete_found(&self, dir_name: &str) -> Result<(), StorageError> {
+        if parse_name(dir_name).is_none() {
+            return Err(StorageError::BadName(dir_name.to_owned()));
+        }
+        if self.is_open(dir_name) {
+            return Err(StorageError::Offline);
+        }
+        let target = self.rename_away(dir_name, TopicId::NIL)?;
+        self.bury(Vec::new(), &target)
+    }
+
+    pub(super) fn rename_away(
+        &self,
+        name: &str,
+        topic_id: TopicId,
+    ) -> Result<PathBuf, StorageError> {
+        let fs = &*self.shared.fs;
+        let from = self.shared.path.join(name);
+        let io = |error| self.shared.judge(StorageError::io("delete", &from, &error));
+        // The name alone could pass the longest one, and a second deletion must not collide.
+        let mut count = 0;
+        let target = loop {
+            let short: String = name.chars().take(200).collect();
+            let candidate = self
+                .shared
+                .path
+                .join(format!("{short}.{topic_id}.{count}{DELETED}"));
+            if !fs.exists(&candidate).map_err(io)? {
+                break candidate;
+            }
+            count += 1;
+        };
+        failpoint::hit("delete.before_rename").map_err(io)?;
+        fs.rename(&from, &target).map_err(io)?;
+        failpoint::hit("delete.before_dir_sync").map_err(io)?;
+        fs.sync_dir(&self.shared.path).map_err(io)?;
+        let shared = &self.shared;
+        for table in [
+            &shared.recovery_points,
+            &shared.log_starts,
+            &shared.high_watermarks,
+        ] {
+            table.remove(name);
+        }
+        Ok(target)
+    }
+
+    /// Has the disk thread remove the graves, then what else is in `dir`, then `dir`.
+    pub(super) fn bury(&self, graves: Vec<Grave>, dir: &Path) -> Result<(), StorageError> {
+        let fs = &*self.shared.fs;
+        let io = |error| StorageError::io("list", dir, &error);
+        let known: Vec<_> = graves
+            .iter()
+            .flat_map(|grave| grave.files.clone())
+            .collect();
+        let rest = fs
+            .list(dir)
+            .map_err(io)?
+            .into_iter()
+            .map(|entry| dir.join(entry.name));
+        let rest = rest.filter(|path| !known.contains(path)).collect();
+        graves
+            .into_iter()
+            .for_each(|grave| self.shared.graveyard.add(grave));
+        let due = TimestampMs::new(i64::MIN);
+        let dir = Some(dir.to_owned());
+        self.shared.graveyard.add(Grave {
+            due,
+            segment: None,
+            files: rest,
+            dir,
+        });
+        let shared = self.shared.clone();
+        self.shared.disk.push(Box::new(move || {
+            shared
+                .graveyard
+                .bury_due(&*shared.fs, TimestampMs::new(i64::MIN));
+        }));
+        Ok(())
+    }
+
+    /// Goes on with deletions that a stop interrupted.
+    pub(super) fn resume_deletions(&self) -> Result<(), StorageError> {
+        let path = &self.shared.path;
+        let entries = self
+            .shared
+            .fs
+            .list(path)
+            .map_err(|error| StorageError::io("list", path, &error))?;
+        for entry in entries
+            .iter()
+            .filter(|e| e.is_dir && e.name.ends_with(DELETED))
+        {
+            self.bury(Vec::new(), &path.join(&entry.name))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! The directory of a log, and whose it is.
+
+use std::path::Path;
+
+use crate::durable::{self, check_version, read_small_text};
+use crate::error::StorageError;
+use crate::failpoint;
+use crate::fs::Fs;
+use crate::segment::base_of;
+use crate::shared::Shared;
+use crate::types::TopicId;
+
+/// File with the topic id.
+pub(crate) const METADATA_FILE: &str = "partition.metadata";
+const METADATA_VERSION: u32 = 1;
+
+/// Drops the stored offsets of a log that was deleted, before a new one takes its name.
+pub(super) fn forget_predecessor(
+    shared: &Shared,
+    name: &str,
+    dir: &Path,
+) -> Result<(), StorageError> {
+    let there = shared
+        .fs
+        .exists(dir)
+        .map_err(|e| StorageError::io("open", dir, &e))?;
+    if there {
+        return Ok(());
+    }
+    for table in [
+        &shared.recovery_points,
+        &shared.log_starts,
+        &shared.high_watermarks,
+    ] {
+        // Removed from memory at the deletion; the file may be older than that.
+        if table.remove(name) || table.is_stale() {
+            table.store(&*shared.fs)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directory and its topic id, or checks the id. Answers whether it is new.
+pub(super) fn prepare_dir(
+    shared: &Shared,
+    dir: &Path,
+    topic_id: TopicId,
+) -> Result<bool, StorageError> {
+    let fs = &*shared.fs;
+    let io = |error| StorageError::io("create", dir, &error);
+    let metadata = dir.join(METADATA_FILE);
+    if fs.exists(dir).map_err(io)? {
+        if let Some(found) = stored_topic_id(fs, &metadata)? {
+            return if found == topic_id {
+                Ok(false)
+            } else {
+                Err(StorageError::TopicIdMismatch {
+                    path: dir.to_owned(),
+                })
+            };
+        }
+        let entries = fs.list(dir).map_err(io)?;
+        if entries.iter().any(|entry| base_of(&entry.name).is_some()) {
+            let reason = "segments without a topic id";
+            return Err(StorageError::BadFile {
+                path: metadata,
+                reason,
+            });
+        }
+    }
+    fs.create_dir(dir).map_err(io)?;
+    failpoint::hit("create.after_dir").map_err(io)?;
+    let text = format!("version={METADATA_VERSION}\ntopic_id={topic_id}\n");
+    durable::write_small_file(fs, &metadata, text.as_bytes())?;
+    failpoint::hit("create.before_parent_sync").map_err(io)?;
+    fs.sync_dir(&shared.path).map_err(io)?;
+    Ok(true)
+}
+
+/// Topic id in a metadata file; `None` when there is no file.
+pub(crate) fn stored_topic_id(fs: &dyn Fs, path: &Path) -> Result<Option<TopicId>, StorageError> {
+    let Some(text) = read_small_text(fs, path)? else {
+        return Ok(None);
+    };
+    let mut lines = check_version(&text, METADATA_VERSION, path)?;
+    let reason = "no topic id";
+    lines
+        .find_map(|line| line.strip_prefix("topic_id=")?.parse().ok())
+        .map(Some)
+        .ok_or(StorageError::BadFile {
+            path: path.to_owned(),
+            reason,
+        })
+}

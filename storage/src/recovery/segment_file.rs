@@ -1,0 +1,213 @@
+//! Taking in one segment file: sealed, to be scanned, or the one to go on with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::scan::{Scan, Scanned};
+use super::{Recovery, SEGMENT_EXTENSIONS, quarantine};
+use crate::error::StorageError;
+use crate::fs::{FsFile, OpenHow};
+use crate::seal::Seal;
+use crate::segment::{Segment, Tail};
+use crate::segment_index::{IndexBuilder, SegmentIndex};
+use crate::types::{LeaderEpoch, Offset};
+
+impl Recovery<'_> {
+    /// Takes one segment in; answers whether the log ends in it with a torn tail.
+    pub(super) fn load_segment(
+        &mut self,
+        base: Offset,
+        next_base: Option<Offset>,
+        seal: Option<Seal>,
+        sealed_later: bool,
+    ) -> Result<bool, StorageError> {
+        let path: Arc<Path> = self.home.path(base).into();
+        let open = |error| StorageError::io("open", &path, &error);
+        let file = self.shared.fs.open(&path, OpenHow::Write).map_err(open)?;
+        let size = file.size().map_err(open)?;
+        // A longer file was appended to after a clean stop: the seal is of another day.
+        let seal = seal.filter(|seal| {
+            seal.size >= size && next_base.is_none_or(|next| seal.next_offset <= next)
+        });
+        let intact = seal.filter(|seal| seal.size == size);
+        if let Some(seal) = intact {
+            let verified = seal.next_offset <= self.recovery_point;
+            if next_base.is_none() && verified {
+                return self.reopen_last(base, seal, file).map(|()| false);
+            }
+            let segment = Arc::new(Segment::sealed(&self.home, base, seal, self.now));
+            if next_base.is_some() && (verified || self.verify(&segment, &seal)?) {
+                self.note_gap(seal.next_offset, next_base, base);
+                self.segments.push(segment);
+                return Ok(false);
+            }
+        }
+
+        let scan = Scan {
+            path: &path,
+            base,
+            interval: self.config.index_interval_bytes,
+            exact: !self.config.compact,
+            // A sealed segment that does not match is looked through from its start.
+            recovery_point: if seal.is_some() {
+                Offset::ZERO
+            } else {
+                self.recovery_point
+            },
+            next_base,
+            may_be_torn: seal.is_none() && !sealed_later,
+            epoch: self
+                .epochs
+                .last()
+                .map_or(LeaderEpoch::new(-1), |(epoch, _)| *epoch),
+        };
+        let mut scanned = scan.run(&*file)?;
+        self.report.scanned_bytes += scanned.scanned_bytes;
+        self.report.rebuilt_indexes += 1;
+        self.damage.append(&mut scanned.damage);
+        let tail = scanned.tail;
+        let torn = match scanned.torn {
+            Some(bad) => {
+                tracing::warn!(
+                    log = self.name, offset = %bad.offset, reason = bad.reason,
+                    bytes = size - tail.position, "torn tail cut"
+                );
+                quarantine::keep_tail(self.shared, self.name, &path, &*file, tail.position, size);
+                file.set_len(tail.position).map_err(self.io("truncate"))?;
+                self.report.cut_bytes += size - tail.position;
+                true
+            }
+            None => self.is_hole(tail.next, next_base, sealed_later),
+        };
+        let lost_tail = seal.map_or(tail.next, |seal| seal.next_offset);
+        if !torn && !scanned.dead_end {
+            if lost_tail > tail.next {
+                self.note_missing(tail.next, lost_tail, base);
+            }
+            self.note_gap(tail.next.max(lost_tail), next_base, base);
+        }
+        let dead_end = scanned.dead_end || lost_tail > tail.next;
+        self.push_scanned(base, file, scanned, dead_end);
+        Ok(torn)
+    }
+
+    fn push_scanned(
+        &mut self,
+        base: Offset,
+        file: Arc<dyn FsFile>,
+        scanned: Scanned,
+        dead_end: bool,
+    ) {
+        self.epochs.extend(scanned.epochs);
+        self.replay_from.get_or_insert(base);
+        let since_index = scanned.content.since();
+        let tail = scanned.tail.position;
+        let unsynced = scanned.unsynced_from.unwrap_or(tail)..tail;
+        let segment = Segment::open(
+            &self.home,
+            base,
+            self.config.segment_bytes.min(u64::from(u32::MAX >> 1)),
+            file.clone(),
+            scanned.tail,
+            scanned.content,
+            self.now,
+        );
+        self.segments.push(Arc::new(segment));
+        self.active = (!dead_end).then(|| (file.clone(), since_index));
+        self.to_sync.push((file, unsynced));
+    }
+
+    /// Goes on with the last segment of a clean stop: nothing is scanned.
+    fn reopen_last(
+        &mut self,
+        base: Offset,
+        seal: Seal,
+        file: Arc<dyn FsFile>,
+    ) -> Result<(), StorageError> {
+        let fs = &*self.shared.fs;
+        let path: Arc<Path> = self.home.path(base).into();
+        let tail = Tail {
+            position: seal.size,
+            next: seal.next_offset,
+        };
+        let Some(index) = SegmentIndex::load(fs, &path, &seal) else {
+            let scan = Scan {
+                path: &path,
+                base,
+                interval: self.config.index_interval_bytes,
+                exact: !self.config.compact,
+                recovery_point: self.recovery_point,
+                next_base: None,
+                may_be_torn: false,
+                epoch: LeaderEpoch::new(-1),
+            };
+            let mut scanned = scan.run(&*file)?;
+            self.report.rebuilt_indexes += 1;
+            self.damage.append(&mut scanned.damage);
+            let dead_end = scanned.dead_end;
+            self.push_scanned(base, file, scanned, dead_end);
+            return Ok(());
+        };
+        let (entry, _) = index.floor_with_time(seal.size);
+        let since_index = (seal.size - u64::from(entry.position)) as u32;
+        let memory = index.to_memory(seal.size, seal.next_offset);
+        let first = (seal.size > 0).then_some(seal.first_timestamp);
+        let content = IndexBuilder::resume(base, memory, first, seal.max_timestamp);
+
+        let capacity = self.config.segment_bytes.min(u64::from(u32::MAX >> 1));
+        let segment = Segment::open(
+            &self.home,
+            base,
+            capacity,
+            file.clone(),
+            tail,
+            content,
+            self.now,
+        );
+        self.segments.push(Arc::new(segment));
+        self.active = Some((file, since_index));
+        Ok(())
+    }
+
+    /// Takes away the seal of a segment that will be appended to: it must not outlive the first
+    /// append, or a crash that loses that append makes it look true again.
+    pub(super) fn unseal(&self, base: Offset) -> Result<(), StorageError> {
+        let fs = &*self.shared.fs;
+        let path = self.home.path(base);
+        let mut removed = false;
+        for extension in SEGMENT_EXTENSIONS
+            .iter()
+            .filter(|extension| **extension != "log")
+        {
+            match fs.remove_file(&path.with_extension(extension)) {
+                Ok(()) => removed = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.io("remove")(error)),
+            }
+        }
+        if removed {
+            fs.sync_dir(&self.home.dir).map_err(self.io("sync"))?;
+        }
+        Ok(())
+    }
+
+    /// Compares a sealed segment above the recovery point with its seal.
+    fn verify(&mut self, segment: &Arc<Segment>, seal: &Seal) -> Result<bool, StorageError> {
+        self.report.scanned_bytes += seal.size;
+        let crc = crate::roll::checksum(segment, seal.size)?;
+        Ok(crc == seal.log_crc)
+    }
+
+    /// True when what follows a segment that was never synced does not continue it.
+    fn is_hole(&self, next: Offset, next_base: Option<Offset>, sealed_later: bool) -> bool {
+        let gap = next_base.is_some_and(|base| base > next);
+        gap && !self.config.compact && next >= self.recovery_point && !sealed_later
+    }
+
+    /// Notes offsets that are missing between two segments.
+    fn note_gap(&mut self, next: Offset, next_base: Option<Offset>, base: Offset) {
+        if let Some(to) = next_base.filter(|to| *to > next && !self.config.compact) {
+            self.note_missing(next, to, base);
+        }
+    }
+}
