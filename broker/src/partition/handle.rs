@@ -163,7 +163,7 @@ impl Partition<Read> {
         from: Offset,
         limits: ReadLimits,
     ) -> Result<ReadOutcome, PartitionError> {
-        read(&self.replica, from, limits)
+        read(&self.replica, from, limits).await
     }
 
     /// Where a leader epoch ends, for the divergence check of a fetch (KIP-595).

@@ -54,7 +54,10 @@ pub async fn maintain(
                     directory.storage().tick(now());
                 }
             }
-            _ = retention.tick() => replicas.apply_retention(now()),
+            _ = retention.tick() => {
+                replicas.apply_retention(now());
+                replicas.expire_producers(now());
+            }
             _ = checkpoint.tick() => replicas.checkpoint(),
         }
     }
@@ -86,6 +89,17 @@ impl ReplicaManager {
                     ),
                 }
             });
+        }
+    }
+
+    /// Forgets producers that were idle for too long, on the directories' threads.
+    pub fn expire_producers(&self, now: TimestampMs) {
+        for directory in self.directories() {
+            let owner = Arc::clone(directory);
+            let directory = Arc::clone(directory);
+            owner
+                .storage()
+                .spawn(move || directory.storage().expire_producers(now));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use palisade_protocol::Records;
 use palisade_protocol::records::RecordSource;
 use palisade_protocol::types::Offset;
-use palisade_storage::LogSlice;
+use palisade_storage::{LogSlice, TryRead};
 use tracing::debug;
 
 use super::directory::Directory;
@@ -79,11 +79,14 @@ impl ReadOutcome {
     }
 }
 
-/// Plans a read from `from`; touches only index and header pages that are in memory.
+/// Plans a read from `from`.
+///
+/// In place while the index and header pages that it looks at are in memory; what would have to be
+/// read from disk is planned on the directory's thread.
 ///
 /// # Errors
 /// `OffsetOutOfRange` below the log start or above the log end, `Storage` for damage.
-pub(crate) fn read(
+pub(crate) async fn read(
     replica: &Arc<Replica>,
     from: Offset,
     limits: ReadLimits,
@@ -116,9 +119,15 @@ pub(crate) fn read(
     };
     // Between the limit and the log end there is nothing to see yet, which is no error.
     if from < up_to {
-        let found = replica
-            .log
-            .read(from, up_to, limits.max_bytes, limits.at_least_one)?;
+        let (max_bytes, at_least_one) = (limits.max_bytes, limits.at_least_one);
+        let found = match replica.log.try_read(from, up_to, max_bytes, at_least_one)? {
+            TryRead::Done(found) => found,
+            TryRead::Cold => {
+                let log = Arc::clone(&replica.log);
+                let read = move || log.read(from, up_to, max_bytes, at_least_one);
+                replica.directory.run(read).await??
+            }
+        };
         outcome.more = !found.at_end;
         outcome.slice = found.slice;
     }

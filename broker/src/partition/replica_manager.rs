@@ -227,6 +227,12 @@ impl ReplicaManager {
         let dir_name = format!("{}-{}", topic.name, index);
         let directory = match unclaimed.remove(&dir_name) {
             Some(log) if log.found.topic_id == Some(topic.id) => log.directory,
+            // Whose records these are cannot be read: damage, not a leftover (storage.md §10).
+            Some(log) if log.found.topic_id.is_none() && log.found.has_records => {
+                error!(directory = %dir_name, "topic id of the log does not read, left offline");
+                unclaimed.insert(dir_name, log);
+                return Err(PartitionError::Offline);
+            }
             Some(leftover) => {
                 // A deleted topic of the same name: its records must not come back (KIP-516).
                 leftover.remove();

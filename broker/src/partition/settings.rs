@@ -18,6 +18,8 @@ pub struct RecordRules {
     pub timestamp_after_max_ms: i64,
     /// The codec to store with; `None` keeps the producer's (`compression.type`).
     pub codec: Option<Codec>,
+    /// The level to compress with (`compression.gzip.level`, `compression.zstd.level`).
+    pub compression_level: Option<i32>,
     /// Records need a key (`cleanup.policy` contains `compact`).
     pub compacted: bool,
     /// Compressed batches are always opened (`palisade.record.validation=full`).
@@ -33,6 +35,7 @@ impl Default for RecordRules {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             codec: None,
+            compression_level: None,
             compacted: false,
             open_all: false,
         }

@@ -16,6 +16,7 @@ use crate::metadata::topic_config::{
 struct NodePolicy {
     flush: FlushPolicyName,
     open_all: bool,
+    producer_id_expiration_ms: i64,
 }
 
 /// Reads topics' settings with the node's defaults.
@@ -26,6 +27,8 @@ pub fn settings_of(config: &Config) -> SettingsOf {
     let policy = NodePolicy {
         flush: config.log.flush_policy,
         open_all: config.log.record_validation == RecordValidation::Full,
+        producer_id_expiration_ms: i64::try_from(config.log.producer_id_expiration.as_millis())
+            .unwrap_or(i64::MAX),
     };
     reader(defaults, policy)
 }
@@ -36,6 +39,7 @@ pub(crate) fn settings_with(flush: FlushPolicyName) -> SettingsOf {
     let policy = NodePolicy {
         flush,
         open_all: false,
+        producer_id_expiration_ms: LogConfig::default().producer_id_expiration_ms,
     };
     reader(TopicDefaults::default(), policy)
 }
@@ -60,20 +64,17 @@ fn partition_settings(
             timestamp_before_max_ms: config.timestamp_before_max_ms,
             timestamp_after_max_ms: config.timestamp_after_max_ms,
             codec: codec(config.compression),
+            compression_level: level(config.compression),
             compacted: config.cleanup_compact,
             open_all: policy.open_all,
         },
         min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
         deletable: config.cleanup_delete || !config.cleanup_compact,
-        log: log_config(topic, config, policy.flush),
+        log: log_config(topic, config, policy),
     }
 }
 
-fn log_config(
-    topic: &TopicImage,
-    config: &EffectiveTopicConfig,
-    flush: FlushPolicyName,
-) -> LogConfig {
+fn log_config(topic: &TopicImage, config: &EffectiveTopicConfig, policy: NodePolicy) -> LogConfig {
     // A compacted topic may not leave records uncompacted for longer than its lag allows.
     let segment_ms = if config.cleanup_compact {
         config.segment_ms.min(config.max_compaction_lag_ms)
@@ -91,7 +92,8 @@ fn log_config(
             .and_then(|bytes| u64::try_from(bytes).ok()),
         index_interval_bytes: u32::try_from(config.index_interval_bytes).unwrap_or(0),
         max_message_bytes: u32::try_from(config.max_message_bytes).unwrap_or(0),
-        flush_policy: flush_policy(topic, config, flush),
+        flush_policy: flush_policy(topic, config, policy.flush),
+        producer_id_expiration_ms: policy.producer_id_expiration_ms,
         file_delete_delay_ms: config.file_delete_delay_ms,
         delete: config.cleanup_delete,
         compact: config.cleanup_compact,
@@ -137,6 +139,16 @@ fn codec(compression: CompressionType) -> Option<Codec> {
     }
 }
 
+fn level(compression: CompressionType) -> Option<i32> {
+    match compression {
+        CompressionType::Gzip { level } | CompressionType::Zstd { level } => Some(level),
+        CompressionType::Producer
+        | CompressionType::Uncompressed
+        | CompressionType::Snappy
+        | CompressionType::Lz4 { .. } => None,
+    }
+}
+
 fn bytes(value: i32) -> usize {
     usize::try_from(value).unwrap_or(0)
 }
@@ -170,8 +182,21 @@ mod tests {
         let policy = NodePolicy {
             flush,
             open_all: false,
+            producer_id_expiration_ms: 86_400_000,
         };
         partition_settings(topic, &effective, policy)
+    }
+
+    #[test]
+    fn the_nodes_expiration_of_producers_reaches_every_log() {
+        let effective = TopicConfig::effective(&TopicDefaults::default(), &ConfigMap::default());
+        let policy = NodePolicy {
+            flush: FlushPolicyName::Ack,
+            open_all: false,
+            producer_id_expiration_ms: 7,
+        };
+        let log = log_config(&topic("t", &[1], &[]), &effective, policy);
+        assert_eq!(log.producer_id_expiration_ms, 7);
     }
 
     #[test]

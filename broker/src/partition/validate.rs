@@ -10,7 +10,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use palisade_protocol::ErrorCode;
-use palisade_protocol::batch::compression::{compress, decompress};
+use palisade_protocol::batch::compression::{compress_at, decompress};
 use palisade_protocol::batch::{
     BATCH_HEADER_LEN, BatchHeader, Codec, TimestampType, crc::set_max_timestamp,
     set_log_append_time, verify_crc,
@@ -27,7 +27,7 @@ pub(crate) mod refusal;
 
 /// Most bytes the records of one compressed batch may take once opened. Without a bound a
 /// few KiB could ask for gigabytes; real batches stay far below.
-const MAX_OPENED_BYTES: usize = 128 * 1024 * 1024;
+const MAX_OPENED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes that the batch length does not count.
 const BATCH_LENGTH_END: usize = 12;
@@ -179,7 +179,7 @@ fn check_records(
             max_timestamp = found.max_timestamp;
         }
         if target != codec {
-            let packed = compress(target, &plain)
+            let packed = compress_at(target, rules.compression_level, &plain)
                 .map_err(|_| Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR))?;
             changes.section = Some(packed);
             attributes = (attributes & !CODEC_BITS) | target.id();

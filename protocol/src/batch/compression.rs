@@ -87,17 +87,28 @@ const SNAPPY_MAX_RATIO: usize = 32;
 /// Zstandard's own default.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Compresses a records section.
+/// Compresses a records section at the codec's default level.
 ///
 /// # Errors
 /// The codec's library failed, which no input should cause.
 pub fn compress(codec: Codec, data: &[u8]) -> Result<Bytes, BatchError> {
+    compress_at(codec, None, data)
+}
+
+/// Compresses a records section at a level of the codec: 1 to 9 for gzip, -131072 to 22 for zstd.
+///
+/// `None`, and -1 for gzip, is the codec's default. Snappy has no levels, and of LZ4's only the
+/// fast ones are built here, which all levels of Kafka's scale read as (KIP-390).
+///
+/// # Errors
+/// The codec's library failed, which no input should cause.
+pub fn compress_at(codec: Codec, level: Option<i32>, data: &[u8]) -> Result<Bytes, BatchError> {
     let compressed = match codec {
         Codec::None => Ok(data.to_vec()),
-        Codec::Gzip => gzip(data),
+        Codec::Gzip => gzip(data, level),
         Codec::Snappy => snappy(data),
         Codec::Lz4 => lz4(data),
-        Codec::Zstd => zstd::bulk::compress(data, ZSTD_LEVEL),
+        Codec::Zstd => zstd::bulk::compress(data, level.unwrap_or(ZSTD_LEVEL)),
     };
     compressed
         .map(Bytes::from)
@@ -133,8 +144,11 @@ fn read_limited(reader: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> 
     Ok((output.len() <= limit).then_some(output))
 }
 
-fn gzip(data: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+fn gzip(data: &[u8], level: Option<i32>) -> io::Result<Vec<u8>> {
+    let level = level
+        .and_then(|level| u32::try_from(level).ok())
+        .map_or_else(Compression::default, |level| Compression::new(level.min(9)));
+    let mut encoder = GzEncoder::new(Vec::new(), level);
     encoder.write_all(data)?;
     encoder.finish()
 }
@@ -278,6 +292,25 @@ mod tests {
         // Claims 4 GiB - 1 in its first five bytes.
         let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
         assert!(decompress(Codec::Snappy, &bomb, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn levels_change_the_size_and_nothing_else() {
+        let data: Vec<u8> = (0..40_000u32)
+            .flat_map(|n| (n % 977).to_le_bytes())
+            .collect();
+        for (codec, fast, small) in [(Codec::Gzip, 1, 9), (Codec::Zstd, -50, 19)] {
+            let fast = compress_at(codec, Some(fast), &data).unwrap();
+            let small = compress_at(codec, Some(small), &data).unwrap();
+            assert!(
+                small.len() < fast.len(),
+                "{codec}: {} and {}",
+                small.len(),
+                fast.len()
+            );
+            assert_eq!(decompress(codec, &fast, data.len()).unwrap(), data);
+            assert_eq!(decompress(codec, &small, data.len()).unwrap(), data);
+        }
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub(super) fn survey(
     })
 }
 
+/// Most faults that an answer lists: each has a text, and a batch may have millions of records.
+const MAX_FAULTS: usize = 100;
+
 #[derive(Debug, Default)]
 struct Faults {
     list: Vec<RecordFault>,
@@ -95,6 +98,9 @@ struct Faults {
 
 impl Faults {
     fn without_key(&mut self, index: i32, place: Place<'_>) {
+        if self.list.len() >= MAX_FAULTS {
+            return;
+        }
         // One text shared by all: the list may be as long as the batch.
         let text = match self.list.last() {
             Some(previous) if !self.untimely => previous.text.clone(),
@@ -107,6 +113,9 @@ impl Faults {
 
     fn out_of_bounds(&mut self, index: i32, timestamp: i64, bounds: &TimeBounds) {
         self.untimely = true;
+        if self.list.len() >= MAX_FAULTS {
+            return;
+        }
         let text = Str::from(format!(
             "Timestamp {timestamp} of message with offset {index} is out of range. The \
              timestamp should be within [{}, {}]",
