@@ -8,7 +8,7 @@ use palisade_auth::Secret;
 use palisade_auth::scram::ScramCredential;
 use palisade_protocol::types::BrokerId;
 use palisade_storage::fs::Fs;
-use palisade_storage::{LogDir, LogSpec, NoObserver};
+use palisade_storage::{Log, LogDir, LogSpec, NoObserver};
 
 use super::controller::{Controller, ControllerSettings};
 use super::handle::MetadataHandle;
@@ -84,12 +84,28 @@ impl fmt::Debug for MetadataOptions {
     }
 }
 
+/// Refuses to begin a new cluster over the partitions of another one: they would be taken for
+/// leftovers of deleted topics.
+fn refuse_orphans(log_dir: &LogDir) -> Result<(), RaftError> {
+    let mut orphans = log_dir.list()?;
+    orphans.retain(|found| found.dir_name != DIRECTORY);
+    match orphans.first() {
+        None => Ok(()),
+        Some(first) => Err(RaftError::MetadataLost {
+            logs: orphans.len(),
+            example: first.dir_name.clone(),
+        }),
+    }
+}
+
 /// This node's running part in the metadata group.
 #[derive(Debug)]
 pub struct MetadataService {
     node: Arc<RaftNode<Submission>>,
     metadata: MetadataHandle,
     controller: Controller,
+    /// Open until the log directory is closed, which seals the logs that are open then.
+    _log: Arc<Log>,
 }
 
 impl MetadataService {
@@ -101,6 +117,9 @@ impl MetadataService {
     pub fn start(options: MetadataOptions) -> Result<MetadataService, RaftError> {
         let files = EngineFiles::new(&options.fs, &options.directory);
         let recovered = files.recover()?;
+        if recovered.is_new() {
+            refuse_orphans(&options.log_dir)?;
+        }
         let spec = LogSpec {
             dir_name: DIRECTORY.to_owned(),
             topic_id: METADATA_TOPIC_ID,
@@ -112,6 +131,7 @@ impl MetadataService {
             (options.clock)(),
         )?;
         tracing::info!(?report, "metadata log opened");
+        let open_log = Arc::clone(&log);
         let log = DiskLog::open(log, recovered.log_starts_behind())?;
         let metadata = MetadataHandle::new(Arc::new(ClusterImage::empty()));
         let machine = MetadataMachine::new(
@@ -137,6 +157,7 @@ impl MetadataService {
             node,
             metadata,
             controller,
+            _log: open_log,
         })
     }
 

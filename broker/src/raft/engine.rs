@@ -77,6 +77,12 @@ impl EngineFiles {
 }
 
 impl Recovered {
+    /// Whether neither file is there: a group that has not begun, or one that was lost.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.hard_state.is_none() && self.snapshot.is_none()
+    }
+
     /// Index and term that the log begins behind.
     #[must_use]
     pub fn log_starts_behind(&self) -> (u64, u64) {

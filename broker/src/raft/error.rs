@@ -39,6 +39,17 @@ pub enum RaftError {
     /// Some of the three parts are there, but not this one.
     #[error("raft state is incomplete: {0} is missing while other parts exist")]
     Incomplete(&'static str),
+    /// There are partitions, but nothing of the metadata that would say whose they are.
+    #[error(
+        "the metadata is missing, but there are {logs} partition logs, as {example:?}: restore it, \
+         or move the logs away to begin a new cluster"
+    )]
+    MetadataLost {
+        /// How many logs were found.
+        logs: usize,
+        /// Directory name of one.
+        example: String,
+    },
     /// The machine refused an entry or a snapshot.
     #[error("metadata at raft index {index}: {source}")]
     Machine {

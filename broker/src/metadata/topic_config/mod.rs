@@ -1,9 +1,9 @@
 //! Settings of topics: which keys there are, which values they take, what they come to.
 //!
-//! - [`table`] every key of configs.md §2 with type, bounds, default and broker synonyms;
-//! - [`value`] texts to values and back to canonical texts;
-//! - [`validate`] what a topic may be set to; [`effective`] what that means together with the
-//!   node's defaults; [`describe`] how DescribeConfigs and CreateTopics show it.
+//! - `table` every key of configs.md §2 with type, bounds, default and broker synonyms;
+//! - `value` texts to values and back to canonical texts;
+//! - `validate` what a topic may be set to; `effective` what that means together with the
+//!   node's defaults; `describe` how DescribeConfigs and CreateTopics show it.
 
 mod describe;
 mod effective;
