@@ -122,19 +122,22 @@ impl Drop for Pass {
     }
 }
 
-/// Completes when the process is asked to stop by SIGTERM or SIGINT.
+/// Takes SIGTERM and SIGINT from now on; the future completes when one has come.
+///
+/// Called before a node is announced: whoever reads the announcement may stop it at once.
 ///
 /// # Errors
 /// When a handler cannot be installed.
-pub async fn requested() -> std::io::Result<()> {
+pub fn requested() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
 }
 
 #[cfg(test)]

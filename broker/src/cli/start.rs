@@ -27,6 +27,7 @@ pub(crate) struct StartArgs {
 
 impl StartArgs {
     pub(crate) async fn run(self) -> Result<(), NodeError> {
+        let stop = shutdown::requested().map_err(NodeError::system("signals"))?;
         let mut sources = Sources::new()
             .process_environment()
             .overrides(self.overrides)
@@ -58,9 +59,7 @@ impl StartArgs {
             listeners = ?running.listeners(),
             "serving"
         );
-        shutdown::requested()
-            .await
-            .map_err(NodeError::system("signals"))?;
+        stop.await;
         Ok(running.shutdown().await?)
     }
 }

@@ -23,8 +23,6 @@ pub struct Limits {
     pub request_max_bytes: usize,
     /// Largest SaslAuthenticate frame (`sasl.server.max.receive.size`).
     pub sasl_max_bytes: usize,
-    /// Most requests of all connections in work at once (`queued.max.requests`).
-    pub queued_max_requests: usize,
     /// Bytes of requests held in memory at once (`queued.max.request.bytes`); never below
     /// `request_max_bytes`. `None`: a quarter of the memory the process may use.
     pub queued_max_bytes: Option<usize>,

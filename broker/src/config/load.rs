@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    AuditFullPolicy, AuditSettings, AuthorizerSettings, Config, ConfigError, ConfigErrors,
-    FlushPolicyName, GroupSettings, Limits, LogSettings, RecordValidation, Sources, TopicSettings,
-    Warning, Warnings, checks, files, indirection::Providers, listeners, listeners::relation,
-    own_keys, source, topic_defaults, values::Values,
+    AuditSettings, AuthorizerSettings, Config, ConfigError, ConfigErrors, FlushPolicyName, Limits,
+    LogSettings, RecordValidation, Sources, TopicSettings, Warning, Warnings, checks, files,
+    indirection::Providers, listeners, listeners::relation, own_keys, source, topic_defaults,
+    values::Values,
 };
 
 impl Config {
@@ -46,7 +46,6 @@ impl Config {
             log: log(&values),
             topics: topics(&values),
             topic_defaults: topic_defaults::resolve(&values),
-            groups: groups(&values),
             listeners: listeners.bound,
             data_dir,
             values,
@@ -137,7 +136,6 @@ fn limits(values: &Values, errors: &mut Vec<ConfigError>) -> Limits {
         max_unauthenticated_per_ip: size(values, "palisade.max.unauthenticated.connections.per.ip"),
         request_max_bytes: size(values, "socket.request.max.bytes"),
         sasl_max_bytes: size(values, "sasl.server.max.receive.size"),
-        queued_max_requests: size(values, "queued.max.requests"),
         queued_max_bytes: usize::try_from(queued).ok().filter(|bytes| *bytes > 0),
         idle: u64::try_from(idle).ok().map(Duration::from_millis),
         failed_authentication_delay: millis(values, "connection.failed.authentication.delay.ms"),
@@ -248,12 +246,6 @@ fn audit(values: &Values, data_dir: &Path) -> Option<AuditSettings> {
         dir,
         queue_max_bytes: size(values, "palisade.audit.queue.max.bytes"),
         block_max: millis(values, "palisade.audit.block.max.ms"),
-        full_policy: match values.text("palisade.audit.full.policy") {
-            Some("count") => AuditFullPolicy::Count,
-            _ => AuditFullPolicy::Block,
-        },
-        file_max_bytes: u64::try_from(values.number("palisade.audit.file.max.bytes"))
-            .unwrap_or(u64::MAX),
     })
 }
 
@@ -269,7 +261,6 @@ fn log(values: &Values) -> LogSettings {
             _ => RecordValidation::Header,
         },
         retention_check_interval: millis(values, "log.retention.check.interval.ms"),
-        recovery_threads: size(values, "num.recovery.threads.per.data.dir"),
         producer_id_expiration: millis(values, "producer.id.expiration.ms"),
         checkpoint_interval: millis(values, "log.flush.offset.checkpoint.interval.ms"),
     }
@@ -282,20 +273,5 @@ fn topics(values: &Values) -> TopicSettings {
         num_partitions: i32::try_from(values.number("num.partitions")).unwrap_or(1),
         default_replication_factor: i16::try_from(values.number("default.replication.factor"))
             .unwrap_or(1),
-    }
-}
-
-fn groups(values: &Values) -> GroupSettings {
-    let int = |key| i32::try_from(values.number(key)).unwrap_or(i32::MAX);
-    let retention_minutes = u64::try_from(values.number("offsets.retention.minutes")).unwrap_or(0);
-    GroupSettings {
-        min_session_timeout: millis(values, "group.min.session.timeout.ms"),
-        max_session_timeout: millis(values, "group.max.session.timeout.ms"),
-        initial_rebalance_delay: millis(values, "group.initial.rebalance.delay.ms"),
-        max_size: size(values, "group.max.size"),
-        offset_metadata_max_bytes: size(values, "offset.metadata.max.bytes"),
-        offsets_retention: Duration::from_secs(retention_minutes.saturating_mul(60)),
-        offsets_topic_partitions: int("offsets.topic.num.partitions"),
-        offsets_topic_segment_bytes: int("offsets.topic.segment.bytes"),
     }
 }

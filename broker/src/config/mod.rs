@@ -38,8 +38,8 @@ pub use self::{
     limits::Limits,
     listener::{Endpoint, ListenerConfig, SecurityProtocol},
     node::{
-        AuditFullPolicy, AuditSettings, AuthorizerSettings, FlushPolicyName, GroupSettings,
-        LogSettings, RecordValidation, TopicSettings,
+        AuditSettings, AuthorizerSettings, FlushPolicyName, LogSettings, RecordValidation,
+        TopicSettings,
     },
     report::{Reported, ReportedSource},
     sasl::{SaslConfig, SaslMechanism},
@@ -74,8 +74,6 @@ pub struct Config {
     pub topics: TopicSettings,
     /// Defaults of every topic key.
     pub topic_defaults: TopicDefaults,
-    /// Bounds of groups.
-    pub groups: GroupSettings,
     /// Every setting as it was written, for DescribeConfigs.
     values: values::Values,
 }
@@ -103,6 +101,8 @@ pub(crate) fn parse_properties(
         .collect())
 }
 
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(test)]
 mod tests;
 

@@ -13,28 +13,15 @@ pub struct AuthorizerSettings {
     pub allow_everyone_if_no_acl_found: bool,
 }
 
-/// What happens to allowed requests while the audit log cannot be written (security.md §5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditFullPolicy {
-    /// They wait.
-    Block,
-    /// They go on, counted, and the count is written later.
-    Count,
-}
-
-/// Where and how the audit log is written. Sizes are bytes.
+/// Where and how the audit log is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSettings {
     /// Directory of the log files (`palisade.audit.dir`), by default `audit` in the data directory.
     pub dir: PathBuf,
-    /// Most events waiting for the disk (`palisade.audit.queue.max.bytes`).
+    /// Most bytes of events waiting for the disk (`palisade.audit.queue.max.bytes`).
     pub queue_max_bytes: usize,
     /// How long a connection waits for room in the queue (`palisade.audit.block.max.ms`).
     pub block_max: Duration,
-    /// `palisade.audit.full.policy`.
-    pub full_policy: AuditFullPolicy,
-    /// Size at which a file is rotated (`palisade.audit.file.max.bytes`).
-    pub file_max_bytes: u64,
 }
 
 /// When an appended batch is synced (`palisade.log.flush.policy`; design.md, Durability).
@@ -66,11 +53,9 @@ pub struct LogSettings {
     pub record_validation: RecordValidation,
     /// Between two looks for expired segments (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
-    /// Threads that recover logs at start (`num.recovery.threads.per.data.dir`).
-    pub recovery_threads: usize,
     /// After this long without a word a producer id is forgotten (`producer.id.expiration.ms`).
     pub producer_id_expiration: Duration,
-    /// `queued` flush of recovery points (`log.flush.offset.checkpoint.interval.ms`).
+    /// Between two notes of how far the logs are synced (`log.flush.offset.checkpoint.interval.ms`).
     pub checkpoint_interval: Duration,
 }
 
@@ -85,25 +70,4 @@ pub struct TopicSettings {
     pub num_partitions: i32,
     /// Replicas of a topic created without a count (`default.replication.factor`).
     pub default_replication_factor: i16,
-}
-
-/// Bounds of classic and consumer groups (configs.md §3.4).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupSettings {
-    /// `group.min.session.timeout.ms`.
-    pub min_session_timeout: Duration,
-    /// `group.max.session.timeout.ms`.
-    pub max_session_timeout: Duration,
-    /// `group.initial.rebalance.delay.ms`.
-    pub initial_rebalance_delay: Duration,
-    /// `group.max.size`, members.
-    pub max_size: usize,
-    /// `offset.metadata.max.bytes`.
-    pub offset_metadata_max_bytes: usize,
-    /// `offsets.retention.minutes`.
-    pub offsets_retention: Duration,
-    /// `offsets.topic.num.partitions`.
-    pub offsets_topic_partitions: i32,
-    /// `offsets.topic.segment.bytes`.
-    pub offsets_topic_segment_bytes: i32,
 }

@@ -52,6 +52,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, SyntaxError> {
     let mut lines = LogicalLines {
         rest: bytes,
         line: 1,
+        was_pair: false,
     };
     let mut entries = Vec::new();
     while let Some((line, text)) = lines.next_line() {
@@ -73,6 +74,8 @@ fn is_blank(c: char) -> bool {
 struct LogicalLines<'a> {
     rest: &'a [u8],
     line: usize,
+    /// Whether the line end taken last was CR LF.
+    was_pair: bool,
 }
 
 impl LogicalLines<'_> {
@@ -80,9 +83,11 @@ impl LogicalLines<'_> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
         // CR LF is one line end; the LF is taken with its CR.
+        self.was_pair = false;
         if *first == b'\r' {
             if let Some((b'\n', rest)) = self.rest.split_first() {
                 self.rest = rest;
+                self.was_pair = true;
             }
             return Some('\n');
         }
@@ -126,6 +131,10 @@ impl LogicalLines<'_> {
             self.line += 1;
             if after_backslash {
                 text.pop();
+                if self.rest.is_empty() && !self.was_pair {
+                    // Nothing follows to join with: Java ends the line here, be it empty.
+                    return Some((began, text));
+                }
                 after_backslash = false;
                 skip_blanks = true;
                 continued = true;
@@ -141,10 +150,11 @@ impl LogicalLines<'_> {
                 return Some((began, text));
             }
         }
+        let is_entry = !text.is_empty();
         if after_backslash {
             text.pop();
         }
-        (!text.is_empty()).then_some((began, text))
+        is_entry.then_some((began, text))
     }
 }
 
@@ -280,7 +290,9 @@ mod tests {
             ("a=1\na=2", vec![("a", "1"), ("a", "2")]),
             ("", vec![]),
             ("#", vec![]),
-            ("\\", vec![]),
+            ("\\", vec![("", "")]),
+            ("\\\n", vec![("", "")]),
+            ("\\\r\n", vec![]),
         ] {
             let expected: Vec<(String, String)> = expected
                 .into_iter()

@@ -284,7 +284,6 @@ mod tests {
         for topic in TOPIC_KEYS {
             for (key, unit) in topic.synonyms {
                 let key = keys::find(key).expect(key);
-                assert_eq!(key.usage, keys::Use::Effect, "{}", key.name);
                 if let Some(default) = key.default {
                     assert_eq!(unit.convert(default), topic.default, "{}", key.name);
                 }

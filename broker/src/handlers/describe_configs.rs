@@ -23,6 +23,9 @@ use crate::metadata::topic_name;
 const STATIC_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
 
+/// Most resources of one request.
+const MAX_ROWS: usize = 1_000;
+
 /// Why a resource has no answer.
 struct Refused(ErrorCode, String);
 
@@ -32,6 +35,24 @@ pub(crate) async fn handle(
     req: DescribeConfigsRequest,
 ) -> Handled<DescribeConfigsResponse> {
     let access = ctx.access();
+    if req.resources.len() > MAX_ROWS {
+        // Each row of an answer takes kilobytes, each of the request a few bytes.
+        let refused = || {
+            Refused(
+                ErrorCode::POLICY_VIOLATION,
+                format!("At most {MAX_ROWS} resources"),
+            )
+        };
+        let results = req
+            .resources
+            .into_iter()
+            .map(|resource| refuse(resource, refused()));
+        let results = results.collect();
+        return Handled::Now(DescribeConfigsResponse {
+            results,
+            ..Default::default()
+        });
+    }
     let kinds: Option<Vec<ConfigResourceType>> = req
         .resources
         .iter()

@@ -68,6 +68,8 @@ pub(super) enum End {
 pub(super) enum Signal {
     /// Finish what was begun, then close.
     Drain,
+    /// The same within a moment: the login that the session stands on is gone.
+    Revoked,
     /// Close at once.
     End,
 }
@@ -75,6 +77,7 @@ pub(super) enum Signal {
 /// Watches for signals; each arrives at most once.
 pub(super) struct Signals {
     drain: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -86,12 +89,8 @@ impl Signals {
             drain: Some(Box::pin(
                 async move { shutdown.reached(Stage::Draining).await },
             )),
-            end: Box::pin(async move {
-                tokio::select! {
-                    () = later.reached(Stage::Stopped) => {}
-                    () = switch.thrown() => {}
-                }
-            }),
+            revoked: Some(Box::pin(async move { switch.thrown().await })),
+            end: Box::pin(async move { later.reached(Stage::Stopped).await }),
         }
     }
 
@@ -99,6 +98,12 @@ impl Signals {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         if self.end.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Signal::End);
+        }
+        if let Some(revoked) = &mut self.revoked
+            && revoked.as_mut().poll(cx).is_ready()
+        {
+            self.revoked = None;
+            return Poll::Ready(Signal::Revoked);
         }
         if let Some(drain) = &mut self.drain
             && drain.as_mut().poll(cx).is_ready()

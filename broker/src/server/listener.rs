@@ -141,7 +141,7 @@ pub enum ListenError {
 }
 
 impl Bound {
-    /// Binds a listener. Connections wait in the kernel's line until [`Bound::serve`].
+    /// Binds a listener. Connections wait in the kernel's line until `Bound::serve`.
     ///
     /// # Errors
     /// See [`ListenError`].

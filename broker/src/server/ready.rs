@@ -75,6 +75,9 @@ pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) ->
     end
 }
 
+/// How long a revoked session may finish what it had begun; new requests are not read.
+const REVOKED_GRACE: Duration = Duration::from_secs(1);
+
 struct Work<'a> {
     connection: &'a mut Connection,
     session: Arc<Session>,
@@ -97,6 +100,8 @@ enum Closing {
     Peer(Instant),
     /// A request or the broker asked for it.
     Asked,
+    /// The login is gone; what was begun has until then to be answered.
+    Revoked(Instant),
 }
 
 /// What the poll function hands to the loop around it.
@@ -110,6 +115,10 @@ impl Work<'_> {
         match self.connection.signals.poll(cx) {
             Poll::Ready(Signal::End) => return Poll::Ready(Turn::End(End::Now)),
             Poll::Ready(Signal::Drain) => self.closing = Some(Closing::Asked),
+            // Whoever changes the own password is still told that it worked.
+            Poll::Ready(Signal::Revoked) => {
+                self.closing = Some(Closing::Revoked(Instant::now() + REVOKED_GRACE));
+            }
             Poll::Pending => {}
         }
         let mut budget = Budget::start();
@@ -136,7 +145,9 @@ impl Work<'_> {
                 }
                 match self.closing {
                     Some(Closing::Peer(_)) => return Poll::Ready(Turn::End(End::Peer)),
-                    Some(Closing::Asked) => return Poll::Ready(Turn::End(End::Now)),
+                    Some(Closing::Asked | Closing::Revoked(_)) => {
+                        return Poll::Ready(Turn::End(End::Now));
+                    }
                     None => {}
                 }
             }
@@ -332,7 +343,7 @@ impl Work<'_> {
             .map(|since| since + limits.frame);
         let expired = self.expires.filter(|_| settled).map(|at| at + EXPIRED_IDLE);
         let grace = match self.closing {
-            Some(Closing::Peer(until)) => Some(until),
+            Some(Closing::Peer(until) | Closing::Revoked(until)) => Some(until),
             Some(Closing::Asked) | None => None,
         };
         [idle, frame, expired, grace].into_iter().flatten().min()

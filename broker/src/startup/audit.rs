@@ -95,14 +95,22 @@ impl AuditLog {
 
     /// Writes what waits and the line that says the stop was clean; blocks.
     pub(super) fn close(&self) {
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
         let stop = AuditEvent::new(Action::Stop, Outcome::Ok, AuditContext::default());
         self.queue.record(stop);
         self.queue.close();
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
+        if thread.join().is_err() {
             tracing::error!("the audit thread panicked");
         }
+    }
+}
+
+impl Drop for AuditLog {
+    /// A start that failed half-way leaves no thread behind.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

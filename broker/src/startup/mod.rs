@@ -211,6 +211,10 @@ async fn start_within(
     });
     let broker_epoch = join(&broker, &listeners).await?;
     prepare(&broker).await.map_err(StartError::Prepare)?;
+    // What recovery verified is below the recovery points from now on: should the next start
+    // find it damaged, it will not be taken for a torn tail (storage.md §7 step 7).
+    let verified = Arc::clone(&log_dir);
+    blocking(move || verified.checkpoint()).await??;
     for one in bound {
         tracing::info!(listener = ?one.state, "listening");
         server.serve(one);
@@ -422,8 +426,9 @@ pub enum StopError {
 /// # Errors
 /// See [`StartError`] and [`StopError`].
 pub async fn run(config: Config) -> Result<(), RunError> {
+    let stop = shutdown::requested().map_err(StopError::System)?;
     let running = start(config, Vec::new()).await?;
-    shutdown::requested().await.map_err(StopError::System)?;
+    stop.await;
     Ok(running.shutdown().await?)
 }
 

@@ -99,6 +99,8 @@ fn topic(text: &str) -> Result<DeclaredTopic, String> {
 
 fn user(text: &str) -> Result<DeclaredUser, String> {
     match text.split_once(':') {
+        // Its password is kept beside the keys, and every start logs in with it.
+        Some(("admin", _)) => Err("admin is made anyway, with a password of its own".to_owned()),
         Some((name, password)) if !name.is_empty() && !password.is_empty() => Ok(DeclaredUser {
             name: name.to_owned(),
             password: Secret::from(password),
@@ -148,6 +150,7 @@ impl Home {
 
 impl DevArgs {
     pub(crate) async fn run(self) -> Result<(), NodeError> {
+        let stop = shutdown::requested().map_err(NodeError::system("signals"))?;
         let home = Home::open(self.data_dir.as_deref())?;
         let json = self.json;
         let (running, announcement) = self.start(&home).await?;
@@ -157,9 +160,7 @@ impl DevArgs {
             announcement.text()
         };
         output::print(shown.trim_end());
-        shutdown::requested()
-            .await
-            .map_err(NodeError::system("signals"))?;
+        stop.await;
         running.shutdown().await?;
         let removed = home.temporary.is_some().then(|| home.path.clone());
         home.close()?;

@@ -6,10 +6,10 @@ const I32_MAX: &str = "2147483647";
 const ONE_NODE: &str = "a single node holds every replica so far; set 1 or leave it out";
 
 pub(super) const KEYS: &[Key] = &[
-    int("group.min.session.timeout.ms").or("6000").effect(),
-    int("group.max.session.timeout.ms").or("1800000").effect(),
-    int("group.initial.rebalance.delay.ms").or("3000").effect(),
-    int("group.max.size").or(I32_MAX).min(1).effect(),
+    int("group.min.session.timeout.ms").or("6000"),
+    int("group.max.session.timeout.ms").or("1800000"),
+    int("group.initial.rebalance.delay.ms").or("3000"),
+    int("group.max.size").or(I32_MAX).min(1),
     list("group.coordinator.rebalance.protocols")
         .or("classic,consumer,streams")
         .one_of(&["classic", "consumer", "share", "streams"]),
@@ -181,22 +181,19 @@ pub(super) const KEYS: &[Key] = &[
         .or("1")
         .min(1)
         .refused(&["1"], ONE_NODE),
-    int("offset.metadata.max.bytes").or("4096").effect(),
+    int("offset.metadata.max.bytes").or("4096"),
     int("offsets.commit.timeout.ms").or("5000").min(1),
     int("offsets.load.buffer.size").or("5242880").min(1),
-    int("offsets.retention.minutes").or("10080").min(1).effect(),
+    int("offsets.retention.minutes").or("10080").min(1),
     long("offsets.retention.check.interval.ms")
         .or("600000")
         .min(1),
-    int("offsets.topic.num.partitions").or("50").min(1).effect(),
+    int("offsets.topic.num.partitions").or("50").min(1),
     short("offsets.topic.replication.factor")
         .or("1")
         .min(1)
         .refused(&["1"], ONE_NODE),
-    int("offsets.topic.segment.bytes")
-        .or("104857600")
-        .min(1)
-        .effect(),
+    int("offsets.topic.segment.bytes").or("104857600").min(1),
     int("offsets.topic.compression.codec").or("0").within(0, 4),
     boolean("group.coordinator.new.enable").gone(),
 ];

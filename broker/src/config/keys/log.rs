@@ -83,7 +83,7 @@ pub(super) const KEYS: &[Key] = &[
         .min(0)
         .dynamic()
         .effect(),
-    boolean("log.preallocate").or("false").dynamic().effect(),
+    boolean("log.preallocate").or("false").dynamic(),
     string("log.message.timestamp.type")
         .or("CreateTime")
         .one_of(&["CreateTime", "LogAppendTime"])
@@ -107,23 +107,16 @@ pub(super) const KEYS: &[Key] = &[
     int("compression.gzip.level")
         .or("-1")
         .valid(Valid::MinusOneOr(1, 9))
-        .dynamic()
-        .effect(),
-    int("compression.lz4.level")
-        .or("9")
-        .within(1, 17)
-        .dynamic()
-        .effect(),
+        .dynamic(),
+    int("compression.lz4.level").or("9").within(1, 17).dynamic(),
     int("compression.zstd.level")
         .or("3")
         .within(-131_072, 22)
-        .dynamic()
-        .effect(),
+        .dynamic(),
     int("min.insync.replicas").or("1").min(1).dynamic().effect(),
     boolean("unclean.leader.election.enable")
         .or("false")
-        .dynamic()
-        .effect(),
+        .dynamic(),
     boolean("log.cleaner.enable").or("true"),
     int("log.cleaner.threads").or("1").min(0).dynamic(),
     long("log.cleaner.dedupe.buffer.size")
@@ -144,18 +137,15 @@ pub(super) const KEYS: &[Key] = &[
     double("log.cleaner.min.cleanable.ratio")
         .or("0.5")
         .valid(Valid::Fraction(0.0, 1.0))
-        .dynamic()
-        .effect(),
+        .dynamic(),
     long("log.cleaner.delete.retention.ms")
         .or("86400000")
         .min(0)
-        .dynamic()
-        .effect(),
+        .dynamic(),
     long("log.cleaner.min.compaction.lag.ms")
         .or("0")
         .min(0)
-        .dynamic()
-        .effect(),
+        .dynamic(),
     long("log.cleaner.max.compaction.lag.ms")
         .or(I64_MAX)
         .min(1)
@@ -164,8 +154,7 @@ pub(super) const KEYS: &[Key] = &[
     int("num.recovery.threads.per.data.dir")
         .or("2")
         .min(1)
-        .dynamic()
-        .effect(),
+        .dynamic(),
     long("log.dir.failure.timeout.ms").or("30000").min(1),
     class("create.topic.policy.class.name").refused(&[""], NO_PLUGINS),
     class("alter.config.policy.class.name").refused(&[""], NO_PLUGINS),

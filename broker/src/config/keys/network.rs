@@ -38,7 +38,7 @@ pub(super) const KEYS: &[Key] = &[
         .per_listener(),
     int("num.io.threads").or("8").min(1).dynamic(),
     int("background.threads").or("10").min(1).dynamic(),
-    int("queued.max.requests").or("500").min(1).effect(),
+    int("queued.max.requests").or("500").min(1),
     long("queued.max.request.bytes").or("-1").effect(),
     int("request.timeout.ms").or("30000"),
     int("socket.send.buffer.bytes")

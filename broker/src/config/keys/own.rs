@@ -42,14 +42,6 @@ pub(super) const KEYS: &[Key] = &[
         .or("5000")
         .min(0)
         .effect(),
-    string("palisade.audit.full.policy")
-        .or("block")
-        .one_of(&["block", "count"])
-        .effect(),
-    long("palisade.audit.file.max.bytes")
-        .or("268435456")
-        .min(1_048_576)
-        .effect(),
     boolean("palisade.danger.allow.plain.without.tls")
         .or("false")
         .per_listener()

@@ -9,8 +9,8 @@ pub(super) const KEYS: &[Key] = &[
     boolean("remote.log.storage.system.enable")
         .or("false")
         .refused(&["false"], NOT_BUILT),
-    long("log.local.retention.ms").or("-2").min(-2).dynamic().effect(),
-    long("log.local.retention.bytes").or("-2").min(-2).dynamic().effect(),
+    long("log.local.retention.ms").or("-2").min(-2).dynamic(),
+    long("log.local.retention.bytes").or("-2").min(-2).dynamic(),
     string("remote.log.storage.manager.class.name").valid(Valid::NotEmpty),
     string("remote.log.storage.manager.class.path").valid(Valid::NotEmpty),
     string("remote.log.storage.manager.impl.prefix")

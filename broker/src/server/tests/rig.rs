@@ -166,7 +166,6 @@ pub(super) fn limits() -> Limits {
         max_unauthenticated_per_ip: 100,
         request_max_bytes: 4 << 20,
         sasl_max_bytes: 64 << 10,
-        queued_max_requests: 500,
         queued_max_bytes: Some(8 << 20),
         idle: Some(long),
         failed_authentication_delay: Duration::from_millis(20),

@@ -1,0 +1,226 @@
+//! What cannot be kept is refused, each with its reason.
+
+use super::tests::{BASE, load};
+
+/// One line on top of `BASE`, and what must be said about it.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "listner=x",
+        "t.properties:4: unknown key listner; did you mean listeners?",
+    ),
+    ("foo=x", "t.properties:4: unknown key foo"),
+    (
+        "num.partitions=zero",
+        "t.properties:4: num.partitions=zero: expected a 32-bit whole",
+    ),
+    ("advertised.listeners=B://h:1", "B is not in listeners"),
+    (
+        "advertised.listeners=SASL_PLAINTEXT://0.0.0.0:1",
+        "cannot dial",
+    ),
+    (
+        "inter.broker.listener.name=B",
+        "B is not among the advertised listeners",
+    ),
+    (
+        "inter.broker.listener.name=SASL_PLAINTEXT\nsecurity.inter.broker.protocol=SSL",
+        "only one of the two may be set",
+    ),
+    (
+        "inter.broker.listener.name=SASL_PLAINTEXT\nsasl.enabled.mechanisms=SCRAM-SHA-256",
+        "SCRAM-SHA-512 is not enabled on SASL_PLAINTEXT",
+    ),
+    (
+        "max.connections.per.ip=0",
+        "0 without overrides would refuse everybody",
+    ),
+    (
+        "max.connections.per.ip.overrides=host:1",
+        "names are not resolved",
+    ),
+    (
+        "connection.failed.authentication.delay.ms=100\nconnections.max.idle.ms=100",
+        "100 must be below 100",
+    ),
+    (
+        "queued.max.request.bytes=1000",
+        "1000 must be at least 104857600",
+    ),
+    ("sasl.enabled.mechanisms=", "enables no mechanism"),
+    ("sasl.enabled.mechanisms=GSSAPI", "GSSAPI is not built"),
+    ("sasl.enabled.mechanisms=scram-sha-256", "in upper case"),
+    (
+        "sasl.enabled.mechanisms=PLAIN",
+        "palisade.danger.allow.plain.without.tls=true",
+    ),
+    (
+        "connections.max.reauth.ms=1000",
+        "re-authentication (KIP-368) is not built",
+    ),
+    (
+        "process.roles=broker",
+        "a node is broker and controller in one so far",
+    ),
+    (
+        "process.roles=controller",
+        "a node is broker and controller in one so far",
+    ),
+    (
+        "process.roles=",
+        "a node is broker and controller in one so far",
+    ),
+    (
+        "controller.quorum.voters=1@a:1,2@b:1",
+        "clusters of several nodes are not built yet",
+    ),
+    (
+        "controller.quorum.voters=2@a:1",
+        "the only voter must be this node",
+    ),
+    ("controller.quorum.voters=a:1", "expected id@host:port"),
+    (
+        "controller.quorum.bootstrap.servers=a:1,b:1",
+        "clusters of several nodes",
+    ),
+    ("broker.id=2", "1 and 2 must be equal"),
+    (
+        "default.replication.factor=3",
+        "a single node holds every replica so far",
+    ),
+    (
+        "offsets.topic.replication.factor=3",
+        "a single node holds every replica so far",
+    ),
+    (
+        "transaction.state.log.min.isr=2",
+        "a single node holds every replica so far",
+    ),
+    (
+        "remote.log.storage.system.enable=true",
+        "tiered storage is not built",
+    ),
+    (
+        "create.topic.policy.class.name=com.example.P",
+        "classes cannot be loaded",
+    ),
+    (
+        "principal.builder.class=com.example.B",
+        "classes cannot be loaded",
+    ),
+    (
+        "sasl.server.callback.handler.class=com.example.H",
+        "classes cannot be loaded",
+    ),
+    (
+        "authorizer.class.name=com.example.A",
+        "classes cannot be loaded",
+    ),
+    ("authorizer.class.name=", "everybody may do everything"),
+    ("super.users=admin", "expected Type:name;Type:name"),
+    (
+        "delegation.token.secret.key=geheim",
+        "delegation tokens are not built",
+    ),
+    ("log.dirs=/a,/b", "one data directory is supported so far"),
+    (
+        "metadata.log.dir=/a",
+        "the metadata log lies in the data directory",
+    ),
+    (
+        "group.consumer.session.timeout.ms=1",
+        "45000 may not exceed 1",
+    ),
+    (
+        "group.coordinator.rebalance.protocols=consumer",
+        "classic must be among them",
+    ),
+    (
+        "palisade.log.flush.policy=interval",
+        "nothing would ever be synced",
+    ),
+    (
+        "palisade.log.flush.policy=never",
+        "one of ack, interval, os",
+    ),
+    (
+        "palisade.tls.handshake.timeout.ms=1",
+        "has no effect: no listener uses TLS",
+    ),
+    (
+        "palisade.danger.allow.plain.without.tls=true",
+        "has no effect: no SASL_PLAINTEXT listener",
+    ),
+    (
+        "palisade.danger.disable.audit=true\npalisade.audit.dir=/x",
+        "palisade.audit.dir has no effect: palisade.danger.disable.audit is on",
+    ),
+    ("palisade.nonsense=1", "unknown key palisade.nonsense"),
+    (
+        "listener.name.other.max.connections=1",
+        "there is no listener OTHER",
+    ),
+    (
+        "listener.name.SASL_PLAINTEXT.max.connections=1",
+        "in lower case here: sasl_plaintext",
+    ),
+    (
+        "listener.name.sasl_plaintext.num.partitions=1",
+        "cannot be set per listener",
+    ),
+    (
+        "listener.name.sasl_plaintext.plain.max.connections=1",
+        "cannot be set per mechanism",
+    ),
+    (
+        "listener.name.sasl_plaintext.ssl.client.auht=x",
+        "did you mean listener.name.sasl_plaintext.ssl.client.auth?",
+    ),
+    ("ssl.client.auth=maybe", "one of required, requested, none"),
+    (
+        "ssl.enabled.protocols=TLSv1.1,TLSv1.2",
+        "a list of TLSv1.2, TLSv1.3",
+    ),
+    ("a=\\u12", "malformed \\uXXXX escape"),
+    (
+        "ssl.key.password=${vault:a:b}",
+        "that config.providers does not declare",
+    ),
+    ("config.providers.x.class=y", "named in config.providers"),
+];
+
+#[test]
+fn what_cannot_be_kept_is_refused_with_its_reason() {
+    for (line, part) in REFUSED {
+        let text = match load(&format!("{BASE}{line}\n")) {
+            Err(errors) => errors.to_string(),
+            Ok(_) => panic!("{line}: accepted"),
+        };
+        assert!(text.contains(part), "{line}:\n{text}");
+    }
+}
+
+#[test]
+fn listeners_are_refused_with_their_reason() {
+    for (listeners, part) in [
+        ("", "listeners=: expected items separated by commas"),
+        ("PLAINTEXT:9092", "expected NAME://host:port"),
+        ("OTHER://:9092", "listener OTHER is mapped to no protocol"),
+        (
+            "PLAINTEXT://:9092,plaintext://:9093",
+            "name PLAINTEXT is given twice",
+        ),
+        ("PLAINTEXT://:1,SASL_PLAINTEXT://:1", "share port 1"),
+        ("PLAINTEXT://0.0.0.0:1", "clients cannot dial 0.0.0.0"),
+    ] {
+        let text = load(&format!(
+            "node.id=1\nlog.dirs=/nowhere\nlisteners={listeners}\n"
+        ))
+        .unwrap_err()
+        .to_string();
+        assert!(text.contains(part), "{listeners}:\n{text}");
+    }
+    let text = load("log.dirs=/nowhere").unwrap_err().to_string();
+    assert!(text.contains("listeners is not set"), "{text}");
+    assert!(text.contains("node.id is not set"), "{text}");
+    assert!(text.contains("configuration: 2 problems\n"), "{text}");
+}
