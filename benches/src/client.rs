@@ -1,6 +1,6 @@
 //! A client of one thread: TLS, SCRAM-SHA-512, and frames, several of them on their way at once.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,24 +47,17 @@ impl Client {
         )
     }
 
-    /// The same, trying again while nobody listens.
+    /// The same, trying again until a node that is starting serves.
     ///
     /// # Errors
-    /// As [`Client::open`], after half a minute.
+    /// That of the last attempt, after half a minute.
     pub fn open_patiently(settings: &ClientSettings) -> Result<Self> {
-        let (host, port) = address(settings)?;
         let began = Instant::now();
         loop {
-            match TcpStream::connect((host, port)) {
-                Ok(tcp) => return Self::over(tcp, settings),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    ensure!(
-                        began.elapsed() < PATIENCE,
-                        "nobody listens on {host}:{port}"
-                    );
-                    thread::sleep(RETRY);
-                }
-                Err(error) => return Err(error.into()),
+            match Self::open(settings) {
+                // Also resets: the node tries its port out before it listens there for good.
+                Err(_) if began.elapsed() < PATIENCE => thread::sleep(RETRY),
+                outcome => return outcome,
             }
         }
     }

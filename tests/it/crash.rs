@@ -130,8 +130,18 @@ fn stopped_under_load() {
             node.terminate();
             node.run();
             // What a clean stop leaves needs no look at the records.
-            let log = node.process().output();
-            assert!(!log.contains("recovering"), "{log}");
+            let reports: Vec<_> = node.process().lines();
+            let reports: Vec<_> = reports
+                .iter()
+                .filter(|l| l.contains("scanned_bytes"))
+                .collect();
+            assert!(!reports.is_empty(), "{}", node.process().output());
+            assert!(
+                reports
+                    .iter()
+                    .all(|line| line.contains("scanned_bytes: 0,")),
+                "{reports:#?}"
+            );
             stops += 1;
         }
         // A lost connection is reported here as an event, and mended by the client itself.
