@@ -109,7 +109,10 @@ impl Region {
         match &self.source {
             _ if range.is_empty() => Ok(()),
             Source::Heap(_) => Ok(()),
-            Source::Mapped { map, file } => populate(map, file, &range),
+            Source::Mapped { map, file } => {
+                crate::failpoint::hit("read.before_populate")?;
+                populate(map, file, &range)
+            }
         }
     }
 

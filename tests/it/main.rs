@@ -5,6 +5,7 @@
 
 mod authorization_table;
 mod cli;
+mod cold_read;
 mod crash;
 mod dev;
 mod disk_full;
