@@ -45,6 +45,7 @@ mod segment_index;
 mod shared;
 mod space;
 mod sync;
+mod synced_mark;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -66,4 +67,5 @@ pub use observer::{LogObserver, NoObserver};
 pub use read::{LogRead, LogSlice, TryRead};
 pub use recovery::RecoveryReport;
 pub use sync::PublishedEnd;
+pub use synced_mark::SyncedMark;
 pub use txn_index::AbortedTxn;

@@ -16,7 +16,7 @@ use crate::meta::{self, MetaProperties};
 use crate::observer::LogObserver;
 use crate::recovery::{self, METADATA_FILE, RecoveryReport};
 use crate::shared::Shared;
-use crate::types::{PartitionIndex, TimestampMs, TopicId};
+use crate::types::{Offset, PartitionIndex, TimestampMs, TopicId};
 
 mod closing;
 mod coherence;
@@ -223,6 +223,22 @@ impl LogDir {
         observer: Arc<dyn LogObserver>,
         now: TimestampMs,
     ) -> Result<(Arc<Log>, RecoveryReport), StorageError> {
+        self.open_log_synced_to(Offset::ZERO, spec, config, observer, now)
+    }
+
+    /// The same for a log whose owner knows that everything below `synced` was on stable storage:
+    /// bad bytes there are damage and never a torn tail, however old the last checkpoint is.
+    ///
+    /// # Errors
+    /// As those of [`LogDir::open_log`].
+    pub fn open_log_synced_to(
+        &self,
+        synced: Offset,
+        spec: LogSpec,
+        config: LogConfig,
+        observer: Arc<dyn LogObserver>,
+        now: TimestampMs,
+    ) -> Result<(Arc<Log>, RecoveryReport), StorageError> {
         if parse_name(&spec.dir_name).is_none() {
             return Err(StorageError::BadName(spec.dir_name));
         }
@@ -230,7 +246,7 @@ impl LogDir {
             return Err(StorageError::Offline);
         }
         self.shared.note_now(now);
-        let (log, report) = recovery::open_log(&self.shared, &spec, config, observer, now)
+        let (log, report) = recovery::open_log(&self.shared, &spec, synced, config, observer, now)
             .map_err(|error| self.shared.judge(error))?;
         self.shared
             .logs

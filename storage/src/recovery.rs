@@ -75,10 +75,11 @@ struct Recovery<'a> {
     report: RecoveryReport,
 }
 
-/// Opens a log, creating it where absent.
+/// Opens a log, creating it where absent; `synced` is a lower bound of the recovery point.
 pub(crate) fn open_log(
     shared: &Arc<Shared>,
     spec: &LogSpec,
+    synced: Offset,
     config: LogConfig,
     observer: Arc<dyn LogObserver>,
     now: TimestampMs,
@@ -95,7 +96,8 @@ pub(crate) fn open_log(
     let recovery_point = shared
         .recovery_points
         .get(name, topic_id)
-        .unwrap_or(Offset::ZERO);
+        .unwrap_or(Offset::ZERO)
+        .max(synced);
     let mut recovery = Recovery {
         shared,
         name,

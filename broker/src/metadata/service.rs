@@ -8,18 +8,18 @@ use palisade_auth::Secret;
 use palisade_auth::scram::ScramCredential;
 use palisade_protocol::types::BrokerId;
 use palisade_storage::fs::Fs;
-use palisade_storage::{Log, LogDir, LogSpec, NoObserver};
+use palisade_storage::{Log, LogDir};
 
 use super::controller::{Controller, ControllerSettings};
 use super::handle::MetadataHandle;
 use super::image::ClusterImage;
 use super::machine::{MetadataMachine, Submission};
 use super::record::MetadataRecord;
-use crate::raft::disk_log::{DIRECTORY, DiskLog, log_config};
+use crate::raft::disk_log::{DIRECTORY, DiskLog};
 use crate::raft::engine::{Engine, EngineFiles, EngineOptions};
 use crate::raft::node::Clock;
 use crate::raft::transport::NoPeers;
-use crate::raft::{METADATA_TOPIC_ID, RaftError, RaftNode};
+use crate::raft::{RaftError, RaftNode};
 
 /// What a new cluster begins with; of no effect where there is one already.
 #[derive(Debug, Clone)]
@@ -120,19 +120,10 @@ impl MetadataService {
         if recovered.is_new() {
             refuse_orphans(&options.log_dir)?;
         }
-        let spec = LogSpec {
-            dir_name: DIRECTORY.to_owned(),
-            topic_id: METADATA_TOPIC_ID,
-        };
-        let (log, report) = options.log_dir.open_log(
-            spec,
-            log_config(),
-            Arc::new(NoObserver),
-            (options.clock)(),
-        )?;
+        let now = (options.clock)();
+        let (log, open_log, report) =
+            DiskLog::open(&options.log_dir, &options.fs, &recovered, now)?;
         tracing::info!(?report, "metadata log opened");
-        let open_log = Arc::clone(&log);
-        let log = DiskLog::open(log, recovered.log_starts_behind())?;
         let metadata = MetadataHandle::new(Arc::new(ClusterImage::empty()));
         let machine = MetadataMachine::new(
             metadata.clone(),

@@ -1,20 +1,37 @@
 //! The raft log on a `storage::Log`: one entry per batch, offset = index - 1, epoch = term.
+//!
+//! Beside it lies the mark `raft-synced`: the index of the last entry that a sync has covered,
+//! written after that sync and before anyone is told of it. What a node has told of, the group may
+//! count as committed; so bytes that do not verify at or below the mark are damage, which stops the
+//! start, and only above it are they what a crash left half written. The log's own recovery point
+//! is as old as the last checkpoint and could not tell the two apart.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use palisade_protocol::batch::{BATCH_HEADER_LEN, BatchBuilder, BatchHeader, Codec, RecordIter};
+use palisade_protocol::batch::{
+    BATCH_HEADER_LEN, BatchBuilder, BatchHeader, Codec, RecordIter, verify_crc,
+};
 use palisade_protocol::types::{LeaderEpoch, Offset, TimestampMs};
-use palisade_storage::{AppendAs, FlushPolicy, Log, LogConfig};
+use palisade_storage::fs::Fs;
+use palisade_storage::{
+    AppendAs, FlushPolicy, Log, LogConfig, LogDir, LogSpec, NoObserver, RecoveryReport,
+    StorageError, SyncedMark,
+};
 
-use super::RaftError;
 use super::codec::CodecError;
+use super::engine::Recovered;
 use super::entry::LogEntry;
 use super::log::EntryLog;
+use super::{METADATA_TOPIC_ID, RaftError};
 
 /// Directory of the log, as Kafka names its own.
 pub const DIRECTORY: &str = "__cluster_metadata-0";
+
+/// File of the last synced index.
+const MARK: &str = "raft-synced";
 
 /// Bytes asked of the log at once when entries are read.
 const READ_BYTES: usize = 1 << 20;
@@ -39,6 +56,7 @@ pub fn log_config() -> LogConfig {
 /// The raft log of this node.
 pub struct DiskLog {
     log: Arc<Log>,
+    mark: SyncedMark,
     /// Index and term of the entry before the first.
     before_first: (u64, u64),
     /// First index of each run of entries of one term, ascending in both.
@@ -57,22 +75,64 @@ impl fmt::Debug for DiskLog {
 }
 
 impl DiskLog {
-    /// Reads the log behind a snapshot of this index and term.
+    /// Opens the log in its directory behind what `recovered` says, creating it for a new group;
+    /// also answers the log itself and what its recovery found. Blocks.
     ///
     /// # Errors
-    /// `Storage`, `Codec`, `Misplaced` for a log that cannot be read whole.
-    pub fn open(log: Arc<Log>, snapshot: (u64, u64)) -> Result<DiskLog, RaftError> {
+    /// `Incomplete` without the mark, `Damaged` and `LostEntries` where synced entries do not
+    /// verify or are gone, `Storage`, `Codec`, `Misplaced`.
+    pub fn open(
+        log_dir: &LogDir,
+        fs: &Arc<dyn Fs>,
+        recovered: &Recovered,
+        now: TimestampMs,
+    ) -> Result<(DiskLog, Arc<Log>, RecoveryReport), RaftError> {
+        let path = log_dir.path().join(MARK);
+        let mark = match SyncedMark::open(fs.as_ref(), &path)? {
+            Some(mark) => mark,
+            None if recovered.is_new() => SyncedMark::create(fs.as_ref(), &path)?,
+            None => return Err(RaftError::Incomplete("the file raft-synced")),
+        };
+        let spec = LogSpec {
+            dir_name: DIRECTORY.to_owned(),
+            topic_id: METADATA_TOPIC_ID,
+        };
+        let synced = offset_of(mark.value() + 1);
+        let observer = Arc::new(NoObserver);
+        let (log, report) =
+            log_dir.open_log_synced_to(synced, spec, log_config(), observer, now)?;
+        let opened = DiskLog::read(Arc::clone(&log), mark, recovered.log_starts_behind())?;
+        opened.check_term(recovered.term())?;
+        Ok((opened, log, report))
+    }
+
+    /// Reads the log behind a snapshot of this index and term.
+    fn read(log: Arc<Log>, mark: SyncedMark, snapshot: (u64, u64)) -> Result<DiskLog, RaftError> {
         let mut opened = DiskLog {
             log,
+            mark,
             before_first: snapshot,
             terms: Vec::new(),
             last_index: snapshot.0,
         };
         let end = opened.log.log_end_offset();
-        if index_of(end) <= snapshot.0 {
+        let behind = offset_of(snapshot.0 + 1);
+        if let Some(range) = opened.log.damage().iter().find(|range| range.to > behind) {
+            return Err(RaftError::Damaged {
+                from: index_of(range.from),
+                to: index_of(range.to) - 1,
+                path: Arc::clone(&range.path),
+                reason: range.reason,
+            });
+        }
+        let (last, commit) = (index_of(end) - 1, opened.mark.value());
+        if last < commit && snapshot.0 < commit {
+            return Err(RaftError::LostEntries { last, commit });
+        }
+        if last <= snapshot.0 {
             // The log ends below the snapshot, as after a crash between the two: all of it is
             // covered, and what comes next must find its place.
-            opened.log.reset_to(offset_of(snapshot.0 + 1))?;
+            opened.log.reset_to(behind)?;
             return Ok(opened);
         }
         let first = index_of(opened.log.log_start_offset());
@@ -90,7 +150,23 @@ impl DiskLog {
             }
             next = opened.last_index + 1;
         }
+        // Recovery has synced what it kept, so from here on it may be told of.
+        opened.mark.raise(opened.last_index)?;
         Ok(opened)
+    }
+
+    /// Refuses entries of a term that this node has not entered: the term stands outside the
+    /// checksum of a batch, and the hard state is always written first.
+    fn check_term(&self, entered: Option<u64>) -> Result<(), RaftError> {
+        match (self.terms.last(), entered) {
+            (Some((first, term)), Some(entered)) if *term > entered => Err(RaftError::Damaged {
+                from: *first,
+                to: self.last_index,
+                path: Path::new(DIRECTORY).into(),
+                reason: "term above that of the hard state",
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Notes an appended entry in the table of terms.
@@ -107,7 +183,8 @@ impl DiskLog {
     fn read_some(&self, from: u64, below: u64) -> Result<Vec<LogEntry>, RaftError> {
         let read = self
             .log
-            .read(offset_of(from), offset_of(below), READ_BYTES, true)?;
+            .read(offset_of(from), offset_of(below), READ_BYTES, true)
+            .map_err(damaged)?;
         let missing = RaftError::Misplaced {
             expected: from,
             found: index_of(read.start_offset),
@@ -115,22 +192,31 @@ impl DiskLog {
         let Some(slice) = read.slice else {
             return Err(missing);
         };
-        slice.make_resident(0..slice.len()).map_err(|error| {
-            palisade_storage::StorageError::Io {
+        slice
+            .make_resident(0..slice.len())
+            .map_err(|error| StorageError::Io {
                 operation: "read",
-                path: Arc::from(std::path::Path::new(DIRECTORY)),
+                path: Arc::from(Path::new(DIRECTORY)),
                 kind: error.kind(),
                 os_code: error.raw_os_error(),
-            }
-        })?;
+            })?;
         let mut bytes = slice.as_ref();
         let mut entries: Vec<LogEntry> = Vec::new();
         while !bytes.is_empty() {
+            let expected = from + entries.len() as u64;
+            // The log checks it above its recovery point only, and a client is not there to do so.
+            if !verify_crc(bytes) {
+                return Err(RaftError::Damaged {
+                    from: expected,
+                    to: expected,
+                    path: Path::new(DIRECTORY).into(),
+                    reason: "wrong checksum",
+                });
+            }
             let (entry, length) = parse(bytes).map_err(|source| RaftError::Codec {
                 file: DIRECTORY,
                 source,
             })?;
-            let expected = from + entries.len() as u64;
             if entry.index != expected {
                 return Err(RaftError::Misplaced {
                     expected,
@@ -145,6 +231,24 @@ impl DiskLog {
         } else {
             Ok(entries)
         }
+    }
+}
+
+/// Says in indexes what the log says in offsets.
+fn damaged(error: StorageError) -> RaftError {
+    match error {
+        StorageError::Corrupt {
+            from,
+            to,
+            path,
+            reason,
+        } => RaftError::Damaged {
+            from: index_of(from),
+            to: index_of(to) - 1,
+            path,
+            reason,
+        },
+        other => RaftError::Storage(other),
     }
 }
 
@@ -166,7 +270,10 @@ fn parse(bytes: &[u8]) -> Result<(LogEntry, usize), CodecError> {
     let value = record
         .value
         .ok_or_else(|| unreadable("raft batch without a value"))?;
-    let entry = LogEntry::decode_value(index_of(header.base_offset), term, value)?;
+    // Outside the checksum, as the epoch is.
+    let index =
+        u64::try_from(header.base_offset.value()).map_err(|_| unreadable("raft batch offset"))? + 1;
+    let entry = LogEntry::decode_value(index, term, value)?;
     Ok((entry, length))
 }
 
@@ -218,6 +325,8 @@ impl EntryLog for DiskLog {
                     // Offered again after a full disk: same index and term, same entry.
                     continue;
                 }
+                // Before the cut: below the mark, what is missing counts as lost.
+                self.mark.lower(entry.index - 1)?;
                 self.log.truncate_to(offset_of(entry.index))?;
                 self.terms.retain(|(first, _)| *first < entry.index);
                 self.last_index = entry.index - 1;
@@ -240,6 +349,7 @@ impl EntryLog for DiskLog {
 
     fn sync(&mut self) -> Result<(), RaftError> {
         self.log.flush_blocking()?;
+        self.mark.raise(self.last_index)?;
         Ok(())
     }
 

@@ -83,6 +83,12 @@ impl Recovered {
         self.hard_state.is_none() && self.snapshot.is_none()
     }
 
+    /// Latest term this node has entered; `None` without a hard state.
+    #[must_use]
+    pub fn term(&self) -> Option<u64> {
+        self.hard_state.map(|state| state.term)
+    }
+
     /// Index and term that the log begins behind.
     #[must_use]
     pub fn log_starts_behind(&self) -> (u64, u64) {

@@ -202,3 +202,31 @@ fn a_failed_sync_is_never_followed_by_an_acknowledgement() {
         );
     }
 }
+
+#[test]
+fn a_missing_mark_and_a_term_never_entered_are_told() {
+    let lived = || {
+        let fs = FaultyFs::new();
+        let (mut engine, directory) = open_on_disk(&fs, NEVER).unwrap();
+        say(&mut engine, "a").unwrap();
+        drop((engine, directory));
+        fs
+    };
+    let fs = lived();
+    fs.as_fs()
+        .remove_file(&Path::new(DIR).join("raft-synced"))
+        .unwrap();
+    let error = open_on_disk(&fs, NEVER).err().unwrap();
+    assert!(matches!(error, RaftError::Incomplete(_)), "{error}");
+
+    // The term stands in the batch header where no checksum covers it.
+    let fs = lived();
+    let log = Path::new(DIR).join("__cluster_metadata-0/00000000000000000000.log");
+    let last = fs.content(&log).unwrap().len() / 2;
+    assert!(last > 61, "two entries");
+    let header = fs.content(&log).unwrap();
+    let first_length = 12 + usize::from(header[11]);
+    fs.flip(&log, first_length + 13, 1);
+    let error = open_on_disk(&fs, NEVER).err().unwrap();
+    assert!(matches!(error, RaftError::Damaged { .. }), "{error}");
+}

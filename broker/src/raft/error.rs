@@ -1,5 +1,8 @@
 //! What may stop the raft engine.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use palisade_storage::StorageError;
 use thiserror::Error;
 
@@ -28,12 +31,31 @@ pub enum RaftError {
         /// Index that the log has.
         found: u64,
     },
+    /// Entries that were synced, and may have been acknowledged, do not verify any more.
+    #[error(
+        "the metadata log is damaged: entries {from} to {to} were acknowledged and do not verify \
+         ({reason}) in {}; nothing was cut: restore the data directory from a copy",
+        path.display()
+    )]
+    Damaged {
+        /// Index of the first damaged entry.
+        from: u64,
+        /// Index of the last.
+        to: u64,
+        /// The segment file.
+        path: Arc<Path>,
+        /// Which check failed.
+        reason: &'static str,
+    },
     /// The log has fewer entries than this node knows to be committed: data was lost.
-    #[error("raft log ends at index {last}, but index {commit} is known to be committed")]
+    #[error(
+        "the metadata log ends at index {last}, but index {commit} was acknowledged; nothing was \
+         cut: restore the data directory from a copy"
+    )]
     LostEntries {
         /// Last index of the log.
         last: u64,
-        /// Commit index of the hard state.
+        /// Commit index of the hard state, or last index that was synced.
         commit: u64,
     },
     /// Some of the three parts are there, but not this one.

@@ -8,6 +8,7 @@
 //! | file or log | holds | written |
 //! |---|---|---|
 //! | `__cluster_metadata-0/` | entries, one batch each ([`entry`]) | before an entry counts |
+//! | `raft-synced` | index of the last synced entry ([`disk_log`]) | after each sync of entries |
 //! | `raft-hard-state` | term, vote, commit ([`hard_state`]) | when term or vote change, and with a snapshot |
 //! | `raft-snapshot` | the machine at one index, and the group's members ([`snapshot`]) | when the log has grown |
 //!

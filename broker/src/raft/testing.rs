@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use palisade_protocol::types::{BrokerId, TimestampMs};
 use palisade_storage::fs::{FaultyFs, Fs};
-use palisade_storage::{LogDir, LogDirOptions, LogSpec, NoObserver};
+use palisade_storage::{LogDir, LogDirOptions};
 
 use super::RaftError;
 use super::codec::{Decoder, Encoder};
 use super::command::{Machine, MachineError, Proposer, RoleChange};
-use super::disk_log::{DIRECTORY, DiskLog, log_config};
+use super::disk_log::DiskLog;
 use super::engine::{Engine, EngineFiles, EngineOptions};
 use super::log::EntryLog;
 use super::memory_log::MemoryLog;
@@ -117,12 +117,7 @@ pub(crate) fn open_on_disk(
     )?;
     let files = EngineFiles::new(&fs.as_fs(), Path::new(DIR));
     let recovered = files.recover()?;
-    let spec = LogSpec {
-        dir_name: DIRECTORY.to_owned(),
-        topic_id: super::METADATA_TOPIC_ID,
-    };
-    let (log, _) = directory.open_log(spec, log_config(), Arc::new(NoObserver), now())?;
-    let log = DiskLog::open(log, recovered.log_starts_behind())?;
+    let (log, _, _) = DiskLog::open(&directory, &fs.as_fs(), &recovered, now())?;
     let engine = elect(&options(snapshot_bytes), files, recovered, Box::new(log))?;
     Ok((engine, directory))
 }
