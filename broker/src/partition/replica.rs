@@ -314,7 +314,7 @@ impl Replica {
             drop(waiting);
             waiter.decided();
         } else {
-            waiting.await_high_watermark(end, Arc::clone(waiter));
+            waiting.await_high_watermark(end, waiter);
         }
     }
 
@@ -325,7 +325,7 @@ impl Replica {
             drop(waiting);
             waiter.decided();
         } else {
-            waiting.await_low_watermark(target, Arc::clone(waiter));
+            waiting.await_low_watermark(target, waiter);
         }
     }
 

@@ -1,12 +1,15 @@
 //! Who waits for a partition's positions to move, and how many bytes each move frees.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use palisade_protocol::types::Offset;
 
 use super::ready::{News, Subscription};
 use super::waiter::Waiter;
+
+/// Requests that wait before those that have given up are looked for.
+const FIRST_SWEEP: usize = 64;
 
 /// Most batches above the high watermark whose sizes are told apart.
 const MAX_UNREAD: usize = 1024;
@@ -15,9 +18,12 @@ const MAX_UNREAD: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// Produce requests with acks=-1 by the end offset they need, smallest first.
-    produces: VecDeque<(Offset, Arc<Waiter>)>,
+    produces: VecDeque<(Offset, Weak<Waiter>)>,
     /// DeleteRecords requests by the low watermark they need.
-    deletes: Vec<(Offset, Arc<Waiter>)>,
+    deletes: Vec<(Offset, Weak<Waiter>)>,
+    /// Length of each list at which requests that timed out are taken off it; twice what was left.
+    sweep_produces_at: usize,
+    sweep_deletes_at: usize,
     /// Fetches that want to hear of this partition.
     fetches: Vec<Arc<Subscription>>,
     /// End offset and size of batches not yet below the high watermark, in log order.
@@ -39,14 +45,25 @@ impl Waiting {
     }
 
     /// Registers a produce request that needs the high watermark at `end`.
-    pub(crate) fn await_high_watermark(&mut self, end: Offset, waiter: Arc<Waiter>) {
+    ///
+    /// It is forgotten with its last owner: while the position stands still, clients time out and
+    /// come again, and nothing else would take them off the list.
+    pub(crate) fn await_high_watermark(&mut self, end: Offset, waiter: &Arc<Waiter>) {
+        if self.produces.len() >= self.sweep_produces_at.max(FIRST_SWEEP) {
+            self.produces.retain(|(_, waiter)| still_waits(waiter));
+            self.sweep_produces_at = 2 * self.produces.len();
+        }
         let after = self.produces.partition_point(|(other, _)| *other <= end);
-        self.produces.insert(after, (end, waiter));
+        self.produces.insert(after, (end, Arc::downgrade(waiter)));
     }
 
-    /// Registers a delete request that needs the low watermark at `target`.
-    pub(crate) fn await_low_watermark(&mut self, target: Offset, waiter: Arc<Waiter>) {
-        self.deletes.push((target, waiter));
+    /// Registers a delete request that needs the low watermark at `target`; see above.
+    pub(crate) fn await_low_watermark(&mut self, target: Offset, waiter: &Arc<Waiter>) {
+        if self.deletes.len() >= self.sweep_deletes_at.max(FIRST_SWEEP) {
+            self.deletes.retain(|(_, waiter)| still_waits(waiter));
+            self.sweep_deletes_at = 2 * self.deletes.len();
+        }
+        self.deletes.push((target, Arc::downgrade(waiter)));
     }
 
     /// Adds a fetch.
@@ -72,7 +89,7 @@ impl Waiting {
                 break;
             }
             if let Some((_, waiter)) = self.produces.pop_front() {
-                waiter.decided();
+                decide(&waiter);
             }
         }
         let mut bytes = 0_u64;
@@ -93,7 +110,7 @@ impl Waiting {
         self.deletes.retain(|(target, waiter)| {
             let reached = *target <= low_watermark;
             if reached {
-                waiter.decided();
+                decide(waiter);
             }
             !reached
         });
@@ -105,10 +122,10 @@ impl Waiting {
     /// satisfy them any more; fetches stay subscribed.
     pub(crate) fn everyone_looks(&mut self) {
         for (_, waiter) in self.produces.drain(..) {
-            waiter.decided();
+            decide(&waiter);
         }
         for (_, waiter) in self.deletes.drain(..) {
-            waiter.decided();
+            decide(&waiter);
         }
         self.fetches_look();
     }
@@ -124,6 +141,17 @@ impl Waiting {
     #[cfg(test)]
     pub(crate) fn subscribers(&self) -> usize {
         self.fetches.len()
+    }
+}
+
+fn still_waits(waiter: &Weak<Waiter>) -> bool {
+    waiter.strong_count() > 0
+}
+
+/// Tells a request, if it has not given up.
+fn decide(waiter: &Weak<Waiter>) {
+    if let Some(waiter) = waiter.upgrade() {
+        waiter.decided();
     }
 }
 
@@ -147,13 +175,33 @@ mod tests {
         let mut waiting = Waiting::default();
         let late = Waiter::new(1);
         let early = Waiter::new(1);
-        waiting.await_high_watermark(at(20), Arc::clone(&late));
-        waiting.await_high_watermark(at(10), Arc::clone(&early));
+        waiting.await_high_watermark(at(20), &late);
+        waiting.await_high_watermark(at(10), &early);
         waiting.high_watermark_moved(at(15));
         assert!(is_decided(&early).await);
         assert!(!is_decided(&late).await);
         waiting.everyone_looks();
         assert!(is_decided(&late).await);
+    }
+
+    #[tokio::test]
+    async fn requests_that_gave_up_are_forgotten() {
+        let mut waiting = Waiting::default();
+        let patient: Vec<_> = (0..100).map(|_| Waiter::new(1)).collect();
+        for waiter in &patient {
+            waiting.await_high_watermark(at(10), waiter);
+            waiting.await_low_watermark(at(10), waiter);
+        }
+        for _ in 0..10_000 {
+            waiting.await_high_watermark(at(10), &Waiter::new(1));
+            waiting.await_low_watermark(at(10), &Waiter::new(1));
+        }
+        assert!(waiting.produces.len() <= 256, "{}", waiting.produces.len());
+        assert!(waiting.deletes.len() <= 256, "{}", waiting.deletes.len());
+        waiting.high_watermark_moved(at(10));
+        for waiter in &patient {
+            assert!(is_decided(waiter).await);
+        }
     }
 
     #[tokio::test]
@@ -173,7 +221,7 @@ mod tests {
     async fn deletes_wait_for_the_low_watermark() {
         let mut waiting = Waiting::default();
         let waiter = Waiter::new(1);
-        waiting.await_low_watermark(at(5), Arc::clone(&waiter));
+        waiting.await_low_watermark(at(5), &waiter);
         waiting.low_watermark_moved(at(4));
         assert!(!is_decided(&waiter).await);
         waiting.low_watermark_moved(at(5));
