@@ -338,6 +338,19 @@ impl Log {
         }
     }
 
+    /// Enters a new leader epoch that starts at the log end, which no append can move meanwhile;
+    /// answers the start. An epoch that the log has already keeps its own start.
+    ///
+    /// # Errors
+    /// `FencedEpoch` when the log has a newer epoch.
+    pub fn enter_epoch(&self, epoch: LeaderEpoch) -> Result<Offset, StorageError> {
+        // A batch of the epoch before is either below the start, or refused by the new epoch.
+        let _writer = self.lock_writer();
+        let start = self.end.load();
+        self.assign_epoch(epoch, start)?;
+        Ok(start)
+    }
+
     /// The latest leader epoch of the log.
     pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.epochs.read().latest()

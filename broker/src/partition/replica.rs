@@ -263,12 +263,13 @@ impl Replica {
         if elected {
             // A leader enters its epoch before any append, so that followers can ask for its
             // start (replication.md §4).
-            let start = self.log.log_end_offset();
-            if let Err(error) = self.log.assign_epoch(next.leader_epoch, start) {
-                self.go_offline();
-                return Err(error.into());
-            }
-            next.epoch_start = start;
+            next.epoch_start = match self.log.enter_epoch(next.leader_epoch) {
+                Ok(start) => start,
+                Err(error) => {
+                    self.go_offline();
+                    return Err(error.into());
+                }
+            };
             self.followers.lock().clear();
         }
         let changed = before.leader_epoch != next.leader_epoch || before.leader != next.leader;
