@@ -12,12 +12,18 @@ use super::error::PartitionError;
 /// A write that takes longer than this blocks its thread: the kernel throttles dirty pages.
 const SLOW_WRITE: Duration = Duration::from_millis(5);
 
+/// Bytes that may wait at once for the disk thread to read them ahead; past it reading ahead, which
+/// only saves time, is left out. The thread has syncs of checkpoints and deletions to do too.
+const READ_AHEAD_BYTES: usize = 8 << 20;
+
 /// An open log directory and its helper thread.
 pub(crate) struct Directory {
     dir: Arc<LogDir>,
     slow: AtomicBool,
     /// Logs of partitions opened here, to spread new ones.
     logs: AtomicUsize,
+    /// Bytes that the disk thread has yet to read ahead.
+    reading_ahead: AtomicUsize,
 }
 
 impl Directory {
@@ -27,7 +33,26 @@ impl Directory {
             dir,
             slow: AtomicBool::new(false),
             logs: AtomicUsize::new(0),
+            reading_ahead: AtomicUsize::new(0),
         }
+    }
+
+    /// Runs `job`, which reads `bytes` ahead, on the disk thread, unless too much waits there.
+    pub(crate) fn read_ahead(
+        self: &Arc<Self>,
+        bytes: usize,
+        job: impl FnOnce() + Send + 'static,
+    ) -> bool {
+        let before = self.reading_ahead.fetch_add(bytes, Ordering::Relaxed);
+        let pass = Ahead(Arc::clone(self), bytes);
+        if before.saturating_add(bytes) > READ_AHEAD_BYTES {
+            return false;
+        }
+        self.dir.spawn(move || {
+            job();
+            drop(pass);
+        });
+        true
     }
 
     /// The directory itself.
@@ -79,5 +104,47 @@ impl Directory {
             let _ = answer.send(job());
         });
         answered.await.map_err(|_| PartitionError::Offline)
+    }
+}
+
+/// Bytes on their way; taken off the count when dropped, with its job or without.
+struct Ahead(Arc<Directory>, usize);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.reading_ahead.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use palisade_storage::LogDirOptions;
+
+    use super::*;
+
+    #[test]
+    fn reading_ahead_is_bounded() {
+        let home = tempfile::tempdir().unwrap();
+        let options = LogDirOptions {
+            ballast_bytes: 0,
+            ..LogDirOptions::default()
+        };
+        let fs = palisade_storage::fs::real();
+        let dir = LogDir::open(&home.path().join("logs"), fs, options).unwrap();
+        let directory = Arc::new(Directory::new(Arc::new(dir)));
+        let (release, held) = mpsc::channel::<()>();
+        // The thread is busy until it is told otherwise.
+        assert!(directory.read_ahead(1 << 20, move || held.recv().unwrap()));
+        let taken = (0..100)
+            .filter(|_| directory.read_ahead(1 << 20, || ()))
+            .count();
+        assert_eq!(taken, 7);
+        release.send(()).unwrap();
+        let (done, all_done) = mpsc::channel();
+        directory.storage().spawn(move || done.send(()).unwrap());
+        all_done.recv().unwrap();
+        assert!(directory.read_ahead(8 << 20, || ()), "all were given back");
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use palisade_protocol::Records;
 use palisade_protocol::records::RecordSource;
@@ -10,9 +11,11 @@ use palisade_protocol::types::Offset;
 use palisade_storage::{LogSlice, TryRead};
 use tracing::debug;
 
-use super::directory::Directory;
 use super::error::PartitionError;
 use super::replica::Replica;
+
+/// Most bytes of one partition that are read ahead at a time.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// Up to which position a reader sees the log (records.md §8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub struct ReadOutcome {
     pub slice: Option<LogSlice>,
     /// The reader's limit was not reached: there is more.
     pub more: bool,
-    directory: Arc<Directory>,
+    replica: Arc<Replica>,
 }
 
 impl ReadOutcome {
@@ -67,15 +70,39 @@ impl ReadOutcome {
             .is_none_or(|slice| slice.is_resident(0..slice.len()))
     }
 
-    /// Has the bytes read into memory by the disk thread, for the next request.
+    /// Has the first bytes read into memory by the disk thread, for the next request; left out
+    /// while that thread has enough to do.
     pub(crate) fn read_ahead(&self) {
-        if let Some(slice) = self.slice.clone() {
-            self.directory.storage().spawn(move || {
-                if let Err(error) = slice.make_resident(0..slice.len()) {
-                    debug!(%error, "read ahead failed");
-                }
-            });
-        }
+        let Some(slice) = self.slice.clone() else {
+            return;
+        };
+        // One at a time: clients that ask for the same again would only queue the same again.
+        let Some(turn) = ReadAhead::begin(&self.replica) else {
+            return;
+        };
+        let length = slice.len().min(READ_AHEAD_BYTES);
+        self.replica.directory.read_ahead(length, move || {
+            if let Err(error) = slice.make_resident(0..length) {
+                debug!(%error, "read ahead failed");
+            }
+            drop(turn);
+        });
+    }
+}
+
+/// The turn of a partition to be read ahead; given back when dropped.
+struct ReadAhead(Arc<Replica>);
+
+impl ReadAhead {
+    fn begin(replica: &Arc<Replica>) -> Option<ReadAhead> {
+        let begun = replica.reading_ahead.swap(true, Ordering::AcqRel);
+        (!begun).then(|| ReadAhead(Arc::clone(replica)))
+    }
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        self.0.reading_ahead.store(false, Ordering::Release);
     }
 }
 
@@ -115,7 +142,7 @@ pub(crate) async fn read(
         log_start_offset: start,
         slice: None,
         more: false,
-        directory: Arc::clone(&replica.directory),
+        replica: Arc::clone(replica),
     };
     // Between the limit and the log end there is nothing to see yet, which is no error.
     if from < up_to {

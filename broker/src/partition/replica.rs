@@ -37,6 +37,8 @@ pub(crate) struct Replica {
     pub(crate) directory: Arc<Directory>,
     /// Appends in arrival order: one permit, handed on first come first served.
     pub(crate) gate: Semaphore,
+    /// The disk thread reads a cold part of this log for a later request.
+    pub(crate) reading_ahead: AtomicBool,
     node: BrokerId,
     leadership: ArcSwap<Leadership>,
     settings: ArcSwap<PartitionSettings>,
@@ -90,6 +92,7 @@ impl Replica {
             log: parts.log,
             directory: parts.directory,
             gate: Semaphore::new(1),
+            reading_ahead: AtomicBool::new(false),
             node: parts.node,
             leadership: ArcSwap::from_pointee(nobody),
             settings: ArcSwap::from_pointee(settings),
