@@ -69,6 +69,21 @@ pub enum StorageError {
         /// Which check failed.
         reason: &'static str,
     },
+    /// Records that were on stable storage are gone, with their files or their whole directory.
+    /// Nothing was made anew: offsets would be given twice, and the loss would not show.
+    #[error(
+        "{}: the records from offset {from} to {to} were on disk and are gone; restore the \
+         directory from a copy and start again, or delete the topic",
+        path.display()
+    )]
+    RecordsGone {
+        /// The log's directory.
+        path: PathBuf,
+        /// Log start offset as it was.
+        from: Offset,
+        /// End of what is known to have been there, exclusive.
+        to: Offset,
+    },
     /// The batch given to append is not one whole, plausible batch.
     #[error("batch refused: {reason}")]
     InvalidBatch {
@@ -138,6 +153,18 @@ pub enum StorageError {
         found: String,
         /// Expected value.
         expected: String,
+    },
+    /// The directory holds logs, but nothing says whose they are.
+    #[error(
+        "{}: meta.properties is missing, but there is {example:?}: restore it, or move everything \
+         away to begin anew",
+        path.display()
+    )]
+    MetaMissing {
+        /// The log directory.
+        path: PathBuf,
+        /// Name of something in it that only an earlier start can have written.
+        example: String,
     },
     /// The directory belongs to another node.
     #[error("meta.properties: node {found}, expected {expected}")]

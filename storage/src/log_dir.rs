@@ -162,15 +162,53 @@ impl LogDir {
     /// Stores the identity of a new directory, or compares it with the stored one.
     ///
     /// # Errors
-    /// `MetaMismatch` when a different one is stored; `DiskFull`, `Io`.
+    /// `MetaMismatch` when a different one is stored, `MetaMissing` when none is but the directory
+    /// was used before; `DiskFull`, `Io`.
     pub fn set_meta(&self, meta: MetaProperties) -> Result<(), StorageError> {
         let mut stored = self.meta.lock();
         if let Some(stored) = &*stored {
             return meta.check(stored);
         }
+        if let Some(example) = self.earlier_state()? {
+            return Err(StorageError::MetaMissing {
+                path: self.shared.path.clone(),
+                example,
+            });
+        }
         meta.store(&*self.shared.fs, &self.shared.path)?;
         *stored = Some(meta);
         Ok(())
+    }
+
+    /// Name of something that only a node with an identity can have written here.
+    fn earlier_state(&self) -> Result<Option<String>, StorageError> {
+        let path = &self.shared.path;
+        let entries = self.shared.fs.list(path);
+        let entries = entries.map_err(|error| StorageError::io("list", path, &error))?;
+        let names = entries.into_iter().map(|entry| (entry.is_dir, entry.name));
+        Ok(names
+            .filter(|(is_dir, name)| match is_dir {
+                true => deletion::is_log_of_any_kind(name),
+                false => name.ends_with("-checkpoint"),
+            })
+            .map(|(_, name)| name)
+            .min())
+    }
+
+    /// Whether the checkpoints name a log of this topic id that had records, or deleted ones.
+    pub fn remembers(&self, dir_name: &str, topic_id: TopicId) -> bool {
+        let shared = &self.shared;
+        [
+            &shared.recovery_points,
+            &shared.high_watermarks,
+            &shared.log_starts,
+        ]
+        .iter()
+        .any(|table| {
+            table
+                .get(dir_name, topic_id)
+                .is_some_and(|at| at > Offset::ZERO)
+        })
     }
 
     /// Broker epoch of the clean stop before this start; `None` after an unclean one.
@@ -214,6 +252,7 @@ impl LogDir {
     ///
     /// # Errors
     /// - `TopicIdMismatch`: the directory belongs to a deleted topic of the same name.
+    /// - `RecordsGone`: synced records of the log are no longer there.
     /// - `BadName`, `Offline` (it is open already, or the directory is offline).
     /// - `FormatTooNew`, `BadFile`, `DiskFull`, `Io`.
     pub fn open_log(

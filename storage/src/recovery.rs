@@ -27,7 +27,7 @@ mod scan;
 mod segment_file;
 
 pub(crate) use home::{METADATA_FILE, stored_topic_id};
-use home::{forget_predecessor, prepare_dir};
+use home::{forget_predecessor, prepare_dir, refuse_vanished};
 pub(crate) use replay::replay_producers;
 
 /// Files of one segment in the order of their removal: the records last, so that no seal is left
@@ -61,6 +61,8 @@ struct Recovery<'a> {
     home: SegmentHome,
     now: TimestampMs,
     recovery_point: Offset,
+    /// The log start was found in its checkpoint.
+    start_is_known: bool,
     segments: Vec<Arc<Segment>>,
     /// The last segment, if it can be appended to: its file, and bytes since its last entry.
     active: Option<(Arc<dyn FsFile>, u32)>,
@@ -85,6 +87,7 @@ pub(crate) fn open_log(
     now: TimestampMs,
 ) -> Result<(Arc<Log>, RecoveryReport), StorageError> {
     let dir = shared.path.join(&spec.dir_name);
+    refuse_vanished(shared, &spec.dir_name, spec.topic_id, &dir, config.compact)?;
     forget_predecessor(shared, &spec.dir_name, &dir)?;
     let created = prepare_dir(shared, &dir, spec.topic_id)?;
     let home = SegmentHome {
@@ -98,6 +101,8 @@ pub(crate) fn open_log(
         .get(name, topic_id)
         .unwrap_or(Offset::ZERO)
         .max(synced);
+    let known_start = shared.log_starts.get(name, topic_id);
+    let stored_start = known_start.unwrap_or(Offset::ZERO);
     let mut recovery = Recovery {
         shared,
         name,
@@ -105,6 +110,7 @@ pub(crate) fn open_log(
         home,
         now,
         recovery_point,
+        start_is_known: known_start.is_some(),
         segments: Vec::new(),
         active: None,
         damage: Vec::new(),
@@ -117,10 +123,6 @@ pub(crate) fn open_log(
             ..RecoveryReport::default()
         },
     };
-    let stored_start = shared
-        .log_starts
-        .get(name, topic_id)
-        .unwrap_or(Offset::ZERO);
     recovery.load_segments(stored_start)?;
     recovery.make_active(stored_start)?;
     recovery.sync()?;
@@ -196,6 +198,13 @@ impl Recovery<'_> {
                 self.drop_segments(bases.get(n + 1..).unwrap_or_default())?;
                 break;
             }
+        }
+        if let Some(first) = bases.first().filter(|_| !self.config.compact)
+            && self.start_is_known
+            && *first > stored_start
+        {
+            // The log start is stored before files go: these went without it.
+            self.note_missing(stored_start, *first, stored_start);
         }
         if bases.is_empty() && self.recovery_point > stored_start {
             // Synced segments are gone without a trace.

@@ -10,3 +10,4 @@ mod model;
 mod producers;
 mod real_files;
 mod truncation;
+mod vanished;

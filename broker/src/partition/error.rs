@@ -97,6 +97,8 @@ pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
         | StorageError::OffsetMismatch { .. }
         | StorageError::Locked { .. }
         | StorageError::MetaMismatch { .. }
+        | StorageError::MetaMissing { .. }
+        | StorageError::RecordsGone { .. }
         | StorageError::NodeMismatch { .. }
         | StorageError::TopicIdMismatch { .. }
         | StorageError::FormatTooNew { .. }

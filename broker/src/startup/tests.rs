@@ -139,6 +139,33 @@ async fn a_directory_of_another_node_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_lost_its_identity_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    start(config(dir.path(), PLAIN), Vec::new())
+        .await
+        .unwrap()
+        .shutdown()
+        .await
+        .unwrap();
+    let identity = dir.path().join("meta.properties");
+    let kept = std::fs::read(&identity).unwrap();
+    std::fs::remove_file(&identity).unwrap();
+    for _ in 0..2 {
+        let refused = start(config(dir.path(), PLAIN), Vec::new())
+            .await
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("meta.properties is missing"),
+            "{refused}"
+        );
+        assert!(!identity.exists());
+    }
+    std::fs::write(&identity, kept).unwrap();
+    let running = start(config(dir.path(), PLAIN), Vec::new()).await.unwrap();
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_brokers_live_in_one_process() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = start(config(a.path(), PLAIN), Vec::new()).await.unwrap();

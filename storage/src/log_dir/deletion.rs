@@ -1,10 +1,11 @@
-//! Deleting whole logs: renamed first, removed in steps after that.
+//! Deleting whole logs: renamed first, removed in steps after that; and setting aside those that
+//! nobody may delete.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{LogDir, parse_name};
+use super::{FoundLog, LogDir, parse_name};
 use crate::error::StorageError;
 use crate::failpoint;
 use crate::graveyard::Grave;
@@ -13,6 +14,8 @@ use crate::types::{TimestampMs, TopicId};
 
 /// Suffix of a deleted log's directory.
 const DELETED: &str = "-delete";
+/// Suffix of a log's directory that the metadata does not know, as Kafka names it.
+const STRAY: &str = "-stray";
 
 impl LogDir {
     /// Renames the log away, which deletes it, and removes its files on the disk thread.
@@ -26,7 +29,7 @@ impl LogDir {
         drop(log.lock_writer());
         self.shared.logs.lock().remove(&log.name);
         let segments = log.segments.load_full();
-        let target = self.rename_away(&log.name, log.topic_id)?;
+        let target = self.rename_away(&log.name, log.topic_id, DELETED)?;
         let mut graves: Vec<Grave> = Vec::new();
         for segment in segments.iter() {
             let name = segment.path.file_name().unwrap_or_default();
@@ -51,26 +54,48 @@ impl LogDir {
         if self.is_open(dir_name) {
             return Err(StorageError::Offline);
         }
-        let target = self.rename_away(dir_name, TopicId::NIL)?;
+        let target = self.rename_away(dir_name, TopicId::NIL, DELETED)?;
         self.bury(Vec::new(), &target)
     }
 
-    pub(super) fn rename_away(
+    /// Renames a log that was found on disk and is not open, and keeps its files: no start looks
+    /// at it again. Answers the new name.
+    ///
+    /// # Errors
+    /// `Offline` when it is open; `BadName`, `Io`.
+    pub fn set_aside(&self, found: &FoundLog) -> Result<String, StorageError> {
+        let dir_name = &found.dir_name;
+        if parse_name(dir_name).is_none() {
+            return Err(StorageError::BadName(dir_name.clone()));
+        }
+        if self.is_open(dir_name) {
+            return Err(StorageError::Offline);
+        }
+        let topic_id = found.topic_id.unwrap_or(TopicId::NIL);
+        let target = self.rename_away(dir_name, topic_id, STRAY)?;
+        let name = target.file_name().and_then(|name| name.to_str());
+        Ok(name.unwrap_or_default().to_owned())
+    }
+
+    fn rename_away(
         &self,
         name: &str,
         topic_id: TopicId,
+        suffix: &str,
     ) -> Result<PathBuf, StorageError> {
         let fs = &*self.shared.fs;
         let from = self.shared.path.join(name);
         let io = |error| self.shared.judge(StorageError::io("delete", &from, &error));
-        // The name alone could pass the longest one, and a second deletion must not collide.
+        // The name alone could pass the longest one, and a second deletion must not collide. Of a
+        // long one the end of the topic is cut, and the partition stays.
         let mut count = 0;
+        let (topic, partition) = name.rsplit_once('-').unwrap_or((name, "0"));
+        let topic: String = topic.chars().take(200).collect();
         let target = loop {
-            let short: String = name.chars().take(200).collect();
             let candidate = self
                 .shared
                 .path
-                .join(format!("{short}.{topic_id}.{count}{DELETED}"));
+                .join(format!("{topic}-{partition}.{topic_id}.{count}{suffix}"));
             if !fs.exists(&candidate).map_err(io)? {
                 break candidate;
             }
@@ -141,4 +166,9 @@ impl LogDir {
         }
         Ok(())
     }
+}
+
+/// Whether a directory's name is that of a log, deleted and stray ones included.
+pub(super) fn is_log_of_any_kind(name: &str) -> bool {
+    parse_name(name).is_some() || name.ends_with(DELETED) || name.ends_with(STRAY)
 }

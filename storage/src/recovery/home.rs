@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use crate::checkpoint::Checkpoint;
 use crate::durable::{self, check_version, read_small_text};
 use crate::error::StorageError;
 use crate::failpoint;
-use crate::fs::Fs;
+use crate::fs::{Fs, OpenHow};
 use crate::segment::base_of;
 use crate::shared::Shared;
-use crate::types::TopicId;
+use crate::types::{Offset, TopicId};
 
 /// File with the topic id.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
@@ -38,6 +39,57 @@ pub(super) fn forget_predecessor(
         }
     }
     Ok(())
+}
+
+/// Refuses a log whose records were synced, as the checkpoints say, and are gone: neither an empty
+/// log nor one that goes on behind the gap may take its place.
+///
+/// A missing directory counts whatever the checkpoints say above 0, since its creation was synced. In
+/// one that is there, only what was synced must be: the rest a power cut may have taken.
+pub(super) fn refuse_vanished(
+    shared: &Shared,
+    name: &str,
+    topic_id: TopicId,
+    dir: &Path,
+    compact: bool,
+) -> Result<(), StorageError> {
+    let io = |error| StorageError::io("open", dir, &error);
+    let of = |table: &Checkpoint| table.get(name, topic_id).unwrap_or(Offset::ZERO);
+    let (synced, from) = (of(&shared.recovery_points), of(&shared.log_starts));
+    let fs = &*shared.fs;
+    let to = if !fs.exists(dir).map_err(io)? {
+        synced.max(of(&shared.high_watermarks)).max(from)
+    } else if synced > from && !holds_records(fs, dir, synced, compact).map_err(io)? {
+        synced
+    } else {
+        Offset::ZERO
+    };
+    if to == Offset::ZERO {
+        return Ok(());
+    }
+    Err(StorageError::RecordsGone {
+        path: dir.to_owned(),
+        from,
+        to,
+    })
+}
+
+/// Whether a log's directory has a byte of records, or shows that there need not be one below
+/// `synced`: compaction may have taken all of them.
+fn holds_records(fs: &dyn Fs, dir: &Path, synced: Offset, compact: bool) -> std::io::Result<bool> {
+    for entry in fs.list(dir)? {
+        let Some(base) = base_of(&entry.name) else {
+            if entry.name.ends_with(".swap") {
+                return Ok(true);
+            }
+            continue;
+        };
+        let size = fs.open(&dir.join(&entry.name), OpenHow::Read)?.size()?;
+        if size > 0 || compact && base >= synced {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Makes the directory and its topic id, or checks the id. Answers whether it is new.

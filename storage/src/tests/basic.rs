@@ -545,16 +545,19 @@ fn a_deleted_log_is_gone_and_its_name_is_free() {
 
 #[test]
 fn a_directory_belongs_to_one_process_one_node_and_one_topic() {
-    let bench = Bench::new(small());
-    let again = LogDir::open(Path::new(DIR), bench.fs.as_fs(), manual());
-    assert!(matches!(again, Err(StorageError::Locked { .. })));
     let meta = MetaProperties {
         cluster_id: "c".into(),
         node_id: BrokerId::new(1),
         directory_id: Uuid::from_bytes([1; 16]),
     };
-    assert_eq!(bench.dir.meta(), None);
-    bench.dir.set_meta(meta.clone()).unwrap();
+    let fs = FaultyFs::new();
+    let dir = LogDir::open(Path::new(DIR), fs.as_fs(), manual()).unwrap();
+    assert_eq!(dir.meta(), None);
+    dir.set_meta(meta.clone()).unwrap();
+    drop(dir);
+    let bench = Bench::on(fs, small());
+    let again = LogDir::open(Path::new(DIR), bench.fs.as_fs(), manual());
+    assert!(matches!(again, Err(StorageError::Locked { .. })));
     bench.dir.set_meta(meta.clone()).unwrap();
     let other = MetaProperties {
         cluster_id: "d".into(),
