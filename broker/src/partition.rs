@@ -12,6 +12,7 @@ mod high_watermark;
 mod hosted;
 mod isr;
 mod maintenance;
+mod opening;
 pub(crate) mod read;
 pub(crate) mod ready;
 mod replica;

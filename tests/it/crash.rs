@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use palisade_protocol::ErrorCode;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
 use palisade_protocol::messages::produce::ProduceRequest;
@@ -130,18 +131,17 @@ fn stopped_under_load() {
             node.terminate();
             node.run();
             // What a clean stop leaves needs no look at the records.
-            let reports: Vec<_> = node.process().lines();
-            let reports: Vec<_> = reports
-                .iter()
-                .filter(|l| l.contains("scanned_bytes"))
-                .collect();
-            assert!(!reports.is_empty(), "{}", node.process().output());
-            assert!(
-                reports
-                    .iter()
-                    .all(|line| line.contains("scanned_bytes: 0,")),
-                "{reports:#?}"
-            );
+            let said = |what, figures: &[&str]| {
+                let lines = node.process().lines();
+                let line = lines.iter().find(|line| line.contains(what));
+                let line = line.unwrap_or_else(|| panic!("{}", node.process().output()));
+                for figure in figures {
+                    assert!(line.contains(figure), "{figure}: {line}");
+                }
+            };
+            said("metadata log opened", &["scanned_bytes: 0,"]);
+            let figures = ["logs=1 failed=0 scanned_bytes=0 cut_bytes=0 damaged_ranges=0 "];
+            said("partition logs opened", &figures);
             stops += 1;
         }
         // A lost connection is reported here as an event, and mended by the client itself.
@@ -156,6 +156,98 @@ fn stopped_under_load() {
         .fetch_watermarks(TOPIC, 0, Duration::from_secs(30))
         .expect("watermarks");
     assert_eq!((end, stops), (RECORDS, 3), "a record was doubled or lost");
+}
+
+/// A byte of acknowledged metadata is flipped after a kill: the start refuses, and cuts nothing.
+#[test]
+fn damaged_metadata_stops_the_start() {
+    let mut node = Node::prepare();
+    // The recovery point of the log stays as it was at the start.
+    node.set("log.flush.offset.checkpoint.interval.ms", "3600000");
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let log = node
+        .dir()
+        .join("data/__cluster_metadata-0/00000000000000000000.log");
+    let before = fs::metadata(&log).expect("the metadata log").len();
+    for name in ["one", "two", "three"] {
+        requests::create_topic(&mut connection, name, 1, &[]).expect("a topic");
+    }
+    node.kill();
+    let whole = fs::read(&log).expect("the metadata log");
+    let before = usize::try_from(before).expect("a small file");
+    // In the first and in the last byte that was acknowledged since.
+    for at in [before, before + 70, whole.len() - 1] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        fs::write(&log, &flipped).expect("the metadata log");
+        for _ in 0..2 {
+            let said = node.refuses_to_start();
+            assert!(said.contains("the metadata log is damaged"), "{said}");
+            assert_eq!(fs::read(&log).expect("the metadata log"), flipped);
+        }
+    }
+    fs::write(&log, &whole).expect("the metadata log");
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    for name in ["one", "two", "three"] {
+        let end = requests::latest_offset(&mut connection, name).expect("the topic is there");
+        assert_eq!(end, 0);
+    }
+}
+
+/// The directory of a partition is removed while the node is down: the partition is offline until it is back, the
+/// others serve; and a log that no topic claims is kept under another name.
+#[test]
+fn a_removed_directory_is_not_made_anew() {
+    let mut node = durable_node();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let batch = |value: &str| requests::batch(Codec::None, &[value], 1_700_000_000_000);
+    let ids = ["lost", "kept"].map(|name| {
+        let id = requests::create_topic(&mut connection, name, 1, &[]).expect("a topic");
+        let answer =
+            requests::produce(&mut connection, name, id, -1, batch("a")).expect("an answer");
+        assert!(!answer.error_code.is_error());
+        id
+    });
+    node.terminate();
+    let data = node.dir().join("data");
+    let copy = node.dir().join("copy");
+    fs::rename(data.join("lost-0"), &copy).expect("a directory can be moved");
+
+    node.allow("were on disk and are gone; restore the directory from a copy")
+        .run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let answer = requests::produce(&mut connection, "lost", ids[0], -1, batch("b"));
+    let code = answer.expect("an answer").error_code;
+    assert_eq!(code, ErrorCode::KAFKA_STORAGE_ERROR);
+    let answer = requests::produce(&mut connection, "kept", ids[1], -1, batch("b"));
+    assert_eq!(answer.expect("an answer").base_offset, 1);
+    assert!(!data.join("lost-0").exists(), "made anew");
+    node.terminate();
+
+    fs::rename(&copy, data.join("lost-0")).expect("a directory can be moved");
+    // A log of a topic that this cluster never had.
+    fs::create_dir(data.join("foreign-0")).expect("a directory can be made");
+    for entry in fs::read_dir(data.join("kept-0")).expect("the log") {
+        let entry = entry.expect("a file");
+        let to = data.join("foreign-0").join(entry.file_name());
+        fs::copy(entry.path(), to).expect("a file can be copied");
+    }
+    node.allow("of a topic that the cluster does not know set aside")
+        .run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let log = requests::read_all(&mut connection, "lost", ids[0], 0).expect("the log");
+    assert_eq!(log, [(0, b"a".to_vec())]);
+    let strays: Vec<_> = fs::read_dir(&data)
+        .expect("the data directory")
+        .map(|entry| entry.expect("an entry").file_name())
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.contains("foreign"))
+        .collect();
+    assert_eq!(strays.len(), 1, "{strays:?}");
+    assert!(strays[0].starts_with("foreign-0.") && strays[0].ends_with("-stray"));
 }
 
 /// Whether bytes of an answer have arrived and were not read.

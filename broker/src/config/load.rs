@@ -263,6 +263,7 @@ fn log(values: &Values) -> LogSettings {
         retention_check_interval: millis(values, "log.retention.check.interval.ms"),
         producer_id_expiration: millis(values, "producer.id.expiration.ms"),
         checkpoint_interval: millis(values, "log.flush.offset.checkpoint.interval.ms"),
+        recovery_threads: size(values, "num.recovery.threads.per.data.dir"),
     }
 }
 

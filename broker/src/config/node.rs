@@ -57,6 +57,8 @@ pub struct LogSettings {
     pub producer_id_expiration: Duration,
     /// Between two notes of how far the logs are synced (`log.flush.offset.checkpoint.interval.ms`).
     pub checkpoint_interval: Duration,
+    /// Threads that open logs at start (`num.recovery.threads.per.data.dir`).
+    pub recovery_threads: usize,
 }
 
 /// What is done about topics on their own.

@@ -49,8 +49,7 @@ fn a_stock_single_node_file_starts() {
     assert_eq!(
         warnings,
         [
-            "keys without meaning here: num.io.threads, num.network.threads, \
-             num.recovery.threads.per.data.dir",
+            "keys without meaning here: num.io.threads, num.network.threads",
             "controller listener CONTROLLER is not bound: a single voter needs no quorum traffic",
             "listeners without encryption: PLAINTEXT",
         ]

@@ -1,26 +1,24 @@
 //! Opens, configures and deletes the partitions of this node as the metadata says.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use palisade_auth::grant::{Granted, OperationKind, Topic};
 use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
-use palisade_storage::{FoundLog, LogDir, LogObserver, LogSpec, StorageError};
+use palisade_storage::{LogDir, StorageError};
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::directory::Directory;
 use super::error::PartitionError;
 use super::handle::Partition;
 use super::hosted::{Hosted, HostedTopic, Slot};
 use super::isr::Leadership;
-use super::replica::{Replica, ReplicaParts};
+use super::opening::{FoundLogs, Opened, Opening, Totals, open_all};
+use super::replica::Replica;
 use super::settings::PartitionSettings;
 use crate::metadata::{ClusterDelta, ClusterImage, PartitionImage, TopicImage};
-
-/// Directory names that belong to the metadata log, never to a topic.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Reads a topic's settings out of its image.
 pub type SettingsOf = Box<dyn Fn(&TopicImage) -> PartitionSettings + Send + Sync>;
@@ -33,14 +31,10 @@ pub struct ReplicaManager {
     directories: Vec<Arc<Directory>>,
     settings_of: SettingsOf,
     hosted: ArcSwap<Hosted>,
-    /// Logs found on disk at start that no image has claimed yet; held while a delta is applied.
-    unclaimed: Mutex<HashMap<String, Unclaimed>>,
-}
-
-/// A log found on disk at start.
-struct Unclaimed {
-    directory: Arc<Directory>,
-    found: FoundLog,
+    /// One delta at a time.
+    applying: Mutex<()>,
+    found: Mutex<FoundLogs>,
+    recovery_threads: usize,
 }
 
 impl ReplicaManager {
@@ -53,29 +47,27 @@ impl ReplicaManager {
         dirs: Vec<Arc<LogDir>>,
         settings_of: SettingsOf,
     ) -> Result<ReplicaManager, StorageError> {
-        let mut unclaimed = HashMap::new();
-        let mut directories = Vec::with_capacity(dirs.len());
-        for dir in dirs {
-            let directory = Arc::new(Directory::new(dir));
-            for found in directory.storage().list()? {
-                if found.topic == METADATA_TOPIC {
-                    continue;
-                }
-                let entry = Unclaimed {
-                    directory: Arc::clone(&directory),
-                    found,
-                };
-                unclaimed.insert(entry.found.dir_name.clone(), entry);
-            }
-            directories.push(directory);
-        }
+        let directories: Vec<_> = dirs
+            .into_iter()
+            .map(|dir| Arc::new(Directory::new(dir)))
+            .collect();
+        let found = FoundLogs::list(&directories)?;
         Ok(ReplicaManager {
             node,
             directories,
             settings_of,
             hosted: ArcSwap::from_pointee(Hosted::default()),
-            unclaimed: Mutex::new(unclaimed),
+            applying: Mutex::new(()),
+            found: Mutex::new(found),
+            recovery_threads: 1,
         })
+    }
+
+    /// Opens the logs of a start on this many threads (`num.recovery.threads.per.data.dir`).
+    #[must_use]
+    pub fn with_recovery_threads(mut self, threads: usize) -> ReplicaManager {
+        self.recovery_threads = threads;
+        self
     }
 
     /// Opens one partition for what the grant allows, on the topic that the grant names.
@@ -97,7 +89,7 @@ impl ReplicaManager {
     /// Blocks while logs are opened. A log that cannot be opened is reported and answers
     /// `Offline`; the others go on.
     pub fn apply(&self, delta: &ClusterDelta, image: &ClusterImage, now: TimestampMs) {
-        let mut unclaimed = self.unclaimed.lock();
+        let _applying = self.applying.lock();
         let mut hosted = Hosted::clone(&self.hosted.load());
         for topic in delta.topics_deleted.values() {
             remove_topic(&mut hosted, &topic.name, topic.id);
@@ -105,24 +97,34 @@ impl ReplicaManager {
         if delta.reset {
             remove_unknown(&mut hosted, image);
         }
+        let starting = delta.reset && hosted.iter().next().is_none();
+        let mut opened = if starting {
+            let assigned = delta
+                .topics_created
+                .values()
+                .flat_map(|topic| self.assigned(topic));
+            open_all(assigned.collect(), &self.found, self.recovery_threads, now)
+        } else {
+            HashMap::new()
+        };
         for topic in delta.topics_created.values() {
-            self.place_topic(&mut hosted, &mut unclaimed, topic, now);
+            self.place_topic(&mut hosted, &mut opened, topic, now);
         }
         for (id, change) in &delta.topics_changed {
             let Some(topic) = image.topics.by_id(*id) else {
                 continue;
             };
             if !change.partitions.is_empty() {
-                self.place_topic(&mut hosted, &mut unclaimed, topic, now);
+                self.place_topic(&mut hosted, &mut opened, topic, now);
             }
             if change.config && change.partitions.is_empty() {
                 self.configure_topic(&hosted, topic);
             }
         }
-        self.hosted.store(Arc::new(hosted));
         if delta.reset && image.is_bootstrapped() {
-            remove_leftovers(&mut unclaimed);
+            self.found.lock().set_strays_aside(&hosted);
         }
+        self.hosted.store(Arc::new(hosted));
     }
 
     /// Reads every topic's settings again, after a change of the node's own defaults.
@@ -149,7 +151,7 @@ impl ReplicaManager {
     fn place_topic(
         &self,
         hosted: &mut Hosted,
-        unclaimed: &mut HashMap<String, Unclaimed>,
+        opened: &mut HashMap<String, Opened>,
         topic: &Arc<TopicImage>,
         now: TimestampMs,
     ) {
@@ -166,7 +168,7 @@ impl ReplicaManager {
         for (index, partition) in (0_i32..).zip(topic.partitions.iter()) {
             let index = PartitionIndex::new(index);
             let present = before.get(slots.len()).cloned().unwrap_or(Slot::Absent);
-            slots.push(self.place(unclaimed, topic, index, partition, present, now));
+            slots.push(self.place(opened, topic, index, partition, present, now));
         }
         let entry = HostedTopic {
             id: topic.id,
@@ -179,7 +181,7 @@ impl ReplicaManager {
 
     fn place(
         &self,
-        unclaimed: &mut HashMap<String, Unclaimed>,
+        opened: &mut HashMap<String, Opened>,
         topic: &Arc<TopicImage>,
         index: PartitionIndex,
         partition: &PartitionImage,
@@ -194,7 +196,7 @@ impl ReplicaManager {
         }
         let replica = match present {
             Slot::Open(replica) => replica,
-            Slot::Absent | Slot::Failed => match self.open(unclaimed, topic, index, now) {
+            Slot::Absent | Slot::Failed => match self.open(opened, topic, index, now) {
                 Ok(replica) => replica,
                 Err(error) => {
                     error!(topic = %topic.name, partition = %index, %error, "log not opened");
@@ -217,71 +219,37 @@ impl ReplicaManager {
         Slot::Open(replica)
     }
 
+    /// Takes what a start has opened already, or opens it now.
     fn open(
         &self,
-        unclaimed: &mut HashMap<String, Unclaimed>,
+        opened: &mut HashMap<String, Opened>,
         topic: &Arc<TopicImage>,
         index: PartitionIndex,
         now: TimestampMs,
-    ) -> Result<Arc<Replica>, PartitionError> {
-        let dir_name = format!("{}-{}", topic.name, index);
-        let directory = match unclaimed.remove(&dir_name) {
-            Some(log) if log.found.topic_id == Some(topic.id) => log.directory,
-            // Whose records these are cannot be read: damage, not a leftover (storage.md §10).
-            Some(log) if log.found.topic_id.is_none() && log.found.has_records => {
-                error!(directory = %dir_name, "topic id of the log does not read, left offline");
-                unclaimed.insert(dir_name, log);
-                return Err(PartitionError::Offline);
-            }
-            Some(leftover) => {
-                // A deleted topic of the same name: its records must not come back (KIP-516).
-                leftover.remove();
-                self.emptiest()?
-            }
-            None => self.emptiest()?,
-        };
-        let settings = (self.settings_of)(topic);
-        let spec = LogSpec {
-            dir_name,
-            topic_id: topic.id,
-        };
-        let observer = Arc::new(ReplicaObserver::default());
-        let listener: Arc<dyn LogObserver> = observer.clone();
-        let (log, report) =
-            directory
-                .storage()
-                .open_log(spec, settings.log.clone(), listener, now)?;
-        if report.cut_bytes > 0 || report.damaged_ranges > 0 {
-            warn!(
-                topic = %topic.name,
-                partition = %index,
-                cut_bytes = report.cut_bytes,
-                damaged_ranges = report.damaged_ranges,
-                "log recovered with losses"
-            );
+    ) -> Opened {
+        let opening = self.opening(topic, index);
+        match opened.remove(&opening.dir_name()) {
+            Some(opened) => opened,
+            None => opening.run(&self.found, &mut Totals::default(), now),
         }
-        let parts = ReplicaParts {
-            topic: Arc::clone(&topic.name),
-            topic_id: topic.id,
-            index,
-            node: self.node,
-            log,
-            directory,
-        };
-        parts.directory.note_opened();
-        let replica = Arc::new(Replica::new(parts, settings, report.high_watermark));
-        observer.attach(&replica);
-        Ok(replica)
     }
 
-    /// The usable directory with the fewest logs.
-    fn emptiest(&self) -> Result<Arc<Directory>, PartitionError> {
-        self.directories
-            .iter()
-            .filter(|directory| !directory.storage().is_offline())
-            .min_by_key(|directory| directory.logs())
-            .cloned()
-            .ok_or(PartitionError::Offline)
+    fn opening(&self, topic: &Arc<TopicImage>, index: PartitionIndex) -> Opening {
+        Opening {
+            node: self.node,
+            topic: Arc::clone(topic),
+            index,
+            settings: (self.settings_of)(topic),
+        }
+    }
+
+    /// The logs of a topic that belong on this node.
+    fn assigned(&self, topic: &Arc<TopicImage>) -> Vec<Opening> {
+        (0_i32..)
+            .zip(topic.partitions.iter())
+            .filter(|(_, partition)| partition.replicas.contains(&self.node))
+            .map(|(index, _)| self.opening(topic, PartitionIndex::new(index)))
+            .collect()
     }
 
     fn configure_topic(&self, hosted: &Hosted, topic: &TopicImage) {
@@ -295,16 +263,6 @@ impl ReplicaManager {
             {
                 replica.configure(settings.clone());
             }
-        }
-    }
-}
-
-impl Unclaimed {
-    fn remove(&self) {
-        let dir_name = &self.found.dir_name;
-        match self.directory.storage().delete_found(dir_name) {
-            Ok(()) => info!(directory = %dir_name, "leftover of a deleted topic removed"),
-            Err(error) => warn!(directory = %dir_name, %error, "leftover not removed"),
         }
     }
 }
@@ -345,53 +303,5 @@ fn remove_unknown(hosted: &mut Hosted, image: &ClusterImage) {
         .collect();
     for name in unknown {
         remove_namesake(hosted, &name);
-    }
-}
-
-/// Removes logs that no topic of the cluster claims.
-fn remove_leftovers(unclaimed: &mut HashMap<String, Unclaimed>) {
-    for (dir_name, log) in unclaimed.drain() {
-        if log.found.topic_id.is_some() {
-            log.remove();
-        } else {
-            // Without an id nobody can tell whose records these are: an operator decides.
-            warn!(directory = %dir_name, "directory without topic id left alone");
-        }
-    }
-}
-
-/// Passes the log's events on to its replica, which is made after the log.
-#[derive(Default)]
-struct ReplicaObserver {
-    replica: OnceLock<Weak<Replica>>,
-}
-
-impl ReplicaObserver {
-    fn attach(&self, replica: &Arc<Replica>) {
-        // Set once, right after the replica was made.
-        let _ = self.replica.set(Arc::downgrade(replica));
-    }
-
-    fn tell(&self, event: impl FnOnce(&Replica)) {
-        if let Some(replica) = self.replica.get().and_then(Weak::upgrade) {
-            event(&replica);
-        }
-    }
-}
-
-impl LogObserver for ReplicaObserver {
-    fn durable(&self, _end: Offset) {
-        self.tell(Replica::publish);
-    }
-
-    fn failed(&self) {
-        self.tell(|replica| {
-            error!(topic = %replica.topic, partition = %replica.index, "log failed");
-            replica.go_offline();
-        });
-    }
-
-    fn log_start_advanced(&self, _start: Offset) {
-        self.tell(Replica::log_start_moved);
     }
 }

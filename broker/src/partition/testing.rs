@@ -1,6 +1,7 @@
 //! A node with real logs in a temporary directory, for the tests of this crate.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -103,10 +104,16 @@ impl TestNode {
 
     /// The same, and records are applied while the node is down.
     pub(crate) fn restart_after(&mut self, records: &[MetadataRecord]) {
+        self.restart_with(records, |_| ());
+    }
+
+    /// The same, and something happens to the log directory while the node is down.
+    pub(crate) fn restart_with(&mut self, records: &[MetadataRecord], event: impl FnOnce(&Path)) {
         self.replicas.close(1).unwrap();
         // The directory's lock goes with the last handle.
         self.replicas = Arc::new(nothing());
         self.apply(records);
+        event(&self.directory.path().join("logs"));
         self.replicas = open(&self.directory, self.flush);
         let everything = ClusterDelta::everything(&self.image);
         self.replicas.apply(&everything, &self.image, NOW);
@@ -118,6 +125,12 @@ impl TestNode {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
+    }
+
+    /// First segment of a log.
+    pub(crate) fn log_file(&self, dir_name: &str) -> PathBuf {
+        let logs = self.directory.path().join("logs");
+        logs.join(dir_name).join("00000000000000000000.log")
     }
 
     /// What a user may do.
@@ -132,7 +145,8 @@ impl TestNode {
 fn open(directory: &TempDir, flush: FlushPolicyName) -> Arc<ReplicaManager> {
     let path = directory.path().join("logs");
     let dir = LogDir::open(&path, palisade_storage::fs::real(), options()).unwrap();
-    Arc::new(ReplicaManager::new(NODE, vec![Arc::new(dir)], settings_with(flush)).unwrap())
+    let replicas = ReplicaManager::new(NODE, vec![Arc::new(dir)], settings_with(flush));
+    Arc::new(replicas.unwrap().with_recovery_threads(3))
 }
 
 fn nothing() -> ReplicaManager {

@@ -3,6 +3,7 @@
     reason = "ranges of offsets are compared as they are"
 )]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ async fn a_recreated_topic_is_empty() {
 }
 
 #[tokio::test]
-async fn leftovers_do_not_come_back() {
+async fn strays_are_kept_and_do_not_come_back() {
     let mut node = TestNode::new().topic("t", 1, &[]).topic("gone", 1, &[]);
     append(&node, "t", 3).await;
     append(&node, "gone", 3).await;
@@ -123,10 +124,116 @@ async fn leftovers_do_not_come_back() {
         },
         partition_record(id, 0, &[1], &[1], Some(1), 0),
     ]);
-    assert!(read_all(&node, "t").await.is_empty());
-    let directories = node.log_directories();
-    assert!(directories.iter().any(|name| name == "t-0"));
-    assert!(!directories.iter().any(|name| name == "gone-0"));
+    for _ in 0..2 {
+        assert!(read_all(&node, "t").await.is_empty());
+        let directories = node.log_directories();
+        assert!(directories.iter().any(|name| name == "t-0"));
+        assert!(!directories.iter().any(|name| name == "gone-0"));
+        let mut strays: Vec<_> = directories
+            .iter()
+            .filter(|name| name.ends_with("-stray"))
+            .collect();
+        strays.sort_unstable();
+        assert_eq!(strays.len(), 2, "{strays:?}");
+        for (name, topic) in strays.iter().zip(["gone", "t"]) {
+            assert!(name.starts_with(&format!("{topic}-0.{}.", topic_id(topic))));
+            let log = node.log_file(name);
+            assert!(
+                std::fs::metadata(log).unwrap().len() > 0,
+                "records are kept"
+            );
+        }
+        // Later starts pass them by, and nothing lists them.
+        node.restart();
+        assert_eq!(node.replicas.replicas().len(), 1);
+    }
+}
+
+/// What may happen to the files of a partition while its node is down.
+const LOSSES: [(&str, fn(&Path)); 4] = [
+    ("the directory", |log| std::fs::remove_dir_all(log).unwrap()),
+    ("everything in it", |log| {
+        std::fs::remove_dir_all(log).unwrap();
+        std::fs::create_dir(log).unwrap();
+    }),
+    ("the segments", |log| {
+        for entry in std::fs::read_dir(log).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|name| name == "log") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }),
+    ("the bytes of the segments", |log| {
+        std::fs::write(log.join("00000000000000000000.log"), b"").unwrap();
+    }),
+];
+
+#[tokio::test]
+async fn a_partition_whose_records_vanished_stays_offline() {
+    for (what, lose) in LOSSES {
+        let mut node = TestNode::with_flush(FlushPolicyName::Ack)
+            .topic("t", 2, &[])
+            .topic("u", 1, &[]);
+        append(&node, "t", 3).await;
+        append(&node, "u", 3).await;
+        committed(&node, "t", 3).await;
+        let kept = tempfile::tempdir().unwrap();
+        let copy = kept.path().join("copy");
+        node.restart_with(&[], |logs| {
+            copy_dir(&logs.join("t-0"), &copy);
+            lose(&logs.join("t-0"));
+        });
+        for _ in 0..2 {
+            assert!(
+                matches!(open::<Read>(&node, "t"), Err(PartitionError::Offline)),
+                "{what} lost"
+            );
+            assert_eq!(read_all(&node, "u").await, [0..3], "others serve");
+            // A change of the topic does not make it anew either.
+            node.apply(&[partition_record(topic_id("t"), 1, &[1], &[1], Some(1), 1)]);
+            assert!(open::<Read>(&node, "t").is_err());
+            node.restart();
+        }
+        node.restart_with(&[], |logs| {
+            let log = logs.join("t-0");
+            let _ = std::fs::remove_dir_all(&log);
+            copy_dir(&copy, &log);
+        });
+        assert_eq!(read_all(&node, "t").await, [0..3], "{what} restored");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_whose_records_vanished_can_be_deleted() {
+    let mut node = TestNode::with_flush(FlushPolicyName::Ack).topic("t", 1, &[]);
+    append(&node, "t", 3).await;
+    node.restart_with(&[], |logs| {
+        std::fs::remove_dir_all(logs.join("t-0")).unwrap();
+    });
+    assert!(open::<Read>(&node, "t").is_err());
+    node.apply(&[MetadataRecord::RemoveTopic { id: topic_id("t") }]);
+    let mut again = topic_id("t").as_bytes().to_owned();
+    again[15] ^= 1;
+    let id = palisade_protocol::types::TopicId::from_bytes(again);
+    node.apply(&[
+        MetadataRecord::Topic {
+            id,
+            name: "t".to_owned(),
+        },
+        partition_record(id, 0, &[1], &[1], Some(1), 0),
+    ]);
+    assert_eq!(append(&node, "t", 1).await, 0);
+    node.restart();
+    assert_eq!(read_all(&node, "t").await, [0..1]);
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 #[tokio::test]

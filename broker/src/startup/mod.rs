@@ -284,7 +284,8 @@ fn open(
         clock: Arc::new(clock::now),
     })?;
     let settings_of = settings_of(config);
-    let topics = ReplicaManager::new(node_id, vec![Arc::clone(&log_dir)], settings_of)?;
+    let topics = ReplicaManager::new(node_id, vec![Arc::clone(&log_dir)], settings_of)?
+        .with_recovery_threads(config.log.recovery_threads);
     let topics = Arc::new(topics);
     metadata
         .metadata()

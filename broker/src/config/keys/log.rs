@@ -154,7 +154,8 @@ pub(super) const KEYS: &[Key] = &[
     int("num.recovery.threads.per.data.dir")
         .or("2")
         .min(1)
-        .dynamic(),
+        .dynamic()
+        .effect(),
     long("log.dir.failure.timeout.ms").or("30000").min(1),
     class("create.topic.policy.class.name").refused(&[""], NO_PLUGINS),
     class("alter.config.policy.class.name").refused(&[""], NO_PLUGINS),

@@ -1,0 +1,321 @@
+//! Opening logs: whose they are, where a new one goes, and what recovery found in all of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
+use palisade_storage::{FoundLog, LogObserver, LogSpec, RecoveryReport, StorageError};
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+
+use super::directory::Directory;
+use super::error::PartitionError;
+use super::hosted::Hosted;
+use super::replica::{Replica, ReplicaParts};
+use super::settings::PartitionSettings;
+use crate::metadata::TopicImage;
+
+/// Directory names that belong to the metadata log, never to a topic.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// A replica, or why its log could not be opened.
+pub(super) type Opened = Result<Arc<Replica>, PartitionError>;
+
+/// Logs found on disk at start that no partition has claimed yet, by directory name.
+pub(super) struct FoundLogs {
+    directories: Vec<Arc<Directory>>,
+    logs: HashMap<String, Unclaimed>,
+}
+
+/// A log found on disk at start.
+struct Unclaimed {
+    directory: Arc<Directory>,
+    found: FoundLog,
+}
+
+impl FoundLogs {
+    /// Looks through open log directories.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed.
+    pub(super) fn list(directories: &[Arc<Directory>]) -> Result<FoundLogs, StorageError> {
+        let mut logs = HashMap::new();
+        for directory in directories {
+            for found in directory.storage().list()? {
+                if found.topic != METADATA_TOPIC {
+                    let directory = Arc::clone(directory);
+                    let name = found.dir_name.clone();
+                    logs.insert(name, Unclaimed { directory, found });
+                }
+            }
+        }
+        Ok(FoundLogs {
+            directories: directories.to_vec(),
+            logs,
+        })
+    }
+
+    /// The directory that has the log of a partition, or that a new one goes to.
+    ///
+    /// # Errors
+    /// `Offline` where its records are there, but not readable as its; `Storage` where what lies
+    /// in its place cannot be moved.
+    fn home_of(
+        &mut self,
+        dir_name: &str,
+        topic_id: TopicId,
+    ) -> Result<Arc<Directory>, PartitionError> {
+        let present = self.logs.get(dir_name);
+        if let Some(log) = present.filter(|log| log.found.topic_id == Some(topic_id)) {
+            return Ok(Arc::clone(&log.directory));
+        }
+        if present.is_some_and(|log| log.found.topic_id.is_none() && log.found.has_records) {
+            // Whose records these are cannot be read: damage, not a leftover (storage.md §10).
+            error!(directory = %dir_name, "topic id of the log does not read, left offline");
+            return Err(PartitionError::Offline);
+        }
+        let remembers = |directory: &&Arc<Directory>| {
+            let storage = directory.storage();
+            storage.remembers(dir_name, topic_id)
+        };
+        if let Some(directory) = self.directories.iter().find(remembers) {
+            // Records were there: the log says what is gone, and makes nothing in its place.
+            return Ok(Arc::clone(directory));
+        }
+        if let Some(log) = present {
+            match log.found.topic_id {
+                // A deleted topic of the same name: its records must not come back (KIP-516).
+                Some(_) => log.set_aside()?,
+                // A creation that was cut short.
+                None => log.directory.storage().delete_found(dir_name)?,
+            }
+            self.logs.remove(dir_name);
+        }
+        self.emptiest()
+    }
+
+    /// The usable directory with the fewest logs.
+    fn emptiest(&self) -> Result<Arc<Directory>, PartitionError> {
+        self.directories
+            .iter()
+            .filter(|directory| !directory.storage().is_offline())
+            .min_by_key(|directory| directory.logs())
+            .cloned()
+            .ok_or(PartitionError::Offline)
+    }
+
+    /// Sets logs aside that no partition of this node claims; call it when the image is complete.
+    pub(super) fn set_strays_aside(&mut self, hosted: &Hosted) {
+        self.logs.retain(|dir_name, log| {
+            let claimed = hosted.replica(&log.found.topic, log.found.partition);
+            if matches!(claimed, Err(PartitionError::Offline)) {
+                // It is a partition's, and why it was not opened has been logged.
+                return true;
+            }
+            if log.found.topic_id.is_none() {
+                // Without an id nobody can tell whose records these are: an operator decides.
+                warn!(directory = %dir_name, "directory without topic id left alone");
+                return true;
+            }
+            if let Err(error) = log.set_aside() {
+                warn!(directory = %dir_name, %error, "stray log not set aside");
+            }
+            false
+        });
+    }
+}
+
+impl Unclaimed {
+    /// Keeps the log under a name that no topic can have.
+    fn set_aside(&self) -> Result<(), StorageError> {
+        let kept_as = self.directory.storage().set_aside(&self.found)?;
+        warn!(
+            directory = %self.found.dir_name,
+            %kept_as,
+            "log of a topic that the cluster does not know set aside"
+        );
+        Ok(())
+    }
+}
+
+/// One log to open.
+pub(super) struct Opening {
+    pub(super) node: BrokerId,
+    pub(super) topic: Arc<TopicImage>,
+    pub(super) index: PartitionIndex,
+    pub(super) settings: PartitionSettings,
+}
+
+impl Opening {
+    pub(super) fn dir_name(&self) -> String {
+        format!("{}-{}", self.topic.name, self.index)
+    }
+
+    /// Opens the log; blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be opened; what lies there is as it was.
+    pub(super) fn run(
+        self,
+        found: &Mutex<FoundLogs>,
+        totals: &mut Totals,
+        now: TimestampMs,
+    ) -> Opened {
+        let dir_name = self.dir_name();
+        let directory = found.lock().home_of(&dir_name, self.topic.id)?;
+        let Opening {
+            node,
+            topic,
+            index,
+            settings,
+        } = self;
+        let spec = LogSpec {
+            dir_name,
+            topic_id: topic.id,
+        };
+        let observer = Arc::new(ReplicaObserver::default());
+        let listener: Arc<dyn LogObserver> = observer.clone();
+        let dir_name = spec.dir_name.clone();
+        let (log, report) =
+            directory
+                .storage()
+                .open_log(spec, settings.log.clone(), listener, now)?;
+        found.lock().logs.remove(&dir_name);
+        totals.add(&report);
+        if report.cut_bytes > 0 || report.damaged_ranges > 0 {
+            warn!(
+                topic = %topic.name,
+                partition = %index,
+                cut_bytes = report.cut_bytes,
+                damaged_ranges = report.damaged_ranges,
+                "log recovered with losses"
+            );
+        }
+        let parts = ReplicaParts {
+            topic: Arc::clone(&topic.name),
+            topic_id: topic.id,
+            index,
+            node,
+            log,
+            directory,
+        };
+        parts.directory.note_opened();
+        let replica = Arc::new(Replica::new(parts, settings, report.high_watermark));
+        observer.attach(&replica);
+        Ok(replica)
+    }
+}
+
+/// What the recovery of several logs came to.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    logs: usize,
+    scanned_bytes: u64,
+    cut_bytes: u64,
+    damaged_ranges: usize,
+}
+
+impl Totals {
+    fn add(&mut self, report: &RecoveryReport) {
+        self.logs += 1;
+        self.scanned_bytes += report.scanned_bytes;
+        self.cut_bytes += report.cut_bytes;
+        self.damaged_ranges += report.damaged_ranges;
+    }
+
+    fn join(&mut self, other: &Totals) {
+        self.logs += other.logs;
+        self.scanned_bytes += other.scanned_bytes;
+        self.cut_bytes += other.cut_bytes;
+        self.damaged_ranges += other.damaged_ranges;
+    }
+}
+
+/// Opens all logs of a start on `threads` threads, and says once what that took; by directory name.
+pub(super) fn open_all(
+    openings: Vec<Opening>,
+    found: &Mutex<FoundLogs>,
+    threads: usize,
+    now: TimestampMs,
+) -> HashMap<String, Opened> {
+    let began = Instant::now();
+    let wanted = openings.len();
+    let queue: Vec<_> = openings
+        .into_iter()
+        .map(|one| Mutex::new(Some(one)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut totals = Totals::default();
+        let mut opened = Vec::new();
+        while let Some(one) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let one = one.lock().take().expect("each place is taken once");
+            opened.push((one.dir_name(), one.run(found, &mut totals, now)));
+        }
+        (totals, opened)
+    };
+    let mut totals = Totals::default();
+    let mut opened = HashMap::with_capacity(wanted);
+    std::thread::scope(|scope| {
+        // The caller is one of them.
+        let helpers: Vec<_> = (1..threads.min(wanted))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let own = work();
+        let others = helpers
+            .into_iter()
+            .map(|helper| helper.join().expect("opening a log does not panic"));
+        for (part, logs) in std::iter::once(own).chain(others) {
+            totals.join(&part);
+            opened.extend(logs);
+        }
+    });
+    info!(
+        logs = totals.logs,
+        failed = wanted - totals.logs,
+        scanned_bytes = totals.scanned_bytes,
+        cut_bytes = totals.cut_bytes,
+        damaged_ranges = totals.damaged_ranges,
+        ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "partition logs opened"
+    );
+    opened
+}
+
+/// Passes the log's events on to its replica, which is made after the log.
+#[derive(Default)]
+struct ReplicaObserver {
+    replica: OnceLock<Weak<Replica>>,
+}
+
+impl ReplicaObserver {
+    fn attach(&self, replica: &Arc<Replica>) {
+        // Set once, right after the replica was made.
+        let _ = self.replica.set(Arc::downgrade(replica));
+    }
+
+    fn tell(&self, event: impl FnOnce(&Replica)) {
+        if let Some(replica) = self.replica.get().and_then(Weak::upgrade) {
+            event(&replica);
+        }
+    }
+}
+
+impl LogObserver for ReplicaObserver {
+    fn durable(&self, _end: Offset) {
+        self.tell(Replica::publish);
+    }
+
+    fn failed(&self) {
+        self.tell(|replica| {
+            error!(topic = %replica.topic, partition = %replica.index, "log failed");
+            replica.go_offline();
+        });
+    }
+
+    fn log_start_advanced(&self, _start: Offset) {
+        self.tell(Replica::log_start_moved);
+    }
+}
