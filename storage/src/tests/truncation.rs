@@ -155,3 +155,41 @@ fn a_batch_across_the_cut_goes_as_a_whole() {
     bench.fill(9, 1);
     assert_eq!(read_all(&bench.log), [(6, 1, 9)]);
 }
+
+/// While one thread appends as leader of the epoch before, another enters the next: every batch is
+/// on the right side of its start.
+#[test]
+fn an_epoch_starts_behind_the_last_batch_of_the_one_before() {
+    let unsynced = LogConfig {
+        flush_policy: crate::FlushPolicy::Os,
+        ..small()
+    };
+    let bench = Bench::new(LogConfig {
+        segment_bytes: 1 << 20,
+        ..unsynced
+    });
+    for epoch in 0..200 {
+        let start = std::thread::scope(|scope| {
+            let appender = scope.spawn(|| {
+                let mut end = None;
+                loop {
+                    let mut batch = batch(0, 1, 20, 0);
+                    match bench.log.append(&mut batch, leader(epoch), time(0)) {
+                        Ok(appended) => end = Some(appended.log_end_offset),
+                        Err(StorageError::FencedEpoch { .. }) => return end,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+            let start = bench.log.enter_epoch(LeaderEpoch::new(epoch + 1)).unwrap();
+            if let Some(end) = appender.join().unwrap() {
+                assert_eq!(end, start, "epoch {epoch}");
+            }
+            start
+        });
+        assert_eq!(bench.log.log_end_offset(), start);
+        // A batch for the next epoch, so that each has one.
+        bench.put_as(batch(1, 1, 20, 0), leader(epoch + 1));
+        assert_eq!(bench.log.epoch_at(start), Some(LeaderEpoch::new(epoch + 1)));
+    }
+}
