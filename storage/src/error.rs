@@ -73,7 +73,8 @@ pub enum StorageError {
     /// Nothing was made anew: offsets would be given twice, and the loss would not show.
     #[error(
         "{}: the records from offset {from} to {to} were on disk and are gone; restore the \
-         directory from a copy and start again, or delete the topic",
+         directory from a copy, or give them up with an empty file accept-loss in it, and start \
+         again",
         path.display()
     )]
     RecordsGone {

@@ -216,7 +216,7 @@ fn a_removed_directory_is_not_made_anew() {
     let copy = node.dir().join("copy");
     fs::rename(data.join("lost-0"), &copy).expect("a directory can be moved");
 
-    node.allow("were on disk and are gone; restore the directory from a copy")
+    node.allow("were on disk and are gone; restore the directory from a copy, or")
         .run();
     let mut connection = Connection::open(&node.certificate()).expect("a login");
     let answer = requests::produce(&mut connection, "lost", ids[0], -1, batch("b"));

@@ -149,8 +149,11 @@ async fn strays_are_kept_and_do_not_come_back() {
     }
 }
 
+/// Takes files of a log's directory away.
+type Loss = fn(&Path);
+
 /// What may happen to the files of a partition while its node is down.
-const LOSSES: [(&str, fn(&Path)); 4] = [
+const LOSSES: [(&str, Loss); 4] = [
     ("the directory", |log| std::fs::remove_dir_all(log).unwrap()),
     ("everything in it", |log| {
         std::fs::remove_dir_all(log).unwrap();
@@ -202,6 +205,25 @@ async fn a_partition_whose_records_vanished_stays_offline() {
         });
         assert_eq!(read_all(&node, "t").await, [0..3], "{what} restored");
     }
+}
+
+#[tokio::test]
+async fn records_that_vanished_can_be_given_up() {
+    let mut node = TestNode::with_flush(FlushPolicyName::Ack).topic("t", 1, &[]);
+    append(&node, "t", 3).await;
+    committed(&node, "t", 3).await;
+    let lose = |logs: &Path| std::fs::remove_dir_all(logs.join("t-0")).unwrap();
+    node.restart_with(&[], lose);
+    assert!(open::<Read>(&node, "t").is_err());
+    node.restart_with(&[], |logs| {
+        std::fs::create_dir(logs.join("t-0")).unwrap();
+        std::fs::write(logs.join("t-0/accept-loss"), b"").unwrap();
+    });
+    for next in 3..5 {
+        assert_eq!(append(&node, "t", 1).await, next);
+        node.restart();
+    }
+    assert_eq!(read_all(&node, "t").await, [3..4, 4..5]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The directory of a log, and whose it is.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::durable::{self, check_version, read_small_text};
@@ -41,13 +42,18 @@ pub(super) fn forget_predecessor(
     Ok(())
 }
 
+/// File with which an operator says that the records of a log are given up.
+const ACCEPT_LOSS: &str = "accept-loss";
+
 /// Refuses a log whose records were synced, as the checkpoints say, and are gone: neither an empty
 /// log nor one that goes on behind the gap may take its place.
 ///
 /// A missing directory counts whatever the checkpoints say above 0, since its creation was synced. In
 /// one that is there, only what was synced must be: the rest a power cut may have taken.
+///
+/// With the file [`ACCEPT_LOSS`] in its directory the log goes on, empty, at the offset where it was.
 pub(super) fn refuse_vanished(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     name: &str,
     topic_id: TopicId,
     dir: &Path,
@@ -64,14 +70,29 @@ pub(super) fn refuse_vanished(
     } else {
         Offset::ZERO
     };
-    if to == Offset::ZERO {
-        return Ok(());
+    let accepted = dir.join(ACCEPT_LOSS);
+    match (to > Offset::ZERO, fs.exists(&accepted).map_err(io)?) {
+        (false, false) => return Ok(()),
+        (true, false) => {
+            return Err(StorageError::RecordsGone {
+                path: dir.to_owned(),
+                from,
+                to,
+            });
+        }
+        (false, true) => {
+            tracing::warn!(path = %accepted.display(), "nothing is lost here, removed");
+        }
+        (true, true) => {
+            let to = to.max(of(&shared.high_watermarks));
+            tracing::warn!(log = name, %from, %to, "loss accepted, the log goes on empty");
+            // No offset is given twice. Stored first: without the file the records are missed again.
+            shared.log_starts.set(name, topic_id, to);
+            shared.store(&shared.log_starts)?;
+        }
     }
-    Err(StorageError::RecordsGone {
-        path: dir.to_owned(),
-        from,
-        to,
-    })
+    fs.remove_file(&accepted).map_err(io)?;
+    fs.sync_dir(dir).map_err(io)
 }
 
 /// Whether a log's directory has a byte of records, or shows that there need not be one below

@@ -41,9 +41,12 @@ fn remove(fs: &FaultyFs, wanted: impl Fn(&str) -> bool) {
     fs.sync_dir(&Path::new(DIR).join(LOG)).unwrap();
 }
 
+/// Takes files away.
+type Loss = fn(&FaultyFs);
+
 #[test]
 fn a_log_without_its_records_is_refused_at_every_start() {
-    let losses: [(&str, fn(&FaultyFs)); 4] = [
+    let losses: [(&str, Loss); 4] = [
         ("directory", |fs| {
             remove(fs, |_| true);
             fs.remove_dir(&Path::new(DIR).join(LOG)).unwrap();
@@ -80,6 +83,47 @@ fn a_log_without_its_records_is_refused_at_every_start() {
         );
         assert!(!dir.remembers("t-1", TopicId::from_bytes([5; 16])));
     }
+}
+
+#[test]
+fn an_operator_gives_lost_records_up_and_no_offset_comes_twice() {
+    for emptied in [false, true] {
+        let fs = stopped(small());
+        let dir = Path::new(DIR).join(LOG);
+        remove(&fs, |extension| !emptied || extension == "log");
+        if emptied {
+            fs.replace(&dir.join("00000000000000000000.log"), b"");
+        } else {
+            fs.remove_dir(&dir).unwrap();
+            fs.create_dir(&dir).unwrap();
+            fs.sync_dir(Path::new(DIR)).unwrap();
+        }
+        assert!(Bench::try_on(fs.clone(), small()).is_err());
+        fs.replace(&dir.join("accept-loss"), b"");
+        for step in 0..12 {
+            // Interrupted anywhere, it is as before or done.
+            fs.crash_at(fs.operations() + step);
+            let _ = Bench::try_on(fs.clone(), small());
+            fs.restart(Crash::PowerLoss);
+        }
+        let mut bench = Bench::on(fs, small());
+        for round in 0..2 {
+            assert_eq!(bench.report.damaged_ranges, 0);
+            assert_eq!(bench.log.log_start_offset(), offset(60));
+            assert_eq!(bench.log.log_end_offset(), offset(60 + 3 * round));
+            assert_eq!(bench.log.noted_high_watermark(), offset(60));
+            bench.fill(0, 3);
+            bench = bench.crash(Crash::PowerLoss, small());
+        }
+        assert_eq!(read_all(&bench.log)[0], (60, 1, 0));
+    }
+    // Where nothing is lost the file does not wait for the day that something is.
+    let fs = stopped(small());
+    let file = Path::new(DIR).join(LOG).join("accept-loss");
+    fs.replace(&file, b"");
+    let bench = Bench::on(fs.clone(), small());
+    assert_eq!(read_all(&bench.log).len(), 60);
+    assert!(!fs.exists(&file).unwrap());
 }
 
 #[test]
