@@ -15,7 +15,7 @@ use super::error::PartitionError;
 use super::handle::Partition;
 use super::hosted::{Hosted, HostedTopic, Slot};
 use super::isr::Leadership;
-use super::opening::{FoundLogs, Opened, Opening, Totals, open_all};
+use super::log_opening::{FoundLogs, Opened, Opening, Totals, open_all};
 use super::replica::Replica;
 use super::settings::PartitionSettings;
 use crate::metadata::{ClusterDelta, ClusterImage, PartitionImage, TopicImage};
