@@ -151,11 +151,11 @@ pub enum ConfigError {
         /// The argument of chmod that mends it.
         fix: &'static str,
     },
-    /// Key, chain or trust of a listener cannot be used.
-    #[error("listener {listener}: {reason}")]
+    /// Key, chain or trust of some listeners cannot be used.
+    #[error("listener{} {}: {reason}", plural(.listeners), .listeners.join(", "))]
     Tls {
-        /// Name of the listener.
-        listener: String,
+        /// Names of the listeners.
+        listeners: Vec<String>,
         /// What is wrong, with the key that says so.
         reason: String,
     },
@@ -169,6 +169,10 @@ pub enum ConfigError {
         /// What is wrong; never the value.
         reason: String,
     },
+}
+
+fn plural(items: &[String]) -> &'static str {
+    if items.len() == 1 { "" } else { "s" }
 }
 
 struct Nearest<'a>(&'a Option<String>);

@@ -51,7 +51,8 @@ struct Provider {
 
 /// The providers of one configuration.
 pub(crate) struct Providers<'a> {
-    by_name: BTreeMap<String, Provider>,
+    /// `None` for one whose own settings are refused.
+    by_name: BTreeMap<String, Option<Provider>>,
     environment: &'a [(String, String)],
 }
 
@@ -76,12 +77,8 @@ impl<'a> Providers<'a> {
             .and_then(|given| value::list(&given.value))
             .unwrap_or_default();
         for name in &names {
-            match declare(name, &settings) {
-                Ok(provider) => {
-                    providers.by_name.insert((*name).to_owned(), provider);
-                }
-                Err(error) => errors.push(error),
-            }
+            let declared = declare(name, &settings).map_err(|error| errors.push(error));
+            providers.by_name.insert((*name).to_owned(), declared.ok());
         }
         for (name, given) in &settings {
             let Some(rest) = name.strip_prefix(PREFIX) else {
@@ -128,6 +125,9 @@ impl<'a> Providers<'a> {
         let provider = self.by_name.get(name).ok_or_else(|| {
             format!("${{{name}:…}} names a provider that config.providers does not declare")
         })?;
+        let provider = provider
+            .as_ref()
+            .ok_or_else(|| format!("provider {name} cannot be used, as said above"))?;
         match (provider.kind, rest.rsplit_once(':')) {
             (Kind::Environment, None) => self.variable(name, provider, rest),
             (Kind::File, Some((path, key))) => from_file(name, provider, path, key),
@@ -201,8 +201,10 @@ fn declare(name: &str, settings: &BTreeMap<&str, &Given>) -> Result<Provider, Co
         Some(given) => {
             let items = value::list(&given.value)
                 .ok_or_else(|| refuse(given, "expected paths separated by commas"))?;
-            let canonical: Result<Vec<PathBuf>, _> = items.iter().map(fs::canonicalize).collect();
-            Some(canonical.map_err(|error| refuse(given, &error.to_string()))?)
+            let canonical = items.iter().map(|path| {
+                fs::canonicalize(path).map_err(|error| refuse(given, &format!("{path}: {error}")))
+            });
+            Some(canonical.collect::<Result<Vec<PathBuf>, _>>()?)
         }
         None => None,
     };

@@ -23,6 +23,8 @@ pub(crate) struct Listeners {
     pub(crate) bound: Vec<ListenerConfig>,
     /// Upper-case names of every listener written down, the controller's included.
     pub(crate) names: BTreeSet<String>,
+    /// Whether some could not be read: what they would have had is then missed by nobody.
+    pub(crate) is_partial: bool,
 }
 
 /// Assembles all listeners; everything wrong with them goes to `errors`.
@@ -32,9 +34,9 @@ pub(crate) fn assemble(
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<Warning>,
 ) -> Listeners {
-    let listed = parse_list(values, "listeners", errors);
-    let advertised = parse_list(values, "advertised.listeners", errors);
-    if listed.is_empty() && values.set("listeners").is_none() {
+    let (listed, is_partial) = parse_list(values, "listeners", errors);
+    let (advertised, lacks_some) = parse_list(values, "advertised.listeners", errors);
+    if listed.is_empty() && values.set("listeners").is_none() && !is_partial {
         errors.push(ConfigError::Missing {
             key: "listeners".to_owned(),
             reason: "it has no default here, for Kafka's opens an unencrypted port; \
@@ -42,12 +44,19 @@ pub(crate) fn assemble(
         });
     }
     let (map, problems) = endpoints::protocol_map(&values.items("listener.security.protocol.map"));
+    let is_unmapped = !problems.is_empty() || values.is_spoiled("listener.security.protocol.map");
     for reason in problems {
         relation(errors, "listener.security.protocol.map", reason);
     }
     check_names_and_ports(&listed, errors);
-    check_advertised(&listed, &advertised, errors);
-    let inter_broker = inter_broker_name(values, &listed, errors);
+    if !is_partial {
+        check_advertised_names(&listed, &advertised, errors);
+    }
+    check_advertised(&advertised, errors);
+    if !lacks_some {
+        check_dialable(&listed, &advertised, errors);
+    }
+    let inter_broker = inter_broker_name(values, &listed, is_partial, errors);
     let controllers: BTreeSet<String> = values
         .items("controller.listener.names")
         .into_iter()
@@ -56,10 +65,15 @@ pub(crate) fn assemble(
 
     let mut listeners = Listeners {
         names: listed.iter().map(|named| named.name.clone()).collect(),
+        is_partial: is_partial || is_unmapped,
         ..Listeners::default()
     };
     for named in listed {
         let Some(protocol) = map.get(&named.name).copied() else {
+            if is_unmapped {
+                continue;
+            }
+            listeners.is_partial = true;
             relation(
                 errors,
                 "listeners, listener.security.protocol.map",
@@ -79,7 +93,8 @@ pub(crate) fn assemble(
             ..listener
         });
     }
-    if !listeners.names.is_empty() && listeners.names.is_subset(&controllers) {
+    let all_for_controllers = listeners.names.is_subset(&controllers) && !is_partial;
+    if !listeners.names.is_empty() && all_for_controllers {
         relation(
             errors,
             "listeners, controller.listener.names",
@@ -87,7 +102,9 @@ pub(crate) fn assemble(
         );
     }
     check_inter_broker_mechanism(values, &listeners.bound, errors);
-    check_prefixes(values, &listeners.names, errors);
+    if !is_partial {
+        check_prefixes(values, &listeners.names, errors);
+    }
     check_login_modules(values, errors);
     note_plaintext(&listeners.bound, warnings);
     listeners
@@ -100,15 +117,24 @@ pub(crate) fn relation(errors: &mut Vec<ConfigError>, keys: &str, reason: String
     });
 }
 
-fn parse_list(values: &Values, key: &'static str, errors: &mut Vec<ConfigError>) -> Vec<Named> {
+/// The items of a list of listeners, and whether some could not be read.
+fn parse_list(
+    values: &Values,
+    key: &'static str,
+    errors: &mut Vec<ConfigError>,
+) -> (Vec<Named>, bool) {
     let mut all = Vec::new();
+    let mut lacks_some = values.is_spoiled(key);
     for item in values.items(key) {
         match endpoints::parse(item) {
             Ok(named) => all.push(named),
-            Err(reason) => relation(errors, key, reason),
+            Err(reason) => {
+                lacks_some = true;
+                relation(errors, key, reason);
+            }
         }
     }
-    all
+    (all, lacks_some)
 }
 
 fn check_names_and_ports(listed: &[Named], errors: &mut Vec<ConfigError>) {
@@ -139,7 +165,19 @@ fn check_names_and_ports(listed: &[Named], errors: &mut Vec<ConfigError>) {
     }
 }
 
-fn check_advertised(listed: &[Named], advertised: &[Named], errors: &mut Vec<ConfigError>) {
+fn check_advertised_names(listed: &[Named], advertised: &[Named], errors: &mut Vec<ConfigError>) {
+    for one in advertised {
+        if !listed.iter().any(|named| named.name == one.name) {
+            relation(
+                errors,
+                "advertised.listeners",
+                format!("{} is not in listeners", one.name),
+            );
+        }
+    }
+}
+
+fn check_advertised(advertised: &[Named], errors: &mut Vec<ConfigError>) {
     let key = "advertised.listeners";
     for (index, one) in advertised.iter().enumerate() {
         if advertised[index + 1..]
@@ -147,9 +185,6 @@ fn check_advertised(listed: &[Named], advertised: &[Named], errors: &mut Vec<Con
             .any(|other| other.name == one.name)
         {
             relation(errors, key, format!("name {} is given twice", one.name));
-        }
-        if !listed.iter().any(|named| named.name == one.name) {
-            relation(errors, key, format!("{} is not in listeners", one.name));
         }
         if one.endpoint.host.is_empty() || endpoints::is_wildcard(&one.endpoint.host) {
             relation(
@@ -159,6 +194,9 @@ fn check_advertised(listed: &[Named], advertised: &[Named], errors: &mut Vec<Con
             );
         }
     }
+}
+
+fn check_dialable(listed: &[Named], advertised: &[Named], errors: &mut Vec<ConfigError>) {
     for named in listed {
         let own = advertised.iter().any(|one| one.name == named.name);
         if !own && advertised.is_empty() && endpoints::is_wildcard(&named.endpoint.host) {
@@ -189,6 +227,7 @@ fn advertised_endpoint(named: &Named, advertised: &[Named], host_name: &str) -> 
 fn inter_broker_name(
     values: &Values,
     listed: &[Named],
+    is_partial: bool,
     errors: &mut Vec<ConfigError>,
 ) -> Option<String> {
     let by_name = values
@@ -211,11 +250,13 @@ fn inter_broker_name(
         (None, None) => return None,
     };
     if !listed.iter().any(|named| named.name == name) {
-        relation(
-            errors,
-            key,
-            format!("{name} is not among the advertised listeners"),
-        );
+        if !is_partial {
+            relation(
+                errors,
+                key,
+                format!("{name} is not among the advertised listeners"),
+            );
+        }
         return None;
     }
     Some(name)
@@ -232,6 +273,15 @@ fn check_inter_broker_mechanism(
     };
     for listener in bound.iter().filter(|listener| listener.inter_broker) {
         let Some(sasl) = &listener.sasl else { continue };
+        let enabled = values.listener(&listener.name);
+        let enabled = enabled.items("sasl.enabled.mechanisms");
+        if enabled
+            .iter()
+            .any(|name| SaslMechanism::from_name(name).is_none())
+        {
+            // The one that was meant may be among those that were refused.
+            continue;
+        }
         if !sasl.mechanisms.iter().any(|one| one.name() == mechanism) {
             relation(
                 errors,

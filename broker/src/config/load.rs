@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
+use palisade_auth::Principal;
+
 use super::{
     AuditSettings, AuthorizerSettings, Config, ConfigError, ConfigErrors, FlushPolicyName, Limits,
     LogSettings, RecordValidation, Sources, TopicSettings, Warning, Warnings, checks, files,
-    indirection::Providers, listeners, listeners::relation, own_keys, source, topic_defaults,
-    values::Values,
+    follow_ons, indirection::Providers, listeners, listeners::relation, own_keys, source,
+    topic_defaults, values::Values,
 };
 
 impl Config {
@@ -50,17 +52,9 @@ impl Config {
             data_dir,
             values,
         };
-        own_keys::check(&config, &mut errors, &mut warnings);
-        let file_is_lost = |error: &ConfigError| {
-            matches!(
-                error,
-                ConfigError::Unreadable { .. } | ConfigError::Syntax { .. }
-            )
-        };
-        if errors.iter().any(file_is_lost) {
-            // What is missing may well stand in the file.
-            errors.retain(|error| !matches!(error, ConfigError::Missing { .. }));
-        }
+        own_keys::check(&config, listeners.is_partial, &mut errors, &mut warnings);
+        follow_ons::drop(&config.values, &mut errors);
+        follow_ons::merge(&mut errors);
         if errors.is_empty() {
             Ok((config, Warnings(warnings)))
         } else {
@@ -221,14 +215,14 @@ fn super_users(values: &Values, errors: &mut Vec<ConfigError>) -> Vec<String> {
         .map(str::trim)
         .filter(|item| !item.is_empty())
     {
-        match item.split_once(':') {
-            Some((kind, name)) if !kind.is_empty() && !name.is_empty() => {
+        match item.parse::<Principal>() {
+            Ok(_) => {
                 users.insert(item.to_owned());
             }
-            _ => relation(
+            Err(error) => relation(
                 errors,
                 "super.users",
-                "expected Type:name;Type:name, for example User:admin".to_owned(),
+                format!("{error}; expected Type:name;Type:name, for example User:admin"),
             ),
         }
     }

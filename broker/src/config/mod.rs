@@ -11,6 +11,7 @@ mod endpoints;
 mod environment;
 mod error;
 mod files;
+mod follow_ons;
 mod indirection;
 pub mod keys;
 mod limits;

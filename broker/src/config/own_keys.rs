@@ -3,26 +3,37 @@
 use super::{Config, ConfigError, FlushPolicyName, SecurityProtocol, Warning, listeners::relation};
 
 /// Reports every own key that has no effect in this configuration, and every open danger.
-pub(crate) fn check(config: &Config, errors: &mut Vec<ConfigError>, warnings: &mut Vec<Warning>) {
-    let scram_somewhere = config
-        .listeners
-        .iter()
-        .any(|listener| listener.sasl.as_ref().is_some_and(|sasl| sasl.has_scram()));
-    let tls_somewhere = config
-        .listeners
-        .iter()
-        .any(|listener| listener.protocol.uses_tls());
-    let login_somewhere = config
-        .listeners
-        .iter()
-        .any(|listener| listener.protocol != SecurityProtocol::Plaintext);
-    let bare_plain_somewhere = config.listeners.iter().any(|listener| {
-        listener.protocol == SecurityProtocol::SaslPlaintext
-            && listener
-                .sasl
-                .as_ref()
-                .is_some_and(|sasl| sasl.mechanisms.iter().any(|one| !one.is_scram()))
-    });
+///
+/// `are_listeners_partial`: some listeners could not be read; a key may well be meant for those.
+pub(crate) fn check(
+    config: &Config,
+    are_listeners_partial: bool,
+    errors: &mut Vec<ConfigError>,
+    warnings: &mut Vec<Warning>,
+) {
+    let scram_somewhere = are_listeners_partial
+        || config
+            .listeners
+            .iter()
+            .any(|listener| listener.sasl.as_ref().is_some_and(|sasl| sasl.has_scram()));
+    let tls_somewhere = are_listeners_partial
+        || config
+            .listeners
+            .iter()
+            .any(|listener| listener.protocol.uses_tls());
+    let login_somewhere = are_listeners_partial
+        || config
+            .listeners
+            .iter()
+            .any(|listener| listener.protocol != SecurityProtocol::Plaintext);
+    let bare_plain_somewhere = are_listeners_partial
+        || config.listeners.iter().any(|listener| {
+            listener.protocol == SecurityProtocol::SaslPlaintext
+                && listener
+                    .sasl
+                    .as_ref()
+                    .is_some_and(|sasl| sasl.mechanisms.iter().any(|one| !one.is_scram()))
+        });
     for setting in config.values.iter().filter(|setting| setting.key.is_own()) {
         let is_on = setting.text.expose() == "true";
         let reason = match setting.key.name {
@@ -66,7 +77,7 @@ fn check_flush(config: &Config, errors: &mut Vec<ConfigError>, warnings: &mut Ve
     ];
     let is_set = INTERVALS
         .into_iter()
-        .any(|key| config.values.set(key).is_some());
+        .any(|key| config.values.set(key).is_some() || config.values.is_spoiled(key));
     let is_interval = config.log.flush_policy == FlushPolicyName::Interval;
     if is_interval && !is_set {
         relation(

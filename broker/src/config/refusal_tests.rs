@@ -224,3 +224,64 @@ fn listeners_are_refused_with_their_reason() {
     assert!(text.contains("node.id is not set"), "{text}");
     assert!(text.contains("configuration: 2 problems\n"), "{text}");
 }
+
+#[test]
+fn a_problem_is_not_reported_for_what_follows_from_it() {
+    for (text, expected) in [
+        (
+            "node.id=one\nlistener=SASL_SSL://:1\n",
+            &["node.id=one: expected", "did you mean listeners?"][..],
+        ),
+        (
+            "node.id=1\nlisteners=A:/9092\nadvertised.listeners=A://h:1\n\
+             inter.broker.listener.name=A\nlistener.name.a.max.connections=1\n\
+             palisade.tls.handshake.timeout.ms=1\n",
+            &["A:/9092: expected NAME://host:port"],
+        ),
+        (
+            "node.id=1\nlisteners=A://h:1\nlistener.security.protocol.map=A:TLS\n\
+             palisade.login.timeout.ms=10000\n",
+            &["the protocol is one of"],
+        ),
+        (
+            "node.id=1\nlisteners=A://0.0.0.0:1\nlistener.security.protocol.map=A:PLAINTEXT\n\
+             advertised.listeners=A//h:1\n",
+            &["A//h:1: expected NAME://host:port"],
+        ),
+        (
+            "node.id=1\nlisteners=SASL_PLAINTEXT://h:1\nconnections.max.idle.ms=ten\n\
+             connection.failed.authentication.delay.ms=700000\n",
+            &["connections.max.idle.ms=ten: expected"],
+        ),
+        (
+            "node.id=1\nlisteners=SASL_PLAINTEXT://h:1\npalisade.log.flush.policy=interval\n\
+             log.flush.interval.ms=often\n",
+            &["log.flush.interval.ms=often: expected"],
+        ),
+        (
+            "node.id=1\nlisteners=SASL_SSL://h:1\nssl.keystore.locaton=/x\n",
+            &["did you mean ssl.keystore.location?"],
+        ),
+        (
+            "node.id=1\nlisteners=SASL_PLAINTEXT://h:1\nsasl.enabled.mechanisms=SCRAM-SHA512\n\
+             inter.broker.listener.name=SASL_PLAINTEXT\n\
+             sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n",
+            &["SCRAM-SHA512: expected PLAIN"],
+        ),
+        (
+            "node.id=1\nlisteners=SASL_PLAINTEXT://h:1\nconfig.providers=d\n\
+             config.providers.d.class=\
+             org.apache.kafka.common.config.provider.DirectoryConfigProvider\n\
+             config.providers.d.param.allowed.paths=/nowhere/secrets\n",
+            &["config.providers.d.param.allowed.paths: /nowhere/secrets: No such file"],
+        ),
+    ] {
+        let text = format!("log.dirs=/nowhere/data\n{text}");
+        let errors = load(&text).map(drop).unwrap_err();
+        let shown = errors.to_string();
+        for part in expected {
+            assert!(shown.contains(part), "{text}\n{part} is not in:\n{shown}");
+        }
+        assert_eq!(errors.0.len(), expected.len(), "{text}\n{shown}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Key, chain and trust of a listener, tried out before anything starts.
 
-use palisade_auth::tls::{ClientAuth, ServerTls};
+use palisade_auth::tls::{ClientAuth, ClientTls, ServerTls, TlsError};
 
 pub use palisade_auth::tls::TlsSettings;
 
@@ -8,6 +8,25 @@ use super::{
     ConfigError, SecurityProtocol, Warning, keys,
     values::{ListenerValues, Setting},
 };
+
+/// Keys that make up the own key and chain, the trusted certificates, and what is negotiated: each
+/// group is tried out alone, so that a problem of one does not hide those of the others.
+const KEYSTORE: &[&str] = &[
+    "ssl.keystore.type",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.key",
+    "ssl.keystore.certificate.chain",
+    "ssl.key.password",
+];
+const TRUSTSTORE: &[&str] = &[
+    "ssl.client.auth",
+    "ssl.truststore.type",
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.certificates",
+];
+const NEGOTIATION: &[&str] = &["ssl.cipher.suites", "ssl.enabled.protocols", "ssl.protocol"];
 
 /// Reads the `ssl.*` keys as one listener sees them, and builds a context from them once.
 pub(crate) fn assemble(
@@ -17,25 +36,37 @@ pub(crate) fn assemble(
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<Warning>,
 ) -> Option<TlsSettings> {
-    let mut refuse = |reason: String| {
-        errors.push(ConfigError::Tls {
-            listener: listener.to_owned(),
-            reason,
-        });
-    };
-    let settings = match TlsSettings::from_keys(|key| value(own, protocol, key)) {
-        Ok(settings) => settings,
-        Err(problems) => {
-            problems
-                .iter()
-                .for_each(|problem| refuse(problem.to_string()));
-            return None;
-        }
+    let get = |key: &str| value(own, protocol, key);
+    let (settings, mut problems) = match TlsSettings::from_keys(get) {
+        Ok(settings) => (Some(settings), Vec::new()),
+        Err(problems) => (None, problems),
     };
     // Whoever starts the listener reads the files again; by then a mistake would cost a start.
-    if let Err(problem) = ServerTls::new(&settings) {
-        refuse(problem.to_string());
+    let first = match &settings {
+        Some(settings) => ServerTls::new(settings).err(),
+        None => None,
+    };
+    if settings.is_none() || first.is_some() {
+        problems.extend(by_group(&get));
     }
+    // A context is more than its parts.
+    if let (Some(problem), true) = (first, problems.is_empty()) {
+        problems.push(problem);
+    }
+    for problem in problems {
+        let follows = match problem {
+            TlsError::NoKeystore => KEYSTORE.iter().any(|key| own.is_spoiled(key)),
+            TlsError::NoTruststore => TRUSTSTORE.iter().any(|key| own.is_spoiled(key)),
+            _ => false,
+        };
+        if !follows {
+            errors.push(ConfigError::Tls {
+                listeners: vec![listener.to_owned()],
+                reason: problem.to_string(),
+            });
+        }
+    }
+    let settings = settings?;
     if protocol == SecurityProtocol::Ssl && settings.client_auth != ClientAuth::None {
         let odd = settings.mapping_rules.warnings();
         warnings.extend(
@@ -44,6 +75,26 @@ pub(crate) fn assemble(
         );
     }
     Some(settings)
+}
+
+/// What the files and lists say, beyond what the keys alone showed.
+fn by_group(get: &impl Fn(&str) -> Option<String>) -> Vec<TlsError> {
+    let of = |group: &[&str]| {
+        // A group whose keys do not fit each other was reported as such.
+        TlsSettings::from_keys(|key| group.contains(&key).then(|| get(key)).flatten()).ok()
+    };
+    let keystore = of(KEYSTORE).and_then(|settings| ServerTls::new(&settings).err());
+    let truststore = of(TRUSTSTORE)
+        .filter(|settings| settings.client_auth != ClientAuth::None)
+        .and_then(|settings| ClientTls::new(&settings).err());
+    let negotiation = of(NEGOTIATION)
+        .and_then(|settings| ClientTls::new(&settings).err())
+        // Nothing is to be trusted by this group.
+        .filter(|problem| !matches!(problem, TlsError::NoTruststore));
+    [keystore, truststore, negotiation]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What somebody wrote for a key; defaults are left to the reader of the settings.

@@ -113,6 +113,28 @@ fn what_cannot_serve_is_refused_at_the_start() {
 }
 
 #[test]
+fn every_problem_is_named_at_once_and_none_twice() {
+    let keys = Keys::make();
+    let text = keys.refused(
+        "listeners=SSL://:1,SASL_SSL://:2\nssl.client.auth=required\n\
+         ssl.keystore.location=/nowhere/key.pem\nssl.truststore.location=/nowhere/ca.pem\n\
+         ssl.cipher.suites=TLS_RSA_WITH_RC4_128_SHA\nssl.principal.mapping.rules=RULE:(/x/\n\
+         sasl.enabled.mechanisms=SCRAM-SHA-1\nnum.partitions=0\n",
+    );
+    for part in [
+        "listeners SSL, SASL_SSL: ssl.keystore.location: cannot read /nowhere/key.pem",
+        "listener SSL: ssl.truststore.location: cannot read /nowhere/ca.pem",
+        "listeners SSL, SASL_SSL: ssl.cipher.suites: `TLS_RSA_WITH_RC4_128_SHA`",
+        "listeners SSL, SASL_SSL: ssl.principal.mapping.rules: pattern `(`",
+        "sasl.enabled.mechanisms: SCRAM-SHA-1: expected",
+        "num.partitions=0: expected",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert!(text.contains("configuration: 6 problems"), "{text}");
+}
+
+#[test]
 fn a_key_that_others_can_read_is_refused_with_the_remedy() {
     let keys = Keys::make();
     let path = &keys.material.server_keystore_pem;

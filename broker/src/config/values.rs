@@ -39,7 +39,12 @@ type Place = (String, String, &'static str);
 
 /// All accepted settings.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Values(BTreeMap<Place, Setting>);
+pub(crate) struct Values {
+    accepted: BTreeMap<Place, Setting>,
+    /// Full names of keys that somebody meant to set: the value was refused, or the name is nearly
+    /// theirs. What is missing because of them is not worth a word of its own.
+    spoiled: BTreeSet<String>,
+}
 
 impl Values {
     /// Sorts what the sources gave; the last setting of a key wins.
@@ -52,6 +57,7 @@ impl Values {
         errors: &mut Vec<ConfigError>,
         warnings: &mut Vec<Warning>,
     ) -> Self {
+        let mut values = Self::default();
         let mut places: BTreeMap<Place, Given> = BTreeMap::new();
         let mut without_meaning = BTreeSet::new();
         for given in given {
@@ -66,22 +72,30 @@ impl Values {
                 Ok(place) => {
                     places.insert(place, given);
                 }
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    if let ConfigError::UnknownKey { nearest, .. } = &error {
+                        values.spoiled.extend(nearest.clone());
+                    }
+                    errors.push(error);
+                }
             }
         }
-        let mut values = Self::default();
         for (place, given) in places {
             let Some(key) = keys::find(place.2) else {
                 continue;
             };
+            let name = given.name.clone();
             match accept(key, given, &expand) {
                 Ok(setting) => {
                     if matches!(key.usage, Use::NoMeaning | Use::Gone) {
                         without_meaning.insert(setting.name.clone());
                     }
-                    values.0.insert(place, setting);
+                    values.accepted.insert(place, setting);
                 }
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    values.spoiled.insert(name);
+                    errors.push(error);
+                }
             }
         }
         if !without_meaning.is_empty() {
@@ -90,19 +104,24 @@ impl Values {
         values
     }
 
+    /// Whether somebody meant to set this key, and a problem with that was reported.
+    pub(crate) fn is_spoiled(&self, key: &str) -> bool {
+        self.spoiled.contains(key)
+    }
+
     /// The setting of a plain key, if somebody wrote one.
     pub(crate) fn set(&self, key: &'static str) -> Option<&Setting> {
-        self.0.get(&(String::new(), String::new(), key))
+        self.accepted.get(&(String::new(), String::new(), key))
     }
 
     /// All settings, by listener, mechanism and key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Setting> {
-        self.0.values()
+        self.accepted.values()
     }
 
     /// Settings behind a listener prefix, with that listener's name.
     pub(crate) fn prefixed(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.0
+        self.accepted
             .iter()
             .filter(|((listener, _, _), _)| !listener.is_empty())
             .map(|((listener, _, _), setting)| (listener.as_str(), setting))
@@ -163,14 +182,20 @@ impl<'a> ListenerValues<'a> {
     /// The setting with this listener's prefix.
     pub(crate) fn own(&self, key: &'static str) -> Option<&'a Setting> {
         self.values
-            .0
+            .accepted
             .get(&(self.listener.clone(), String::new(), key))
+    }
+
+    /// Whether somebody meant to set this key, prefixed or plain, and a problem was reported.
+    pub(crate) fn is_spoiled(&self, key: &str) -> bool {
+        let prefixed = format!("listener.name.{}.{key}", self.listener);
+        self.values.is_spoiled(key) || self.values.is_spoiled(&prefixed)
     }
 
     /// The setting with this listener's and the mechanism's prefix (lower case).
     pub(crate) fn of_mechanism(&self, mechanism: &str, key: &'static str) -> Option<&'a Setting> {
         self.values
-            .0
+            .accepted
             .get(&(self.listener.clone(), mechanism.to_owned(), key))
     }
 

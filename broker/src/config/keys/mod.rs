@@ -16,8 +16,8 @@ mod remote;
 mod security;
 mod tables;
 
-pub(crate) use tables::nearest;
 pub use tables::{all, find};
+pub(crate) use tables::{nearest, nearest_of};
 
 /// Type of a value, named as DescribeConfigs names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,10 +25,18 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// The known key that takes the fewest edits to reach, if they are few for its length.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    nearest_of(name, all().map(|key| key.name))
+}
+
+/// The same among other names.
+pub(crate) fn nearest_of(
+    name: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
     // A name from a hostile environment must not cost more than a glance.
     let name: Vec<char> = name.chars().take(128).collect();
-    all()
-        .map(|key| (distance(&name, key.name), key.name))
+    known
+        .map(|key| (distance(&name, key), key))
         .min()
         .filter(|(edits, key)| *edits <= 1 + key.len() / 4)
         .map(|(_, key)| key)
