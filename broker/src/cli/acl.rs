@@ -31,7 +31,7 @@ pub(crate) struct AclArgs {
 
 #[derive(Debug, Subcommand)]
 enum AclCommand {
-    /// Add ACLs
+    /// Add ACLs, for example 'allow User:alice read,write topic:orders'
     ///
     /// RULE: allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST], where RESOURCE is
     /// topic:NAME, group:NAME, transactional-id:NAME or cluster; a trailing * means every name that
@@ -50,7 +50,7 @@ enum AclCommand {
         #[arg(long, value_name = "RESOURCE")]
         resource: Option<String>,
     },
-    /// Remove ACLs; each must be there exactly as the rule says
+    /// Remove ACLs; each must be there exactly as the rule says, written as for add
     Remove {
         /// Rules, each one argument
         #[arg(required = true, value_name = "RULE", value_parser = rule)]
@@ -100,13 +100,13 @@ fn filter(principal: Option<String>, resource: Option<&str>) -> Result<AclFilter
         ..AclFilter::any()
     };
     if let Some(text) = resource {
-        let (resource_type, _, _) =
+        let (resource_type, _, cluster) =
             parse_resource(text).map_err(|error| ClientError::Usage(error.to_string()))?;
         filter.resource_type = resource_type;
         filter.pattern_type = PatternType::Match;
         filter.resource_name = Some(match text.split_once(':') {
-            Some((_, name)) => name.to_owned(),
-            None => palisade_auth::acl::CLUSTER_NAME.to_owned(),
+            Some((_, name)) if resource_type != ResourceType::Cluster => name.to_owned(),
+            _ => cluster,
         });
     }
     Ok(filter)
@@ -146,7 +146,7 @@ fn object(acl: &AclBinding) -> Value {
 struct Tally {
     rows: Vec<Value>,
     text: String,
-    refused: usize,
+    refused: Vec<ClientError>,
 }
 
 impl Tally {
@@ -155,9 +155,8 @@ impl Tally {
         match outcome {
             Ok(()) => line(&mut self.text, format_args!("{done} {}", shown(acl))),
             Err(error) => {
-                self.refused += 1;
-                line(&mut self.text, format_args!("{error}"));
                 row["error"] = json!(error.to_string());
+                self.refused.push(error);
             }
         }
         self.rows.push(row);
@@ -165,7 +164,7 @@ impl Tally {
 
     fn show(self, output: Output) -> Result<(), ClientError> {
         output.show(&json!({ "acls": self.rows }), &self.text);
-        some_refused(self.refused)
+        some_refused(output, &self.refused)
     }
 }
 

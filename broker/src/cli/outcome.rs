@@ -5,7 +5,7 @@ use std::fmt::Write;
 use palisade_protocol::ErrorCode;
 use serde_json::{Value, json};
 
-use super::client::ClientError;
+use super::{client::ClientError, output::Output};
 
 /// Appends a line; writing to a string cannot fail.
 pub(crate) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
@@ -17,9 +17,14 @@ pub(crate) fn failure(error: &ClientError, code: ErrorCode) -> Value {
     json!({ "message": error.to_string(), "name": code.name(), "code": code.value() })
 }
 
-/// The exit status of a command of several parts, each reported on its own.
-pub(crate) fn some_refused(count: usize) -> Result<(), ClientError> {
-    match count {
+/// The end of a command of several parts: says what was refused, and gives the exit status.
+///
+/// JSON has said it already, item by item.
+pub(crate) fn some_refused(output: Output, refused: &[ClientError]) -> Result<(), ClientError> {
+    if !output.json {
+        refused.iter().for_each(|error| output.fail(error));
+    }
+    match refused.len() {
         0 => Ok(()),
         count => Err(ClientError::SomeRefused(count)),
     }

@@ -1,7 +1,8 @@
 //! RULE: one line that says who may, or may not, do what.
 //!
 //! `allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST]`, where RESOURCE is
-//! `topic:NAME`, `group:NAME`, `transactional-id:NAME` or `cluster`. A `*` at the end of a name
+//! `topic:NAME`, `group:NAME`, `transactional-id:NAME` or `cluster`, whose one name, `kafka-cluster`
+//! (or `*`), may be left out. A `*` at the end of a name
 //! means every name that begins so, a lone `*` every name. Words with blanks stand in double
 //! quotes, with a backslash before a quote or a backslash inside them.
 
@@ -39,6 +40,9 @@ pub enum RuleError {
     /// The resource.
     #[error("{0:?}: expected topic:NAME, group:NAME, transactional-id:NAME or cluster")]
     Resource(String),
+    /// A name behind `cluster:` that no cluster has.
+    #[error("{0:?}: there is one cluster resource; write cluster")]
+    Cluster(String),
     /// What follows the resource.
     #[error("{0:?}: expected an address or a range after from")]
     Host(String),
@@ -126,10 +130,10 @@ pub(crate) fn parse_resource(text: &str) -> Result<(ResourceType, PatternType, S
     };
     if resource_type == ResourceType::Cluster {
         return match name {
-            None | Some(CLUSTER_NAME) => {
+            None | Some(CLUSTER_NAME | WILDCARD) => {
                 Ok((resource_type, PatternType::Literal, CLUSTER_NAME.to_owned()))
             }
-            Some(_) => Err(refused()),
+            Some(_) => Err(RuleError::Cluster(text.to_owned())),
         };
     }
     let name = name.filter(|name| !name.is_empty()).ok_or_else(refused)?;
@@ -275,6 +279,10 @@ mod tests {
                 &["ALLOW User:a DELETE CLUSTER LITERAL kafka-cluster host *"],
             ),
             (
+                "allow User:a alter cluster:*",
+                &["ALLOW User:a ALTER CLUSTER LITERAL kafka-cluster host *"],
+            ),
+            (
                 "allow User:a write,WRITE transactional-id:tx-*",
                 &["ALLOW User:a WRITE TRANSACTIONAL_ID PREFIXED tx- host *"],
             ),
@@ -324,7 +332,9 @@ mod tests {
             ("allow User:a read topic", "expected topic:NAME"),
             ("allow User:a read topic:", "expected topic:NAME"),
             ("allow User:a read table:x", "expected topic:NAME"),
-            ("allow User:a describe cluster:mine", "expected topic:NAME"),
+            ("allow User:a describe cluster:mine", "write cluster"),
+            ("allow User:a describe cluster:kafka*", "write cluster"),
+            ("allow User:a describe cluster:", "write cluster"),
             (
                 "allow User:a read topic:a from example.com",
                 "expected an address or a range",

@@ -17,7 +17,7 @@ use palisade_protocol::{
 use serde_json::{Value, json};
 
 use super::{
-    client::{Admin, ClientError},
+    client::{Admin, ClientError, printable},
     outcome::{accept, failure, first_code, line, no_answer, some_refused},
     output::Output,
     remote::Remote,
@@ -66,8 +66,7 @@ enum TopicCommand {
     },
     /// Describe topics: partitions, replicas, configuration
     Describe {
-        /// Names of the topics
-        #[arg(required = true)]
+        /// Names of the topics; all if not given
         names: Vec<String>,
     },
     /// Change a topic's number of partitions or its configuration
@@ -180,7 +179,11 @@ impl TopicArgs {
             output.show(&object, &format!("{name} exists"));
             return Ok(());
         }
-        accept(&name, result.error_code, result.error_message.as_deref())?;
+        accept(
+            &subject(&name),
+            result.error_code,
+            result.error_message.as_deref(),
+        )?;
         let object = json!({
             "topic": name,
             "created": true,
@@ -216,7 +219,11 @@ impl TopicArgs {
             .results
             .first()
             .ok_or_else(|| no_answer("CreatePartitions"))?;
-        accept(name, result.error_code, result.error_message.as_deref())
+        accept(
+            &subject(name),
+            result.error_code,
+            result.error_message.as_deref(),
+        )
     }
 
     async fn delete(
@@ -246,25 +253,33 @@ impl TopicArgs {
             .await?;
         let mut rows = Vec::new();
         let mut text = String::new();
-        let mut refused = 0;
+        let mut refused = Vec::new();
         for result in &response.responses {
             let name = result.name.as_deref().unwrap_or("?");
-            match accept(name, result.error_code, result.error_message.as_deref()) {
+            match accept(
+                &subject(name),
+                result.error_code,
+                result.error_message.as_deref(),
+            ) {
                 Ok(()) => {
                     line(&mut text, format_args!("deleted {name}"));
                     rows.push(json!({ "topic": name, "deleted": true }));
                 }
                 Err(error) => {
-                    refused += 1;
-                    line(&mut text, format_args!("{error}"));
-                    let error = failure(&error, result.error_code);
-                    rows.push(json!({ "topic": name, "deleted": false, "error": error }));
+                    let shown = failure(&error, result.error_code);
+                    rows.push(json!({ "topic": name, "deleted": false, "error": shown }));
+                    refused.push(error);
                 }
             }
         }
         output.show(&json!({ "topics": rows }), &text);
-        some_refused(refused)
+        some_refused(output, &refused)
     }
+}
+
+/// A topic as an error names it.
+fn subject(name: &str) -> String {
+    format!("topic {}", printable(name))
 }
 
 fn creatable((key, value): &(String, String)) -> CreatableTopicConfig {
@@ -302,10 +317,18 @@ async fn list(admin: &mut Admin, output: Output, internal: bool) -> Result<(), C
 }
 
 async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result<(), ClientError> {
-    let metadata = admin.metadata(Some(names)).await?;
+    let asked = (!names.is_empty()).then_some(names);
+    let mut metadata = admin.metadata(asked).await?;
+    if asked.is_none() {
+        metadata.topics.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    let found = metadata
+        .topics
+        .iter()
+        .filter(|topic| topic.error_code == ErrorCode::NONE);
     let request = DescribeConfigsRequest {
-        resources: names
-            .iter()
+        resources: found
+            .filter_map(|topic| topic.name.as_deref())
             .map(|name| DescribeConfigsResource {
                 resource_type: TOPIC,
                 resource_name: Str::copy(name),
@@ -317,13 +340,13 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
     let configs = admin.send(&request).await?;
     let mut text = String::new();
     let mut rows = Vec::new();
-    let mut refused = 0;
-    for topic in &metadata.topics {
-        let name = topic.name.as_deref().unwrap_or("?");
-        if let Err(error) = accept(name, topic.error_code, None) {
-            refused += 1;
-            line(&mut text, format_args!("{error}"));
-            rows.push(json!({ "name": name, "error": failure(&error, topic.error_code) }));
+    let mut refused = Vec::new();
+    for described in &metadata.topics {
+        let name = described.name.as_deref().unwrap_or("?");
+        if let Err(error) = accept(&subject(name), described.error_code, None) {
+            let shown = failure(&error, described.error_code);
+            rows.push(json!({ "name": name, "error": shown }));
+            refused.push(error);
             continue;
         }
         let result = configs
@@ -347,8 +370,8 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
             &mut text,
             format_args!(
                 "{name}\tid {}\tpartitions {}\tconfigs {}",
-                topic.topic_id,
-                topic.partitions.len(),
+                described.topic_id,
+                described.partitions.len(),
                 if readable.is_none() {
                     "?".to_owned()
                 } else {
@@ -357,7 +380,7 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
             ),
         );
         let mut partitions = Vec::new();
-        for partition in &topic.partitions {
+        for partition in &described.partitions {
             line(
                 &mut text,
                 format_args!(
@@ -379,14 +402,14 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
         }
         rows.push(json!({
             "name": name,
-            "topic_id": topic.topic_id.to_string(),
-            "internal": topic.is_internal,
+            "topic_id": described.topic_id.to_string(),
+            "internal": described.is_internal,
             "partitions": partitions,
             "configs": if readable.is_some() { Value::Object(set) } else { Value::Null },
         }));
     }
     output.show(&json!({ "topics": rows }), &text);
-    some_refused(refused)
+    some_refused(output, &refused)
 }
 
 async fn alter_configs(
@@ -422,5 +445,9 @@ async fn alter_configs(
         .responses
         .first()
         .ok_or_else(|| no_answer("IncrementalAlterConfigs"))?;
-    accept(name, result.error_code, result.error_message.as_deref())
+    accept(
+        &subject(name),
+        result.error_code,
+        result.error_message.as_deref(),
+    )
 }

@@ -17,7 +17,7 @@ use palisade_protocol::{
 use serde_json::json;
 
 use super::{
-    client::{Admin, ClientError},
+    client::{Admin, ClientError, printable},
     outcome::{accept, first_code, line, no_answer},
     output::Output,
     password,
@@ -132,6 +132,17 @@ impl UserArgs {
     }
 }
 
+/// Turns the answer about one user into an error; the broker speaks of credentials, not of users.
+fn accept_user(name: &str, code: ErrorCode, message: Option<&str>) -> Result<(), ClientError> {
+    let message = match code {
+        ErrorCode::RESOURCE_NOT_FOUND => {
+            Some("has no such credential; palisade user list shows all")
+        }
+        _ => message,
+    };
+    accept(&format!("user {}", printable(name)), code, message)
+}
+
 /// One request per mechanism: a request may name a user only once (KIP-554).
 async fn create(
     admin: &mut Admin,
@@ -166,7 +177,7 @@ async fn alter(
         .results
         .first()
         .ok_or_else(|| no_answer("AlterUserScramCredentials"))?;
-    accept(name, result.error_code, result.error_message.as_deref())
+    accept_user(name, result.error_code, result.error_message.as_deref())
 }
 
 async fn mechanisms_of(admin: &mut Admin, name: &str) -> Result<Vec<i8>, ClientError> {
@@ -182,7 +193,7 @@ async fn mechanisms_of(admin: &mut Admin, name: &str) -> Result<Vec<i8>, ClientE
         .results
         .first()
         .ok_or_else(|| no_answer("DescribeUserScramCredentials"))?;
-    accept(name, result.error_code, result.error_message.as_deref())?;
+    accept_user(name, result.error_code, result.error_message.as_deref())?;
     Ok(result
         .credential_infos
         .iter()
@@ -208,7 +219,7 @@ async fn list(admin: &mut Admin, output: Output) -> Result<(), ClientError> {
             .clone()
             .map(|info| format!("{} ({} iterations)", shown(info.mechanism), info.iterations))
             .collect();
-        let user = super::client::printable(&result.user);
+        let user = printable(&result.user);
         line(&mut text, format_args!("{user}\t{}", mechanisms.join(", ")));
         let credentials: Vec<_> = infos
             .map(

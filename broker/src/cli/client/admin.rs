@@ -7,7 +7,7 @@ use palisade_protocol::{
     messages::metadata::{MetadataRequest, MetadataResponse},
 };
 
-use super::{ClientError, ClientSettings, Connection};
+use super::{ClientError, ClientSettings, Connection, hint};
 
 /// A client for administration.
 pub struct Admin {
@@ -36,7 +36,10 @@ impl Admin {
                         settings,
                         patience,
                     };
-                    admin.move_to_controller(Some(&at)).await?;
+                    let moved = admin.move_to_controller(Some(&at)).await;
+                    let address = format!("{}:{}", at.0, at.1);
+                    moved
+                        .map_err(|error| hint::second_request(error, &address, &admin.settings))?;
                     return Ok(admin);
                 }
                 Err(error @ (ClientError::Connect { .. } | ClientError::Timeout(_))) => {

@@ -21,6 +21,7 @@ use tokio_openssl::SslStream;
 
 use super::{
     error::{ClientError, printable},
+    hint,
     scram::ScramLogin,
     settings::{ClientSettings, Credentials},
 };
@@ -70,7 +71,8 @@ impl Connection {
                 correlation_id: 0,
                 patience,
             };
-            connection.ask_versions().await?;
+            let asked = connection.ask_versions().await;
+            asked.map_err(|error| hint::first_request(error, &address, settings))?;
             if let Some(credentials) = &settings.credentials {
                 connection.log_in(credentials).await?;
             }
@@ -178,6 +180,11 @@ impl Connection {
             mechanism: Str::copy(credentials.mechanism.name()),
         };
         let response = self.exchange(&handshake, 1).await?;
+        if response.error_code != ErrorCode::NONE && response.mechanisms.is_empty() {
+            return Err(ClientError::Login(
+                "the listener takes no login; set security.protocol to SSL or PLAINTEXT".to_owned(),
+            ));
+        }
         if response.error_code != ErrorCode::NONE {
             let offered: Vec<&str> = response.mechanisms.iter().map(|name| &**name).collect();
             return Err(ClientError::Login(printable(&format!(
@@ -311,6 +318,9 @@ async fn connect(
         // Which check failed is a result of its own; the error alone says "verify failed".
         let verdict = stream.ssl().verify_result();
         let reason = if verdict == openssl::x509::X509VerifyResult::OK {
+            if let Some(mismatch) = hint::handshake(&error, address) {
+                return Err(mismatch);
+            }
             error.to_string()
         } else {
             format!("certificate of the broker: {}", verdict.error_string())

@@ -6,7 +6,7 @@ use palisade_auth::tls::TlsError;
 use palisade_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
 use thiserror::Error;
 
-use super::scram::ScramError;
+use super::{scram::ScramError, words};
 
 /// Every way in which a command can fail, and with it its exit status.
 #[derive(Debug, Error)]
@@ -40,6 +40,16 @@ pub enum ClientError {
         address: String,
         /// What the handshake says.
         reason: String,
+    },
+    /// The connection ended where no broker ends one that was meant for it.
+    #[error("{address}: {what}: {hint}")]
+    Mismatch {
+        /// The address as written.
+        address: String,
+        /// What was seen.
+        what: String,
+        /// What is likely behind it, and what to do.
+        hint: &'static str,
     },
     /// The broker refused the login.
     #[error("login refused: {0}")]
@@ -88,9 +98,9 @@ pub enum ClientError {
 }
 
 fn reason(code: ErrorCode, message: Option<&str>) -> String {
-    match message {
-        Some(message) => format!("{message} ({})", code.name()),
-        None => code.name().to_owned(),
+    match message.or_else(|| words::of(code)) {
+        Some(words) => format!("{words} ({})", code.name()),
+        None => code.to_string(),
     }
 }
 
@@ -114,6 +124,7 @@ impl ClientError {
             Self::Usage(_) | Self::File { .. } | Self::TlsSettings(_) => 2,
             Self::Connect { .. }
             | Self::Tls { .. }
+            | Self::Mismatch { .. }
             | Self::Login(_)
             | Self::Scram(_)
             | Self::Lost(_)
@@ -135,4 +146,27 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_never_stands_alone_where_words_are_known() {
+        let refused = |code, message| ClientError::refused("topic t", code, message).to_string();
+        let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        assert_eq!(
+            refused(code, None),
+            "topic t: there is no such topic, or no right to see it (UNKNOWN_TOPIC_OR_PARTITION)"
+        );
+        assert_eq!(
+            refused(code, Some("gone\u{7}")),
+            "topic t: gone\\u{7} (UNKNOWN_TOPIC_OR_PARTITION)"
+        );
+        assert_eq!(
+            refused(ErrorCode::new(9999), None),
+            "topic t: UNKNOWN(9999)"
+        );
+    }
 }

@@ -3,8 +3,11 @@
 mod admin;
 mod connection;
 mod error;
+mod hint;
+mod known_keys;
 mod scram;
 mod settings;
+mod words;
 
 pub use admin::Admin;
 pub use connection::Connection;

@@ -2,7 +2,8 @@
 //!
 //! The two are told apart by keys that only librdkafka has (`sasl.username`, `ssl.ca.location`, …).
 //! Java's file is read by the rules of its format, librdkafka's line by line, with nothing escaped.
-//! Keys that are of no concern to administration (`acks`, `group.id`, …) are passed over.
+//! Keys that are of no concern to administration (`acks`, `group.id`, …) are passed over; keys that
+//! no client knows are refused.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,10 @@ use palisade_auth::{
 };
 use zeroize::Zeroizing;
 
-use super::error::ClientError;
+use super::{
+    error::ClientError,
+    known_keys::{self, Problem},
+};
 use crate::config::SecurityProtocol;
 
 /// Keys that no Java client has.
@@ -74,35 +78,103 @@ impl ClientSettings {
             Some(path) => read(path)?,
             None => Zeroizing::new(Vec::new()),
         };
-        let (settings, is_librdkafka) = parse(&bytes)?;
+        let (mut settings, is_librdkafka) = parse(&bytes)?;
+        let mut problems = check_keys(file, &mut settings, is_librdkafka);
+        let outcome = Self::read(&settings, is_librdkafka, bootstrap, &mut problems);
+        match (outcome, problems.len()) {
+            (Some(read), 0) => Ok(read),
+            (_, 1) => Err(problems.remove(0)),
+            (_, count) => {
+                let mut text = format!("{count} problems with the client's settings");
+                for problem in problems {
+                    text.push_str(&format!("\n  {problem}"));
+                }
+                Err(usage(text))
+            }
+        }
+    }
+
+    /// Reads everything; `None` with at least one problem.
+    fn read(
+        settings: &Settings,
+        is_librdkafka: bool,
+        bootstrap: Option<&str>,
+        problems: &mut Vec<ClientError>,
+    ) -> Option<Self> {
         let get = |key: &str| settings.get(key).map(|value| value.as_str());
         let bootstrap = bootstrap
             .or_else(|| get("bootstrap.servers"))
             .or_else(|| get("metadata.broker.list"))
             .ok_or_else(|| {
                 usage("--bootstrap HOST:PORT is needed, or bootstrap.servers in the file")
-            })?;
+            })
+            .and_then(addresses);
+        let bootstrap = keep(bootstrap, problems);
         let protocol = get("security.protocol").unwrap_or("PLAINTEXT").trim();
         let protocol = SecurityProtocol::from_name(protocol).ok_or_else(|| {
             usage("security.protocol: expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
-        })?;
+        });
+        // Without it nobody knows what else is needed.
+        let protocol = keep(protocol, problems)?;
         let tls = match (protocol.uses_tls(), is_librdkafka) {
-            (false, _) => None,
-            (true, false) => Some(java_tls(&settings)?),
-            (true, true) => Some(librdkafka_tls(&settings)?),
+            (false, _) => Ok(None),
+            (true, false) => java_tls(settings).map(Some),
+            (true, true) => librdkafka_tls(settings).map(Some),
         };
+        let tls = keep(tls, problems);
         let credentials = match (protocol.uses_sasl(), is_librdkafka) {
-            (false, _) => None,
-            (true, false) => Some(java_credentials(&settings)?),
-            (true, true) => Some(librdkafka_credentials(&settings)?),
+            (false, _) => Ok(None),
+            (true, false) => java_credentials(settings).map(Some),
+            (true, true) => librdkafka_credentials(settings).map(Some),
         };
-        Ok(Self {
-            bootstrap: addresses(bootstrap)?,
+        let credentials = keep(credentials, problems);
+        Some(Self {
+            bootstrap: bootstrap?,
             protocol,
-            tls,
-            credentials,
+            tls: tls?,
+            credentials: credentials?,
         })
     }
+}
+
+fn keep<T>(outcome: Result<T, ClientError>, problems: &mut Vec<ClientError>) -> Option<T> {
+    outcome.map_err(|problem| problems.push(problem)).ok()
+}
+
+/// Finds keys that no client knows, or that ask for what is not built.
+///
+/// A mistyped key counts as the one that was meant, so that what hangs on it is not reported as
+/// missing too.
+fn check_keys(
+    file: Option<&Path>,
+    settings: &mut Settings,
+    is_librdkafka: bool,
+) -> Vec<ClientError> {
+    let file = file.map_or_else(String::new, |path| format!("{}: ", path.display()));
+    let mut problems = Vec::new();
+    let mut meant = Vec::new();
+    for (key, value) in settings.iter() {
+        let shown = key.escape_debug();
+        match known_keys::problem(key, value, is_librdkafka) {
+            None => {}
+            Some(Problem::Unknown(Some(nearest))) => {
+                problems.push(usage(format!(
+                    "{file}unknown key {shown}; did you mean {nearest}?"
+                )));
+                meant.push((nearest.to_owned(), value.clone()));
+            }
+            Some(Problem::Unknown(None)) => {
+                problems.push(usage(format!("{file}unknown key {shown}")))
+            }
+            Some(Problem::NotBuilt(reason)) => {
+                problems.push(usage(format!("{file}{shown}: {reason}")))
+            }
+        }
+    }
+    for (key, value) in meant {
+        settings.entry(key).or_insert(value);
+    }
+    problems
 }
 
 fn usage(text: impl Into<String>) -> ClientError {
@@ -163,12 +235,15 @@ fn addresses(text: &str) -> Result<Vec<(String, u16)>, ClientError> {
 }
 
 fn java_tls(settings: &Settings) -> Result<TlsSettings, ClientError> {
-    TlsSettings::from_keys(|key| settings.get(key).map(|value| value.to_string())).map_err(
-        |problems| {
-            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            usage(texts.join("; "))
-        },
-    )
+    let get = |key: &str| {
+        let value = settings.get(key)?;
+        // Java's name for "any version", which chooses nothing.
+        (key != "ssl.protocol" || value.as_str() != "TLS").then(|| value.to_string())
+    };
+    TlsSettings::from_keys(get).map_err(|problems| {
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        usage(texts.join("; "))
+    })
 }
 
 fn librdkafka_tls(settings: &Settings) -> Result<TlsSettings, ClientError> {
@@ -325,6 +400,23 @@ mod tests {
     }
 
     #[test]
+    fn all_problems_come_together_and_none_follows_from_another() {
+        let text = "bootstrap.server=a:1\nsecurity.protocol=SASL_SSL\nsasl.mechansim=PLAIN\n\
+                    ssl.truststore.type=JKS\nnonsense.of.some.kind=1\n";
+        let error = load(text, None).unwrap_err().to_string();
+        for part in [
+            "5 problems",
+            "did you mean bootstrap.servers?",
+            "did you mean sasl.mechanism?",
+            "unknown key nonsense.of.some.kind",
+            "stores of type JKS are not read",
+            "sasl.jaas.config is needed",
+        ] {
+            assert!(error.contains(part), "{part} is not in:\n{error}");
+        }
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_named() {
         for (text, part) in [
             ("", "--bootstrap HOST:PORT is needed"),
@@ -359,6 +451,14 @@ mod tests {
                 "bootstrap.servers=a:1\nsecurity.protocol=SSL\n\
                  enable.ssl.certificate.verification=false",
                 "always verified",
+            ),
+            (
+                "bootstrap.servers=a:1\nsecurty.protocol=PLAINTEXT",
+                "unknown key securty.protocol; did you mean security.protocol?",
+            ),
+            (
+                "bootstrap.servers=a:1\nssl.crl.location=/x\nssl.ca.location=/ca.pem",
+                "ssl.crl.location: revocation lists are not read",
             ),
         ] {
             let error = load(text, None).unwrap_err();
