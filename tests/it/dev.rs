@@ -116,6 +116,70 @@ fn kept_directory() {
     );
 }
 
+/// Whoever changes the administrator's password keeps a broker that starts, and is told what no longer fits.
+#[test]
+fn changed_password() {
+    let dir = paths::scratch();
+    let kept = dir.path().join("kept").display().to_string();
+    let dev = Dev::start(&["--data-dir", &kept]);
+    let password = dir.path().join("password");
+    paths::write_private(&password, "a password of my own\n");
+    let mut change = paths::palisade();
+    change
+        .args(["user", "create", "admin", "--password-file"])
+        .arg(&password)
+        .arg("--command-config")
+        .arg(dev.file("java_properties"));
+    tools::run("palisade user create", &mut change, PATIENCE);
+    assert!(dev.process().terminate().success());
+
+    let dev = Dev::start(&["--data-dir", &kept]);
+    assert!(dev.lacks(&["admin", "password"]));
+    let remembered = dir.path().join("kept/dev/admin.password");
+    let remembered = fs::canonicalize(&remembered).expect("the file that was made");
+    let hint = format!("Write it to {}, or remove that file", remembered.display());
+    let lines = dev.process().lines();
+    assert!(lines.iter().any(|line| line.contains(&hint)), "{lines:#?}");
+    let admin = dev.by_scram("admin", "a password of my own");
+    Connection::open(&admin).expect("the new password");
+    assert!(dev.process().terminate().success());
+
+    // Told the password, it makes good settings of it again.
+    fs::copy(&password, &remembered).expect("a file to write to");
+    let dev = Dev::start(&["--data-dir", &kept]);
+    Connection::open(&dev.admin()).expect("the password that was written there");
+    assert!(dev.process().terminate().success());
+
+    fs::remove_file(&remembered).expect("a file to remove");
+    let dev = Dev::start(&["--data-dir", &kept]);
+    Connection::open(&dev.admin()).expect("a password made anew");
+    Connection::open(&admin).expect_err("the old one");
+    assert!(dev.process().terminate().success());
+}
+
+/// The second broker on a directory touches nothing and names the first one.
+#[test]
+fn two_on_one_directory() {
+    let dir = paths::scratch();
+    let kept = dir.path().join("kept");
+    let dev = Dev::start(&["--data-dir", &tools::text(&kept)]);
+    let mut command = paths::palisade();
+    command
+        .args(["dev", "--bind", "0.0.0.0", "--data-dir"])
+        .arg(&kept);
+    let second = Process::spawn("palisade dev", &mut command);
+    assert_eq!(second.wait(PATIENCE).code(), Some(1));
+    let kept = fs::canonicalize(&kept).expect("the directory");
+    let expected = format!(
+        "{} is in use by another palisade dev, process {};",
+        kept.display(),
+        dev.process().id()
+    );
+    let said = second.stream(Stream::Err).join("\n");
+    assert!(said.contains(&expected), "{said}");
+    Connection::open(&dev.admin()).expect("the first one goes on");
+}
+
 /// Without `--json` a person reads how to connect and what to type next.
 #[test]
 fn readable_block() {

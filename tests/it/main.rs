@@ -13,6 +13,7 @@ mod every_version;
 mod handshakes;
 mod java;
 mod kcat;
+mod messages;
 mod python;
 mod rdkafka;
 mod tidy;

@@ -48,6 +48,11 @@ impl Dev {
             .unwrap_or_else(|| panic!("no text at {way:?} in {}", self.said))
     }
 
+    /// Whether there is no value at the end of the way.
+    pub fn lacks(&self, way: &[&str]) -> bool {
+        way.iter().fold(&self.said, |at, name| &at[name]).is_null()
+    }
+
     /// A file that was made for clients, by its name.
     pub fn file(&self, name: &str) -> PathBuf {
         self.text(&["files", name]).into()
@@ -56,13 +61,21 @@ impl Dev {
     /// The administrator, by SCRAM.
     pub fn admin(&self) -> Access {
         assert_eq!(self.text(&["admin", "mechanism"]), "SCRAM-SHA-512");
+        self.by_scram(
+            self.text(&["admin", "username"]),
+            self.text(&["admin", "password"]),
+        )
+    }
+
+    /// Any user, by SCRAM.
+    pub fn by_scram(&self, user: &str, password: &str) -> Access {
         Access {
             bootstrap: self.text(&["bootstrap"]).to_owned(),
             trust: self.file("ca_pem"),
             login: Login::Scram {
                 mechanism: "SCRAM-SHA-512",
-                user: self.text(&["admin", "username"]).to_owned(),
-                password: self.text(&["admin", "password"]).to_owned(),
+                user: user.to_owned(),
+                password: password.to_owned(),
             },
         }
     }

@@ -1,6 +1,6 @@
 //! What `start` and `dev` have in common: the process they make of themselves, and its end.
 
-use std::{env, io, process::ExitCode, sync::Arc};
+use std::{env, fmt, io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use rustix::{
     fs::Mode,
@@ -30,6 +30,21 @@ pub(crate) enum NodeError {
     /// Key material of a development broker.
     #[error(transparent)]
     Material(#[from] super::dev::material::MaterialError),
+    /// The command makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Another process works in the directory.
+    #[error(
+        "{} is in use by another palisade dev{}; stop that one, or give --data-dir another \
+         directory",
+        dir.display(), Pid(*pid)
+    )]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process, if it said its number.
+        pid: Option<u32>,
+    },
     /// A client would not succeed.
     #[error("a client cannot use this broker: {0}")]
     Client(#[from] ClientError),
@@ -43,6 +58,14 @@ pub(crate) enum NodeError {
     },
 }
 
+struct Pid(Option<u32>);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(f, ", process {pid}"))
+    }
+}
+
 impl NodeError {
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
@@ -51,7 +74,7 @@ impl NodeError {
 
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Usage(_) => 2,
             _ => 1,
         })
     }

@@ -19,8 +19,9 @@ pub(crate) struct ListenerRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct AdminRow {
     pub(crate) username: String,
-    /// In clear: the reader of this line owns the broker.
-    pub(crate) password: String,
+    /// In clear: the reader of this line owns the broker. `None` when it was changed since it was
+    /// written down.
+    pub(crate) password: Option<String>,
     pub(crate) mechanism: &'static str,
 }
 
@@ -64,8 +65,13 @@ impl Announcement {
             let address = &listener.address;
             match listener.protocol {
                 "SASL_SSL" => say(format_args!(
-                    "  {name:<10} {address:<22} {}, user {}, password {}",
-                    self.admin.mechanism, self.admin.username, self.admin.password
+                    "  {name:<10} {address:<22} {}, user {}, {}",
+                    self.admin.mechanism,
+                    self.admin.username,
+                    match &self.admin.password {
+                        Some(password) => format!("password {password}"),
+                        None => "with the password that it was given since".to_owned(),
+                    }
                 )),
                 "SSL" => say(format_args!(
                     "  {name:<10} {address:<22} client certificate, User:{CLIENT_NAME}, no rights \
@@ -143,7 +149,7 @@ mod tests {
             .into(),
             admin: AdminRow {
                 username: "admin".to_owned(),
-                password: "pw".to_owned(),
+                password: Some("pw".to_owned()),
                 mechanism: "SCRAM-SHA-512",
             },
             files: ClientFiles {
@@ -210,5 +216,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("User:client, no rights until"), "{text}");
+        assert!(text.contains("user admin, password pw"), "{text}");
+        let mut changed = announcement();
+        changed.admin.password = None;
+        let text = changed.text();
+        assert!(text.contains("password that it was given since"), "{text}");
     }
 }

@@ -82,7 +82,7 @@ impl ClientFiles {
             ("ssl.truststore.type", "PEM"),
             ("ssl.truststore.location", &ca),
         ]);
-        private_file::write(&files.java_properties, java.as_bytes())?;
+        private_file::refresh(&files.java_properties, java.as_bytes())?;
         let keystore = material.client_keystore_pem.display().to_string();
         let java = properties(&[
             ("bootstrap.servers", ssl),
@@ -92,7 +92,7 @@ impl ClientFiles {
             ("ssl.truststore.type", "PEM"),
             ("ssl.truststore.location", &ca),
         ]);
-        private_file::write(&files.java_mtls_properties, java.as_bytes())?;
+        private_file::refresh(&files.java_mtls_properties, java.as_bytes())?;
         let conf = lines(&[
             ("bootstrap.servers", sasl),
             ("security.protocol", "SASL_SSL"),
@@ -101,7 +101,7 @@ impl ClientFiles {
             ("sasl.password", password),
             ("ssl.ca.location", &ca),
         ]);
-        private_file::write(&files.librdkafka_conf, conf.as_bytes())?;
+        private_file::refresh(&files.librdkafka_conf, conf.as_bytes())?;
         let conf = lines(&[
             ("bootstrap.servers", ssl),
             ("security.protocol", "SSL"),
@@ -115,7 +115,7 @@ impl ClientFiles {
                 &material.client_key_pem.display().to_string(),
             ),
         ]);
-        private_file::write(&files.librdkafka_mtls_conf, conf.as_bytes())?;
+        private_file::refresh(&files.librdkafka_mtls_conf, conf.as_bytes())?;
         Ok(files)
     }
 }

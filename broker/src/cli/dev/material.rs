@@ -97,13 +97,23 @@ impl Material {
     /// # Errors
     /// A file that cannot be read or written, or that is no key or certificate.
     pub fn ensure(dir: &Path, names: &[String]) -> Result<Self, MaterialError> {
+        Self::ensure_by(private_file::write, dir, names)
+    }
+
+    /// As [`ensure`](Self::ensure), with files put where they belong by `write`.
+    pub(crate) fn ensure_by(
+        write: Write,
+        dir: &Path,
+        names: &[String],
+    ) -> Result<Self, MaterialError> {
+        let put = |path: &Path, bytes: &[u8]| put(write, path, bytes);
         let files = Self::in_dir(dir);
         let ca_key = dir.join("ca-key.pem");
         let authority = match Pair::read(&files.ca_pem, &ca_key)? {
             Some(pair) if pair.lasts()? => pair,
             _ => {
                 let pair = Pair::authority()?;
-                pair.write(&files.ca_pem, &ca_key)?;
+                pair.write(put, &files.ca_pem, &ca_key)?;
                 pair
             }
         };
@@ -118,15 +128,18 @@ impl Material {
             .is_some_and(|pair| pair.is_from(&authority).unwrap_or(false));
         if !keep || !files.client_keystore_pem.exists() {
             let pair = authority.issue(&Leaf::Client { name: CLIENT_NAME })?;
-            pair.write(&files.client_cert_pem, &files.client_key_pem)?;
+            pair.write(put, &files.client_cert_pem, &files.client_key_pem)?;
             put(&files.client_keystore_pem, &pair.keystore(&authority)?)?;
         }
         Ok(files)
     }
 }
 
-fn put(path: &Path, bytes: &[u8]) -> Result<(), MaterialError> {
-    private_file::write(path, bytes).map_err(|source| MaterialError::File {
+/// Writes one private file: [`private_file::write`] or [`private_file::refresh`].
+pub(crate) type Write = fn(&Path, &[u8]) -> io::Result<()>;
+
+fn put(write: Write, path: &Path, bytes: &[u8]) -> Result<(), MaterialError> {
+    write(path, bytes).map_err(|source| MaterialError::File {
         path: path.to_owned(),
         source,
     })
@@ -167,7 +180,12 @@ impl Pair {
         }))
     }
 
-    fn write(&self, certificate: &Path, key: &Path) -> Result<(), MaterialError> {
+    fn write(
+        &self,
+        put: impl Fn(&Path, &[u8]) -> Result<(), MaterialError>,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<(), MaterialError> {
         put(certificate, &self.certificate.to_pem()?)?;
         put(
             key,

@@ -2,7 +2,8 @@
 //!
 //! One directory holds everything: `data` the logs, `dev` the key material, the administrator's
 //! password, the ports, and ready-made client settings. Started again on the same directory, it
-//! keeps all of them, and the users, topics and ACLs of its cluster.
+//! keeps all of them, and the users, topics and ACLs of its cluster. Nothing of its own start
+//! depends on the administrator's password, which may have been changed meanwhile.
 
 mod announce;
 pub mod client_files;
@@ -12,13 +13,15 @@ mod state;
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    net::TcpListener,
     path::{Path, PathBuf},
     process,
     time::Duration,
 };
 
 use clap::Args;
-use palisade_auth::Secret;
+use palisade_auth::{Secret, scram::ScramMechanism};
 use tempfile::TempDir;
 
 use self::{
@@ -26,7 +29,7 @@ use self::{
     client_files::{ClientFiles, Login},
     material::Material,
     settings::{ADMIN, DevSettings, is_wildcard},
-    state::Ports,
+    state::{Claim, Ports},
 };
 use super::{
     acl,
@@ -37,48 +40,74 @@ use super::{
     rule::Rule,
 };
 use crate::{
-    config::{Config, Warning},
+    broker::Broker,
+    config::{Config, SaslMechanism, Warning},
     shutdown,
     startup::{Running, start_prepared},
 };
 
 /// SASL mechanism of the ready-made settings.
-const MECHANISM: &str = "SCRAM-SHA-512";
+const MECHANISM: ScramMechanism = ScramMechanism::Sha512;
+
+/// Keys that the command line decides here, and how.
+const DECIDED: [(&str, &str); 4] = [
+    ("listeners", "--bind, --port and --plaintext choose"),
+    (
+        "listener.security.protocol.map",
+        "--bind, --port and --plaintext choose",
+    ),
+    ("log.dirs", "--data-dir chooses"),
+    ("log.dir", "--data-dir chooses"),
+];
 
 /// How long the broker's own first client may take.
 const CHECK_TIME: Duration = Duration::from_secs(10);
 
 /// Arguments of `palisade dev`.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct DevArgs {
     /// Directory to keep everything in; without it a temporary one, removed at the end
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Address to listen on
+    /// Address of this machine to listen on; 0.0.0.0 or :: for all
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
     bind: String,
-    /// Port of the SASL_SSL listener, the others follow; 0 lets the system choose all
+    /// Port of the SASL_SSL listener; SSL takes the next one, PLAINTEXT the one after it
+    ///
+    /// 0 lets the system choose. Without it the ports of the last start on the same directory are
+    /// taken, at first 9092, 9093 and 9094; any of them that is busy is replaced by a free one.
     #[arg(long)]
     port: Option<u16>,
     /// Print one line of JSON instead of the readable block
     #[arg(long)]
     json: bool,
-    /// Create a topic, repeatable
+    /// Create a topic, repeatable; one partition if no number is given
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]", value_parser = topic)]
     topics: Vec<DeclaredTopic>,
     /// Create a user for SCRAM, repeatable; only for throw-away passwords
     #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = user)]
     users: Vec<DeclaredUser>,
-    /// Add an ACL, repeatable: allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST]
+    /// Add an ACL, repeatable, for example 'allow User:alice read,write topic:orders'
+    ///
+    /// RULE: allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST], where RESOURCE is
+    /// topic:NAME, group:NAME, transactional-id:NAME or cluster; a trailing * means every name that
+    /// begins so, a lone * every name.
     #[arg(long = "acl", value_name = "RULE", value_parser = acl::rule)]
     acls: Vec<Rule>,
     /// Add a loopback listener without TLS and login, whose clients are User:ANONYMOUS
     #[arg(long)]
     plaintext: bool,
-    /// Set one configuration key, repeatable
+    /// Set one configuration key, repeatable, for example auto.create.topics.enable=false
     #[arg(long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  palisade dev
+  palisade dev --data-dir ~/broker --topic orders:3 --user alice:secret \\
+    --acl 'allow User:alice read,write topic:orders' --acl 'allow User:alice read group:*'";
 
 fn topic(text: &str) -> Result<DeclaredTopic, String> {
     let (name, partitions) = match text.rsplit_once(':') {
@@ -114,27 +143,48 @@ fn user(text: &str) -> Result<DeclaredUser, String> {
 struct Home {
     path: PathBuf,
     temporary: Option<TempDir>,
+    /// Held while the directory is in use; a temporary one is nobody else's anyway.
+    _claim: Option<File>,
 }
 
 impl Home {
     fn open(data_dir: Option<&Path>) -> Result<Self, NodeError> {
-        let failed = NodeError::system("data directory");
-        match data_dir {
-            None => {
-                let made = tempfile::Builder::new().prefix("palisade-dev-").tempdir();
-                let temporary = made.map_err(failed)?;
-                Ok(Self {
-                    path: temporary.path().to_owned(),
-                    temporary: Some(temporary),
-                })
-            }
-            Some(dir) => {
-                let made = private_file::make_dir(dir).and_then(|()| dir.canonicalize());
-                Ok(Self {
-                    path: made.map_err(NodeError::system(dir.display().to_string()))?,
-                    temporary: None,
-                })
-            }
+        let Some(dir) = data_dir else {
+            let made = tempfile::Builder::new().prefix("palisade-dev-").tempdir();
+            let temporary = made.map_err(NodeError::system("data directory"))?;
+            private_file::make_dir(&dev_dir(temporary.path()))
+                .map_err(NodeError::system("key directory"))?;
+            return Ok(Self {
+                path: temporary.path().to_owned(),
+                temporary: Some(temporary),
+                _claim: None,
+            });
+        };
+        let open = || {
+            private_file::make_dir(&dev_dir(dir))?;
+            let path = dir.canonicalize()?;
+            let claim = state::claim(&dev_dir(&path))?;
+            Ok((path, claim))
+        };
+        match open().map_err(NodeError::system(dir.display().to_string()))? {
+            (path, Claim::Ours(claim)) => Ok(Self {
+                path,
+                temporary: None,
+                _claim: Some(claim),
+            }),
+            (dir, Claim::Theirs(pid)) => Err(NodeError::InUse { dir, pid }),
+        }
+    }
+
+    fn dev_dir(&self) -> PathBuf {
+        dev_dir(&self.path)
+    }
+
+    /// How the files of this directory are written: one that goes anyway waits for no disk.
+    fn write(&self) -> material::Write {
+        match self.temporary {
+            Some(_) => private_file::refresh,
+            None => private_file::write,
         }
     }
 
@@ -148,9 +198,14 @@ impl Home {
     }
 }
 
+fn dev_dir(home: &Path) -> PathBuf {
+    home.join("dev")
+}
+
 impl DevArgs {
     pub(crate) async fn run(self) -> Result<(), NodeError> {
         let stop = shutdown::requested().map_err(NodeError::system("signals"))?;
+        self.check()?;
         let home = Home::open(self.data_dir.as_deref())?;
         let json = self.json;
         let (running, announcement) = self.start(&home).await?;
@@ -170,13 +225,36 @@ impl DevArgs {
         Ok(())
     }
 
+    /// Finds what makes no sense before anything is written.
+    fn check(&self) -> Result<(), NodeError> {
+        if let Err(error) = TcpListener::bind((self.bind.as_str(), 0)) {
+            return Err(NodeError::Usage(format!(
+                "--bind {:?}: cannot listen there ({error}); give an address of this machine, such \
+                 as 127.0.0.1, ::1 or 0.0.0.0",
+                self.bind
+            )));
+        }
+        let keys = self
+            .overrides
+            .iter()
+            .filter_map(|text| text.split_once('='));
+        for (key, _) in keys {
+            if let Some((key, how)) = DECIDED.iter().find(|(decided, _)| *decided == key.trim()) {
+                return Err(NodeError::Usage(format!(
+                    "--override {key}: {how} in palisade dev; palisade start takes the key from a \
+                     configuration"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     async fn start(self, home: &Home) -> Result<(Running, Announcement), NodeError> {
-        let dev_dir = home.path.join("dev");
-        private_file::make_dir(&dev_dir).map_err(NodeError::system("key directory"))?;
+        let dev_dir = home.dev_dir();
         let host_name = node::host_name();
-        let material = Material::ensure(&dev_dir, &names(&self.bind, &host_name))?;
-        let (password, is_new) =
-            state::admin_password(&dev_dir).map_err(NodeError::system("admin password"))?;
+        let material = Material::ensure_by(home.write(), &dev_dir, &names(&self.bind, &host_name))?;
+        let (password, is_new) = state::admin_password(&dev_dir, home.write())
+            .map_err(NodeError::system("admin password"))?;
         let ports = Ports::choose(self.port, Ports::remembered(&dev_dir), |port| {
             state::is_free(&self.bind, port)
         });
@@ -191,6 +269,7 @@ impl DevArgs {
         }
         .sources();
         let (config, mut warnings) = Config::load(&sources)?;
+        check_mechanism(&config)?;
         // An open listener was asked for in so many words, and stays on this machine.
         warnings
             .0
@@ -214,7 +293,7 @@ impl DevArgs {
                 .map_err(node::prepare_error)
         })
         .await?;
-        match announce(&running, home, &dev_dir, &material, &password).await {
+        match announce(&running, home, &material, password, is_new).await {
             Ok(announcement) => Ok((running, announcement)),
             Err(error) => {
                 running.shutdown().await?;
@@ -222,6 +301,20 @@ impl DevArgs {
             }
         }
     }
+}
+
+/// The ready-made settings must be able to log in.
+fn check_mechanism(config: &Config) -> Result<(), NodeError> {
+    let sasl = config
+        .listener("SASL_SSL")
+        .and_then(|one| one.sasl.as_ref());
+    if sasl.is_some_and(|sasl| sasl.mechanisms.contains(&SaslMechanism::ScramSha512)) {
+        return Ok(());
+    }
+    Err(NodeError::Usage(format!(
+        "--override sasl.enabled.mechanisms: the client settings made here log in with \
+         {MECHANISM}; keep it among them"
+    )))
 }
 
 /// Names that the server's certificate covers.
@@ -238,22 +331,27 @@ fn names(bind: &str, host_name: &str) -> Vec<String> {
 }
 
 /// Writes the clients' files, proves with one of them that a client succeeds, and tells the rest.
+///
+/// The client that proves it comes with its certificate: what it shows of keys, listeners and
+/// requests holds for every other, and it costs no derivation of a password. The administrator's
+/// password is compared with the credential itself meanwhile.
 async fn announce(
     running: &Running,
     home: &Home,
-    dev_dir: &Path,
     material: &Material,
-    password: &Secret,
+    password: Secret,
+    is_new: bool,
 ) -> Result<Announcement, NodeError> {
+    let dev_dir = home.dev_dir();
     let rows = listener_rows(running);
     let address = |name: &str| rows.get(name).map_or("", |row| row.address.as_str());
     let login = Login {
         username: ADMIN,
-        password,
-        mechanism: MECHANISM,
+        password: &password,
+        mechanism: MECHANISM.name(),
     };
     let files = ClientFiles::write(
-        dev_dir,
+        &dev_dir,
         material,
         &login,
         address("SASL_SSL"),
@@ -272,13 +370,22 @@ async fn announce(
         plaintext: port("PLAINTEXT"),
     };
     ports
-        .remember(dev_dir)
+        .remember(&dev_dir)
         .map_err(NodeError::system("ports"))?;
-    for file in [&files.java_properties, &files.java_mtls_properties] {
-        let settings = ClientSettings::load(Some(file), None)?;
-        Admin::connect(settings, CHECK_TIME).await?;
-    }
     let broker = running.broker();
+    let settings = ClientSettings::load(Some(&files.java_mtls_properties), None)?;
+    let (connected, fits) = tokio::join!(Admin::connect(settings, CHECK_TIME), async {
+        is_new || fits(broker, password.clone()).await
+    });
+    connected?;
+    if !fits {
+        tracing::warn!(
+            "the password of {ADMIN} was changed: the client settings made here log in no longer. \
+             Write it to {path}, or remove that file and start again to get a new password",
+            path = dev_dir.join(state::PASSWORD_FILE).display()
+        );
+    }
+    let shown = password.expose_str().unwrap_or_default().to_owned();
     Ok(Announcement {
         pid: process::id(),
         version: env!("CARGO_PKG_VERSION"),
@@ -289,12 +396,24 @@ async fn announce(
         listeners: rows,
         admin: AdminRow {
             username: ADMIN.to_owned(),
-            password: password.expose_str().unwrap_or_default().to_owned(),
-            mechanism: MECHANISM,
+            password: fits.then_some(shown),
+            mechanism: MECHANISM.name(),
         },
         files,
         is_temporary: home.temporary.is_some(),
     })
+}
+
+/// Whether the administrator logs in with this password.
+async fn fits(broker: &Broker, password: Secret) -> bool {
+    let image = broker.metadata.image();
+    let Some(credential) = image.scram.get(ADMIN, MECHANISM).cloned() else {
+        return false;
+    };
+    // Thousands of rounds of hashing are no work for a task.
+    let verified =
+        tokio::task::spawn_blocking(move || credential.verify_password(password.expose()));
+    matches!(verified.await, Ok(Ok(true)))
 }
 
 /// Listeners as clients dial them, with the ports that they really have.

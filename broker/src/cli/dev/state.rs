@@ -1,15 +1,23 @@
 //! What a development broker remembers in its data directory: ports, and its administrator.
 
 use std::{
-    fs, io,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
     net::{TcpListener, ToSocketAddrs},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
+    process,
 };
 
 use palisade_auth::Secret;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::material::Write;
 use crate::cli::{private_file, random};
+
+/// File that holds the administrator's password.
+pub(crate) const PASSWORD_FILE: &str = "admin.password";
 
 /// Ports of the listeners; 0 lets the system choose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +51,7 @@ impl Ports {
     /// Whatever the file system says.
     pub(crate) fn remember(self, dir: &Path) -> io::Result<()> {
         let bytes = serde_json::to_vec(&self).map_err(io::Error::other)?;
-        private_file::write(&dir.join("ports.json"), &bytes)
+        private_file::refresh(&dir.join("ports.json"), &bytes)
     }
 
     /// Chooses the ports to bind.
@@ -85,12 +93,49 @@ pub(crate) fn is_free(host: &str, port: u16) -> bool {
     addresses.all(|address| TcpListener::bind(address).is_ok())
 }
 
+/// Who has the directory.
+pub(crate) enum Claim {
+    /// This process, until the file is closed.
+    Ours(File),
+    /// Another one, by the number it left; none when it was reading or writing at that moment.
+    Theirs(Option<u32>),
+}
+
+/// Claims the directory for this process and leaves its number there, for the next one that tries.
+///
+/// The log directory has a lock of its own; this one is taken before keys and ports are touched.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn claim(dir: &Path) -> io::Result<Claim> {
+    let path = dir.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            file.set_len(0)?;
+            file.write_all(format!("{}\n", process::id()).as_bytes())?;
+            Ok(Claim::Ours(file))
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let text = fs::read_to_string(&path)?;
+            Ok(Claim::Theirs(text.trim().parse().ok()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The administrator's password, and whether it was made just now.
 ///
 /// # Errors
 /// Whatever the file system says; `InvalidData` for a file that holds no password.
-pub(crate) fn admin_password(dir: &Path) -> io::Result<(Secret, bool)> {
-    let path = dir.join("admin.password");
+pub(crate) fn admin_password(dir: &Path, write: Write) -> io::Result<(Secret, bool)> {
+    let path = dir.join(PASSWORD_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => {
             let password = zeroize::Zeroizing::new(text);
@@ -103,7 +148,7 @@ pub(crate) fn admin_password(dir: &Path) -> io::Result<(Secret, bool)> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let password = random::password().map_err(io::Error::other)?;
-            private_file::write(&path, password.expose())?;
+            write(&path, password.expose())?;
             Ok((password, true))
         }
         Err(error) => Err(error),
@@ -151,11 +196,28 @@ mod tests {
         fs::write(dir.path().join("ports.json"), "{").unwrap();
         assert_eq!(Ports::remembered(dir.path()), None);
 
-        let (made, fresh) = admin_password(dir.path()).unwrap();
+        let (made, fresh) = admin_password(dir.path(), private_file::write).unwrap();
         assert!(fresh);
-        assert_eq!(admin_password(dir.path()).unwrap(), (made, false));
+        assert_eq!(
+            admin_password(dir.path(), private_file::write).unwrap(),
+            (made, false)
+        );
         fs::write(dir.path().join("admin.password"), "\n").unwrap();
-        assert!(admin_password(dir.path()).is_err());
+        assert!(admin_password(dir.path(), private_file::write).is_err());
+    }
+
+    #[test]
+    fn a_directory_has_one_owner_who_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let Claim::Ours(first) = claim(dir.path()).unwrap() else {
+            panic!("nobody else has it");
+        };
+        let Claim::Theirs(owner) = claim(dir.path()).unwrap() else {
+            panic!("two owners");
+        };
+        assert_eq!(owner, Some(process::id()));
+        drop(first);
+        assert!(matches!(claim(dir.path()).unwrap(), Claim::Ours(_)));
     }
 
     #[test]
