@@ -18,4 +18,5 @@ pub mod shutdown;
 pub mod startup;
 pub mod task;
 
+pub use cli::dev::{TestBroker, TestBrokerBuilder, TestBrokerError};
 pub use startup::{Running, StartError, run, start};

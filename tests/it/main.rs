@@ -16,5 +16,6 @@ mod kcat;
 mod messages;
 mod python;
 mod rdkafka;
+mod test_broker;
 mod tidy;
 mod worked_example_b;

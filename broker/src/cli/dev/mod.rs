@@ -10,6 +10,7 @@ pub mod client_files;
 pub mod material;
 mod settings;
 mod state;
+mod test_broker;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +24,8 @@ use std::{
 use clap::Args;
 use palisade_auth::{Secret, scram::ScramMechanism};
 use tempfile::TempDir;
+
+pub use self::test_broker::{TestBroker, TestBrokerBuilder, TestBrokerError};
 
 use self::{
     announce::{AdminRow, Announcement, ListenerRow},
