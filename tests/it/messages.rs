@@ -57,7 +57,7 @@ fn refusals() {
     let gone =
         "topic nope: there is no such topic, or no right to see it (UNKNOWN_TOPIC_OR_PARTITION)";
     refuses(&["topic", "describe", "nope"], 1, gone);
-    refuses(&["topic", "delete", "nope"], 1, "topic nope: ");
+    refuses(&["topic", "delete", "nope"], 1, gone);
     refuses(&["topic", "create", "one"], 1, "topic one: ");
     refuses(
         &["user", "delete", "nope"],

@@ -179,11 +179,7 @@ impl TopicArgs {
             output.show(&object, &format!("{name} exists"));
             return Ok(());
         }
-        accept(
-            &subject(&name),
-            result.error_code,
-            result.error_message.as_deref(),
-        )?;
+        accept_topic(&name, result.error_code, result.error_message.as_deref())?;
         let object = json!({
             "topic": name,
             "created": true,
@@ -219,11 +215,7 @@ impl TopicArgs {
             .results
             .first()
             .ok_or_else(|| no_answer("CreatePartitions"))?;
-        accept(
-            &subject(name),
-            result.error_code,
-            result.error_message.as_deref(),
-        )
+        accept_topic(name, result.error_code, result.error_message.as_deref())
     }
 
     async fn delete(
@@ -256,11 +248,7 @@ impl TopicArgs {
         let mut refused = Vec::new();
         for result in &response.responses {
             let name = result.name.as_deref().unwrap_or("?");
-            match accept(
-                &subject(name),
-                result.error_code,
-                result.error_message.as_deref(),
-            ) {
+            match accept_topic(name, result.error_code, result.error_message.as_deref()) {
                 Ok(()) => {
                     line(&mut text, format_args!("deleted {name}"));
                     rows.push(json!({ "topic": name, "deleted": true }));
@@ -277,9 +265,11 @@ impl TopicArgs {
     }
 }
 
-/// A topic as an error names it.
-fn subject(name: &str) -> String {
-    format!("topic {}", printable(name))
+/// Turns the answer about one topic into an error; of a missing one the broker's own words speak of
+/// a server that does not host it.
+fn accept_topic(name: &str, code: ErrorCode, message: Option<&str>) -> Result<(), ClientError> {
+    let message = message.filter(|_| code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    accept(&format!("topic {}", printable(name)), code, message)
 }
 
 fn creatable((key, value): &(String, String)) -> CreatableTopicConfig {
@@ -343,7 +333,7 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
     let mut refused = Vec::new();
     for described in &metadata.topics {
         let name = described.name.as_deref().unwrap_or("?");
-        if let Err(error) = accept(&subject(name), described.error_code, None) {
+        if let Err(error) = accept_topic(name, described.error_code, None) {
             let shown = failure(&error, described.error_code);
             rows.push(json!({ "name": name, "error": shown }));
             refused.push(error);
@@ -445,9 +435,5 @@ async fn alter_configs(
         .responses
         .first()
         .ok_or_else(|| no_answer("IncrementalAlterConfigs"))?;
-    accept(
-        &subject(name),
-        result.error_code,
-        result.error_message.as_deref(),
-    )
+    accept_topic(name, result.error_code, result.error_message.as_deref())
 }
