@@ -40,6 +40,9 @@ pub(crate) struct Announcement {
     pub(crate) files: ClientFiles,
     #[serde(skip)]
     pub(crate) is_temporary: bool,
+    /// How to call this program again.
+    #[serde(skip)]
+    pub(crate) program: String,
 }
 
 impl Announcement {
@@ -92,13 +95,14 @@ impl Announcement {
             "  data       {} ({fate})",
             self.data_dir.display()
         ));
+        let program = quote(&self.program);
         let java = quote(&files.java_properties.display().to_string());
         let conf = quote(&files.librdkafka_conf.display().to_string());
         let mtls = quote(&files.librdkafka_mtls_conf.display().to_string());
         say(format_args!(""));
         say(format_args!("type next:"));
         say(format_args!(
-            "  palisade topic create orders --partitions 3 --command-config {java}"
+            "  {program} topic create orders --partitions 3 --if-not-exists --command-config {java}"
         ));
         say(format_args!("  kcat -F {conf} -P -t orders"));
         say(format_args!("  kcat -F {conf} -C -t orders -e"));
@@ -107,7 +111,7 @@ impl Announcement {
             self.bootstrap
         ));
         say(format_args!(
-            "  palisade acl add 'allow User:{CLIENT_NAME} all topic:orders' --command-config {java}"
+            "  {program} acl add 'allow User:{CLIENT_NAME} all topic:orders' --command-config {java}"
         ));
         say(format_args!("  kcat -F {mtls} -C -t orders -e"));
         say(format_args!(""));
@@ -162,6 +166,7 @@ mod tests {
                 librdkafka_mtls_conf: path("m.conf"),
             },
             is_temporary: true,
+            program: "/my bin/palisade".to_owned(),
         }
     }
 
@@ -216,6 +221,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("User:client, no rights until"), "{text}");
+        assert!(text.contains("  '/my bin/palisade' topic create"), "{text}");
         assert!(text.contains("user admin, password pw"), "{text}");
         let mut changed = announcement();
         changed.admin.password = None;

@@ -14,6 +14,7 @@ mod test_broker;
 
 use std::{
     collections::BTreeMap,
+    env,
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -404,7 +405,18 @@ async fn announce(
         },
         files,
         is_temporary: home.temporary.is_some(),
+        program: program(),
     })
+}
+
+/// This program as a shell finds it from any directory: by its name if it was called so.
+fn program() -> String {
+    let called = env::args_os().next().map(PathBuf::from);
+    let by_name = called.is_some_and(|called| called.components().count() == 1);
+    match env::current_exe() {
+        Ok(path) if !by_name => path.display().to_string(),
+        _ => "palisade".to_owned(),
+    }
 }
 
 /// Whether the administrator logs in with this password.
