@@ -93,13 +93,21 @@ const LIBRDKAFKA: &str = "\
     topic.metadata.refresh.interval.ms topic.metadata.refresh.sparse";
 
 /// Beginnings of keys that serializers, interceptors and reporters of clients read.
-const PLUG_INS: [&str; 6] = [
+const PLUG_INS: [&str; 14] = [
     "schema.registry.",
     "basic.auth.",
     "bearer.auth.",
     "auto.register.",
+    "use.latest.",
+    "specific.avro.",
+    "avro.",
+    "json.",
+    "protobuf.",
+    "key.",
+    "value.",
     "interceptor.",
     "metrics.",
+    "confluent.",
 ];
 
 /// Keys of Java files that ask for something that would be missed in silence.
@@ -183,6 +191,7 @@ mod tests {
             ("topic.metadata.refresh.sparse", "true", true, None),
             ("queue.buffering.max.ms", "5", true, None),
             ("schema.registry.url", "http://x", false, None),
+            ("value.subject.name.strategy", "x", false, None),
             ("ssl.keystore.location", "x", false, None),
             ("ssl.engine.factory.class", "", false, None),
             (
