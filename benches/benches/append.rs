@@ -70,9 +70,6 @@ fn produce(runtime: &Runtime, rig: &Rig, frame: Bytes) -> Appended {
     let mut reader = Reader::new(frame);
     let header = RequestHeader::decode(&mut reader).expect("our own frame");
     let mut request = ProduceRequest::decode(&mut reader, header.api_version).expect("our frame");
-    // Whoever holds part of the frame forces a copy of the batch.
-    drop((reader, header));
-
     let mut topic = request.topic_data.pop().expect("one topic");
     let image = rig.image.topics.by_id(topic.topic_id).expect("the topic");
     let access = rig.access();
@@ -84,10 +81,12 @@ fn produce(runtime: &Runtime, rig: &Rig, frame: Bytes) -> Appended {
     let Some(Records::Inline(batch)) = data.records else {
         panic!("a decoded produce has its records in memory");
     };
-    let valid = partition.check(batch, NOW).expect("a valid batch");
-    let epoch = partition.leader_epoch();
-    let appended = runtime.block_on(partition.append(valid, epoch, NOW));
-    appended.expect("the disk has room")
+    let append = async {
+        let valid = partition.check(batch, NOW).await.expect("a valid batch");
+        let epoch = partition.leader_epoch();
+        partition.append(valid, epoch, NOW).await
+    };
+    runtime.block_on(append).expect("the disk has room")
 }
 
 criterion_group!(benches, append);

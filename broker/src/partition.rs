@@ -13,6 +13,7 @@ mod hosted;
 mod isr;
 mod log_opening;
 mod maintenance;
+mod opener;
 pub(crate) mod read;
 pub(crate) mod ready;
 mod replica;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::batch::{self, BatchHeader};
+use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::config::{FlushPolicy, LogConfig};
 use crate::error::StorageError;
 use crate::failpoint;
-use crate::fs::{is_full, write_all_at};
+use crate::fs::{is_full, write_all_two_at};
 use crate::log::Log;
 use crate::offset_index::IndexEntry;
 use crate::segment::{Segment, Tail};
@@ -20,7 +20,7 @@ pub(crate) use judge::jitter;
 use judge::{Checked, apply_producer, check, must_roll, place};
 pub(crate) use writer::{Allocation, Writer};
 
-/// Largest single `pwrite`, in bytes.
+/// Most bytes of records in a single write.
 const WRITE_STEP: usize = 1 << 20;
 /// Bytes between two starts of writeback.
 const WRITEBACK_STEP: u64 = 8 << 20;
@@ -82,6 +82,26 @@ enum Blocked {
     Roll(Arc<Segment>),
 }
 
+/// One encoded batch, in the two pieces in which it lies.
+struct Pieces<'a> {
+    head: &'a mut [u8; HEADER_LEN],
+    section: &'a [u8],
+}
+
+impl<'a> Pieces<'a> {
+    fn of(batch: &'a mut [u8]) -> Result<Self, StorageError> {
+        let pieces = batch.split_first_chunk_mut();
+        let (head, section) = pieces.ok_or(StorageError::InvalidBatch {
+            reason: "batch header does not parse",
+        })?;
+        Ok(Pieces { head, section })
+    }
+
+    fn len(&self) -> usize {
+        HEADER_LEN + self.section.len()
+    }
+}
+
 /// What to do once the lock is released.
 #[derive(Default)]
 struct After {
@@ -112,11 +132,34 @@ impl Log {
         how: AppendAs,
         now: TimestampMs,
     ) -> Result<TryAppend, StorageError> {
-        let checked = check(batch, how)?;
+        self.try_append_pieces(Pieces::of(batch)?, how, now)
+    }
+
+    /// The same for a batch whose header lies elsewhere than its records, which are shared.
+    ///
+    /// # Errors
+    /// Those of [`Log::try_append`].
+    pub fn try_append_split(
+        &self,
+        head: &mut [u8; HEADER_LEN],
+        section: &[u8],
+        how: AppendAs,
+        now: TimestampMs,
+    ) -> Result<TryAppend, StorageError> {
+        self.try_append_pieces(Pieces { head, section }, how, now)
+    }
+
+    fn try_append_pieces(
+        &self,
+        mut batch: Pieces<'_>,
+        how: AppendAs,
+        now: TimestampMs,
+    ) -> Result<TryAppend, StorageError> {
+        let checked = check(&batch, how)?;
         let Some(mut writer) = self.try_lock_writer() else {
             return Ok(TryAppend::Busy);
         };
-        let outcome = self.append_locked(&mut writer, batch, &checked, how, now);
+        let outcome = self.append_locked(&mut writer, &mut batch, &checked, how, now);
         let queued = writer.roll_queued;
         if let Ok(Err(Blocked::Roll(_))) = &outcome {
             writer.roll_queued = true;
@@ -148,10 +191,33 @@ impl Log {
         how: AppendAs,
         now: TimestampMs,
     ) -> Result<Appended, StorageError> {
-        let checked = check(batch, how)?;
+        self.append_pieces(Pieces::of(batch)?, how, now)
+    }
+
+    /// The same for a batch whose header lies elsewhere than its records, which are shared.
+    ///
+    /// # Errors
+    /// Those of [`Log::try_append`].
+    pub fn append_split(
+        &self,
+        head: &mut [u8; HEADER_LEN],
+        section: &[u8],
+        how: AppendAs,
+        now: TimestampMs,
+    ) -> Result<Appended, StorageError> {
+        self.append_pieces(Pieces { head, section }, how, now)
+    }
+
+    fn append_pieces(
+        &self,
+        mut batch: Pieces<'_>,
+        how: AppendAs,
+        now: TimestampMs,
+    ) -> Result<Appended, StorageError> {
+        let checked = check(&batch, how)?;
         loop {
             let mut writer = self.lock_writer();
-            let outcome = self.append_locked(&mut writer, batch, &checked, how, now);
+            let outcome = self.append_locked(&mut writer, &mut batch, &checked, how, now);
             drop(writer);
             match outcome {
                 Ok(Ok((appended, after))) => {
@@ -169,7 +235,7 @@ impl Log {
     fn append_locked(
         &self,
         writer: &mut Writer,
-        batch: &mut [u8],
+        batch: &mut Pieces<'_>,
         checked: &Checked,
         how: AppendAs,
         now: TimestampMs,
@@ -225,7 +291,7 @@ impl Log {
             AppendAs::Replica => header.partition_leader_epoch,
         };
         if !matches!(how, AppendAs::Replica) {
-            batch::stamp(batch, base_offset, epoch);
+            batch::stamp(batch.head, base_offset, epoch);
         }
         self.write(writer, batch)?;
 
@@ -274,13 +340,10 @@ impl Log {
     }
 
     /// Writes the bytes at the tracked end; on an error the file has its old end again.
-    fn write(&self, writer: &mut Writer, batch: &[u8]) -> Result<(), StorageError> {
-        let mut at = writer.position;
+    fn write(&self, writer: &mut Writer, batch: &Pieces<'_>) -> Result<(), StorageError> {
+        let at = writer.position;
         let written = failpoint::hit("append.before_write").and_then(|()| {
-            for chunk in batch.chunks(WRITE_STEP) {
-                write_all_at(&*writer.file, chunk, at)?;
-                at += chunk.len() as u64;
-            }
+            write_all_two_at(&*writer.file, batch.head, batch.section, at, WRITE_STEP)?;
             failpoint::hit("append.after_write")
         });
         let Err(error) = written else { return Ok(()) };

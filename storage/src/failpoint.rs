@@ -1,4 +1,4 @@
-//! Named points between two steps on disk where a test can stop, fail or hold the process.
+//! Named points between two steps, most of them on disk, where a test can stop, fail or hold the process.
 //!
 //! Compiled in only with the feature `failpoints`; without it [`hit`] is nothing. The environment
 //! variable `PALISADE_FAILPOINT` holds `name:action` pairs separated by `;`. Actions: `abort`
@@ -7,15 +7,18 @@
 //! `<area>.after_<step>`.
 
 /// Passes a named point.
+///
+/// # Errors
+/// None in this build.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 #[allow(clippy::unnecessary_wraps, reason = "the other build can fail")]
-pub(crate) fn hit(_name: &str) -> std::io::Result<()> {
+pub fn hit(_name: &str) -> std::io::Result<()> {
     Ok(())
 }
 
 #[cfg(feature = "failpoints")]
-pub(crate) use active::hit;
+pub use active::hit;
 
 #[cfg(feature = "failpoints")]
 mod active {
@@ -52,7 +55,11 @@ mod active {
             .collect()
     }
 
-    pub(crate) fn hit(name: &str) -> io::Result<()> {
+    /// Passes a named point, or does there what the environment asks for.
+    ///
+    /// # Errors
+    /// Only where it asks for one.
+    pub fn hit(name: &str) -> io::Result<()> {
         match table().get(name) {
             None => Ok(()),
             Some(Action::Abort) => std::process::abort(),

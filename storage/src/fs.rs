@@ -74,6 +74,12 @@ pub trait Fs: Send + Sync + Debug {
 pub trait FsFile: Send + Sync + Debug {
     /// Writes at a position; may write less than asked.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Writes two pieces, one behind the other, at a position; may write less than asked.
+    ///
+    /// Doubles join the pieces first.
+    fn write_two_at(&self, first: &[u8], second: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(&[first, second].concat(), offset)
+    }
     /// Reads at a position; may read less than asked, 0 at the end.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Length in bytes.
@@ -104,6 +110,34 @@ pub fn write_all_at(file: &dyn FsFile, bytes: &[u8], offset: u64) -> io::Result<
                 rest = rest.get(n..).unwrap_or_default();
                 at += n as u64;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of two pieces, one behind the other, at `offset`, at most `step` bytes of the second
+/// at a time, going on after short writes.
+///
+/// # Errors
+/// As [`write_all_at`].
+pub(crate) fn write_all_two_at(
+    file: &dyn FsFile,
+    first: &[u8],
+    second: &[u8],
+    offset: u64,
+    step: usize,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < first.len() + second.len() {
+        let head = first.get(done..).unwrap_or_default();
+        let from = done.saturating_sub(first.len());
+        let until = from.saturating_add(step).min(second.len());
+        let tail = second.get(from..until).unwrap_or_default();
+        match file.write_two_at(head, tail, offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::StorageFull.into()),
+            Ok(n) => done += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -19,7 +19,7 @@ mod disk;
 pub mod durable;
 mod epoch_cache;
 mod error;
-mod failpoint;
+pub mod failpoint;
 mod flush;
 mod flusher;
 pub mod fs;

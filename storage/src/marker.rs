@@ -9,8 +9,12 @@ use crate::producer_state::Marker;
 ///
 /// Key: version i16, type i16 (0 abort, 1 commit). Value: version i16, coordinator epoch i32.
 pub(crate) fn parse(header: &BatchHeader, batch: &[u8]) -> Option<Marker> {
-    let records = batch.get(HEADER_LEN..)?;
-    let record = RecordIter::new(records, header.records_count)
+    parse_section(header, batch.get(HEADER_LEN..)?)
+}
+
+/// The same from the records section alone.
+pub(crate) fn parse_section(header: &BatchHeader, section: &[u8]) -> Option<Marker> {
+    let record = RecordIter::new(section, header.records_count)
         .next()?
         .ok()?;
     let kind = i16::from_be_bytes(*record.key?.get(2..)?.first_chunk()?);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use palisade_protocol::types::{LeaderEpoch, TimestampMs};
 use palisade_storage::{AppendAs, Appended, StorageError, TryAppend};
 use tokio::sync::SemaphorePermit;
 
 use super::error::PartitionError;
 use super::replica::Replica;
+use super::validate::ValidBatch;
 
 /// Appends one batch in `epoch` and says where it landed.
 ///
@@ -22,7 +22,7 @@ use super::replica::Replica;
 /// `NotLeader` when the epoch passed while the batch waited, `Storage` for what the log refused.
 pub(crate) async fn append(
     replica: &Arc<Replica>,
-    mut batch: BytesMut,
+    mut batch: ValidBatch,
     epoch: LeaderEpoch,
     now: TimestampMs,
 ) -> Result<Appended, PartitionError> {
@@ -61,14 +61,14 @@ async fn enter(replica: &Replica) -> Result<SemaphorePermit<'_>, PartitionError>
 
 fn write_in_place(
     replica: &Replica,
-    batch: &mut [u8],
+    batch: &mut ValidBatch,
     epoch: LeaderEpoch,
     now: TimestampMs,
 ) -> Result<TryAppend, StorageError> {
     let began = Instant::now();
-    let done = replica
-        .log
-        .try_append(batch, AppendAs::Leader { epoch }, now);
+    let how = AppendAs::Leader { epoch };
+    let (head, section) = batch.pieces();
+    let done = replica.log.try_append_split(head, section, how, now);
     replica.directory.note_write(began.elapsed());
     done
 }
@@ -76,7 +76,7 @@ fn write_in_place(
 async fn write_on_disk_thread(
     replica: &Arc<Replica>,
     permit: SemaphorePermit<'_>,
-    mut batch: BytesMut,
+    mut batch: ValidBatch,
     epoch: LeaderEpoch,
     now: TimestampMs,
 ) -> Result<Appended, PartitionError> {
@@ -87,7 +87,8 @@ async fn write_on_disk_thread(
         let replica = &turn.0;
         let began = Instant::now();
         let how = AppendAs::Leader { epoch };
-        let done = replica.log.append(&mut batch, how, now);
+        let (head, section) = batch.pieces();
+        let done = replica.log.append_split(head, section, how, now);
         replica.directory.note_write(began.elapsed());
         if let Ok(appended) = &done {
             note(replica, appended, batch.len());

@@ -8,6 +8,7 @@ use palisade_storage::LogDir;
 use tokio::sync::oneshot;
 
 use super::error::PartitionError;
+use super::opener::Opener;
 
 /// A write that takes longer than this blocks its thread: the kernel throttles dirty pages.
 const SLOW_WRITE: Duration = Duration::from_millis(5);
@@ -16,9 +17,10 @@ const SLOW_WRITE: Duration = Duration::from_millis(5);
 /// only saves time, is left out. The thread has syncs of checkpoints and deletions to do too.
 const READ_AHEAD_BYTES: usize = 8 << 20;
 
-/// An open log directory and its helper thread.
+/// An open log directory and the helper threads of its partitions.
 pub(crate) struct Directory {
     dir: Arc<LogDir>,
+    opener: Arc<Opener>,
     slow: AtomicBool,
     /// Logs of partitions opened here, to spread new ones.
     logs: AtomicUsize,
@@ -27,10 +29,11 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Takes over an open directory.
-    pub(crate) fn new(dir: Arc<LogDir>) -> Directory {
+    /// Takes over an open directory; the node has one opener for all.
+    pub(crate) fn new(dir: Arc<LogDir>, opener: Arc<Opener>) -> Directory {
         Directory {
             dir,
+            opener,
             slow: AtomicBool::new(false),
             logs: AtomicUsize::new(0),
             reading_ahead: AtomicUsize::new(0),
@@ -58,6 +61,11 @@ impl Directory {
     /// The directory itself.
     pub(crate) fn storage(&self) -> &LogDir {
         &self.dir
+    }
+
+    /// Where compressed batches are opened.
+    pub(crate) fn opener(&self) -> &Opener {
+        &self.opener
     }
 
     /// How many partitions live here.

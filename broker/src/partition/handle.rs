@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use palisade_auth::grant::{Delete, Describe, Read, Write};
 use palisade_protocol::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 use palisade_storage::{Appended, EpochEnd, TimestampOffset};
@@ -16,7 +16,7 @@ use super::ready::Subscription;
 use super::replica::{Replica, Subscribed};
 use super::settings::PartitionSettings;
 use super::validate::refusal::Refusal;
-use super::validate::{Place, ValidBatch, validate};
+use super::validate::{Judged, Place, ValidBatch, validate};
 use super::waiter::Waiter;
 
 /// A replica on this node, opened for the operation `O` (design.md, "Grants").
@@ -113,16 +113,21 @@ impl<O> Partition<O> {
 impl Partition<Write> {
     /// Judges one batch by the topic's rules and rewrites it where they ask for it.
     ///
-    /// `batch`: exactly one encoded RecordBatch v2 (KIP-98) with base offset 0, as received.
+    /// `batch`: exactly one encoded RecordBatch v2 (KIP-98) with base offset 0, as received. Waits
+    /// where records must be opened, which helper threads do in turns.
     ///
     /// # Errors
     /// [`Refusal`], with Kafka's code and texts (records.md §4, steps 4 to 8).
-    pub fn check(&self, batch: Bytes, now: TimestampMs) -> Result<ValidBatch, Refusal> {
+    pub async fn check(&self, batch: Bytes, now: TimestampMs) -> Result<ValidBatch, Refusal> {
         let place = Place {
             topic: &self.replica.topic,
             index: self.replica.index.value(),
         };
-        validate(batch, &self.replica.settings().records, now, place)
+        let judged = validate(batch, &self.replica.settings().records, now, place)?;
+        match judged {
+            Judged::Valid(batch) => Ok(batch),
+            Judged::Unopened(opening) => self.replica.directory.opener().open(opening).await,
+        }
     }
 
     /// Appends one checked batch in `epoch` and says where it landed.
@@ -138,8 +143,7 @@ impl Partition<Write> {
         epoch: LeaderEpoch,
         now: TimestampMs,
     ) -> Result<Appended, PartitionError> {
-        let bytes: BytesMut = batch.into_bytes();
-        append(&self.replica, bytes, epoch, now).await
+        append(&self.replica, batch, epoch, now).await
     }
 
     /// Lets `waiter` know when the high watermark reaches `end` or cannot in `epoch` any more.

@@ -16,6 +16,7 @@ use super::handle::Partition;
 use super::hosted::{Hosted, HostedTopic, Slot};
 use super::isr::Leadership;
 use super::log_opening::{FoundLogs, Opened, Opening, Totals, open_all};
+use super::opener::Opener;
 use super::replica::Replica;
 use super::settings::PartitionSettings;
 use crate::metadata::{ClusterDelta, ClusterImage, PartitionImage, TopicImage};
@@ -47,9 +48,10 @@ impl ReplicaManager {
         dirs: Vec<Arc<LogDir>>,
         settings_of: SettingsOf,
     ) -> Result<ReplicaManager, StorageError> {
+        let opener = Arc::new(Opener::new());
         let directories: Vec<_> = dirs
             .into_iter()
-            .map(|dir| Arc::new(Directory::new(dir)))
+            .map(|dir| Arc::new(Directory::new(dir, Arc::clone(&opener))))
             .collect();
         let found = FoundLogs::list(&directories)?;
         Ok(ReplicaManager {

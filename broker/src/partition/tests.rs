@@ -29,7 +29,7 @@ fn open<O: palisade_auth::grant::OperationKind>(
 
 async fn append(node: &TestNode, topic: &str, count: i64) -> i64 {
     let partition = open::<Write>(node, topic).unwrap();
-    let valid = partition.check(batch(count).freeze(), NOW).unwrap();
+    let valid = partition.check(batch(count).freeze(), NOW).await.unwrap();
     let epoch = partition.leader_epoch();
     let appended = partition.append(valid, epoch, NOW).await.unwrap();
     appended.base_offset.value()
@@ -267,7 +267,7 @@ async fn settings_reach_open_partitions() {
         set("t", "segment.bytes", "2000000"),
     ]);
     let partition = open::<Write>(&node, "t").unwrap();
-    let refused = partition.check(batch(3).freeze(), NOW).unwrap_err();
+    let refused = partition.check(batch(3).freeze(), NOW).await.unwrap_err();
     assert_eq!(
         refused.code,
         palisade_protocol::ErrorCode::MESSAGE_TOO_LARGE
@@ -344,7 +344,7 @@ async fn appends_go_to_the_disk_thread_while_writes_are_slow() {
 async fn an_old_epoch_appends_nothing() {
     let mut node = TestNode::new().topic("t", 1, &[]);
     let partition = open::<Write>(&node, "t").unwrap();
-    let valid = partition.check(batch(1).freeze(), NOW).unwrap();
+    let valid = partition.check(batch(1).freeze(), NOW).await.unwrap();
     node.apply(&[partition_record(topic_id("t"), 0, &[1], &[1], Some(1), 3)]);
     let refused = partition.append(valid, LeaderEpoch::new(0), NOW).await;
     assert!(matches!(refused, Err(PartitionError::NotLeader { .. })));

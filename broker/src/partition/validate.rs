@@ -2,32 +2,31 @@
 //!
 //! The order of the checks is that of records.md §4: [`framing`] has steps 0 and 1, this file
 //! steps 4 to 6 and the size part of step 8. Uncompressed batches are walked without allocation.
+//! Whatever opens or compresses records is an [`Opening`], which runs elsewhere.
 //! Compressed batches stay closed unless the topic is compacted, forces another codec or bounds
 //! old timestamps, or the node validates everything (design.md, "What of a batch is opened"); the
 //! bound on future timestamps is judged by the header.
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use palisade_protocol::ErrorCode;
-use palisade_protocol::batch::compression::{compress_at, decompress};
 use palisade_protocol::batch::{
-    BATCH_HEADER_LEN, BatchHeader, Codec, TimestampType, crc::set_max_timestamp,
-    set_log_append_time, verify_crc,
+    BATCH_HEADER_LEN, BatchHeader, Codec, RecordIter, RecordOutline, TimestampType, seal,
+    verify_crc,
 };
 use palisade_protocol::types::TimestampMs;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::settings::RecordRules;
-use records::{TimeBounds, survey};
+pub(crate) use opening::{Opening, Progress};
+use records::{Survey, TimeBounds};
 use refusal::Refusal;
 
 pub(crate) mod framing;
+mod opening;
 mod records;
 pub(crate) mod refusal;
-
-/// Most bytes the records of one compressed batch may take once opened. Without a bound a
-/// few KiB could ask for gigabytes; real batches stay far below.
-const MAX_OPENED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes that the batch length does not count.
 const BATCH_LENGTH_END: usize = 12;
@@ -37,15 +36,18 @@ const LOG_APPEND_TIME_BIT: i16 = 0x08;
 /// One batch that passed every check of its topic and may be stamped and written.
 #[derive(Debug)]
 pub struct ValidBatch {
-    bytes: BytesMut,
+    head: [u8; BATCH_HEADER_LEN],
+    section: Bytes,
     records: usize,
+    /// Memory that was reserved for a new records section.
+    held: Option<OwnedSemaphorePermit>,
 }
 
 impl ValidBatch {
     /// Size in bytes, as it will be stored.
     #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        BATCH_HEADER_LEN + self.section.len()
     }
 
     /// Records in the batch.
@@ -53,9 +55,9 @@ impl ValidBatch {
         self.records
     }
 
-    /// The bytes, for the log to stamp.
-    pub(super) fn into_bytes(self) -> BytesMut {
-        self.bytes
+    /// The header, for the log to stamp, and the records section.
+    pub(super) fn pieces(&mut self) -> (&mut [u8; BATCH_HEADER_LEN], &[u8]) {
+        (&mut self.head, &self.section)
     }
 }
 
@@ -74,22 +76,17 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// What has to be done to a batch before it is written.
-///
-/// Attributes never change alone: a time is always written with them, and with it the CRC.
-#[derive(Debug, Default)]
-struct Changes {
-    /// Replace the records section.
-    section: Option<Bytes>,
-    /// Write these attributes, and the length anew.
-    attributes: Option<i16>,
-    /// Write this largest timestamp.
-    max_timestamp: Option<TimestampMs>,
-    /// Stamp the broker's clock.
-    log_append_time: Option<TimestampMs>,
+/// What the first look at a batch came to.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    /// It may be written.
+    Valid(ValidBatch),
+    /// Its records must be opened or compressed first, which takes time.
+    Unopened(Box<Opening>),
 }
 
-/// Judges exactly one batch, as [`framing::single_batch`] cut it out of a request.
+/// Judges exactly one batch, as [`framing::single_batch`] cut it out of a request, as far as that
+/// is cheap.
 ///
 /// # Errors
 /// [`Refusal`] with Kafka's code and texts; nothing has been changed then.
@@ -98,23 +95,39 @@ pub(crate) fn validate(
     rules: &RecordRules,
     now: TimestampMs,
     place: Place<'_>,
-) -> Result<ValidBatch, Refusal> {
+) -> Result<Judged, Refusal> {
     let header = check_header(&batch, rules)?;
     let codec = header
         .codec()
         .map_err(|_| Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR))?;
     check_sanity(&header)?;
-    let changes = check_records(&batch, &header, codec, rules, now, place)?;
-    let records = usize::try_from(header.records_count).unwrap_or_default();
-    let bytes = rewrite(batch, header, changes);
-    // The size counts once more as stored, if it was rewritten.
-    if bytes.len() > rules.max_message_bytes {
-        return Err(Refusal::new(ErrorCode::MESSAGE_TOO_LARGE));
+    let claims_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
+    if claims_append_time && (rules.log_append_time || header.max_timestamp.value() == -1) {
+        return Err(Refusal::append_time_claimed(&header));
     }
-    if bytes.len() > rules.segment_bytes {
-        return Err(Refusal::new(ErrorCode::RECORD_LIST_TOO_LARGE));
+    let bounds = (!rules.log_append_time).then(|| TimeBounds::around(now, rules));
+    let target = rules.codec.unwrap_or(codec);
+    let section = batch.slice(BATCH_HEADER_LEN..);
+    let mut survey = Survey::new(&header, bounds, rules.compacted);
+    if target != codec || (codec != Codec::None && must_open(&header, bounds.as_ref(), rules)) {
+        let opening = Opening::new(header, section, (codec, target), survey, rules, now, place)?;
+        return Ok(Judged::Unopened(Box::new(opening)));
     }
-    Ok(ValidBatch { bytes, records })
+    let max_timestamp = if codec == Codec::None {
+        for record in RecordIter::new(&section, header.records_count) {
+            let record = record.map_err(|_| Refusal::new(ErrorCode::INVALID_RECORD))?;
+            let outline = RecordOutline {
+                timestamp_delta: record.timestamp_delta,
+                offset_delta: record.offset_delta,
+                has_key: record.key.is_some(),
+            };
+            survey.note(outline, place);
+        }
+        survey.conclude()?
+    } else {
+        header.max_timestamp
+    };
+    conclude(header, section, codec, max_timestamp, rules, now).map(Judged::Valid)
 }
 
 /// Step 4: base offset, size as received, length and CRC.
@@ -145,106 +158,61 @@ fn check_sanity(header: &BatchHeader) -> Result<(), Refusal> {
     }
 }
 
-/// Step 6: the records, as far as the topic asks for them.
-fn check_records(
-    batch: &Bytes,
-    header: &BatchHeader,
-    codec: Codec,
-    rules: &RecordRules,
-    now: TimestampMs,
-    place: Place<'_>,
-) -> Result<Changes, Refusal> {
-    let claims_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
-    if claims_append_time && (rules.log_append_time || header.max_timestamp.value() == -1) {
-        return Err(Refusal::append_time_claimed(header));
-    }
-    let bounds = (!rules.log_append_time).then(|| TimeBounds::around(now, rules));
-    let target = rules.codec.unwrap_or(codec);
-    let section = batch.slice(BATCH_HEADER_LEN..);
-    let opened = if codec == Codec::None {
-        Some(section)
-    } else if must_open(header, codec, target, bounds.as_ref(), rules) {
-        Some(open(codec, &section)?)
-    } else {
-        None
-    };
-
-    let mut changes = Changes::default();
-    let mut max_timestamp = header.max_timestamp;
-    let mut attributes = header.attributes;
-    if let Some(plain) = opened {
-        let found = survey(&plain, header, bounds.as_ref(), rules.compacted, place)?;
-        if !claims_append_time {
-            // Under that bit every record has the header's time, which is kept.
-            max_timestamp = found.max_timestamp;
-        }
-        if target != codec {
-            let packed = compress_at(target, rules.compression_level, &plain)
-                .map_err(|_| Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR))?;
-            changes.section = Some(packed);
-            attributes = (attributes & !CODEC_BITS) | target.id();
-        }
-    }
-    if claims_append_time {
-        attributes &= !LOG_APPEND_TIME_BIT;
-    }
-    let rewritten = attributes != header.attributes;
-    changes.attributes = rewritten.then_some(attributes);
-    changes.max_timestamp =
-        (rewritten || max_timestamp != header.max_timestamp).then_some(max_timestamp);
-    changes.log_append_time = rules.log_append_time.then_some(now);
-    Ok(changes)
-}
-
-/// Whether a compressed batch has to be opened.
-fn must_open(
-    header: &BatchHeader,
-    codec: Codec,
-    target: Codec,
-    bounds: Option<&TimeBounds>,
-    rules: &RecordRules,
-) -> bool {
+/// Whether a compressed batch that keeps its codec has to be opened.
+fn must_open(header: &BatchHeader, bounds: Option<&TimeBounds>, rules: &RecordRules) -> bool {
     let bounds_past = !rules.log_append_time && rules.timestamp_before_max_ms != i64::MAX;
     // A header out of bounds is opened too: the answer names every record at fault, and a header
     // that exaggerates is corrected.
     let suspicious = bounds.is_some_and(|bounds| !bounds.allow(header.max_timestamp.value()));
-    rules.open_all || rules.compacted || target != codec || bounds_past || suspicious
+    rules.open_all || rules.compacted || bounds_past || suspicious
 }
 
-fn open(codec: Codec, section: &[u8]) -> Result<Bytes, Refusal> {
-    // Final for the client: a code it retries on would send the same bytes again.
-    decompress(codec, section, MAX_OPENED_BYTES)
-        .map_err(|_| Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR))
-}
-
-/// Applies the changes; copies only where the bytes are shared or the records section is new.
-fn rewrite(batch: Bytes, mut header: BatchHeader, changes: Changes) -> BytesMut {
-    let mut bytes = match &changes.section {
-        Some(section) => {
-            let mut bytes = BytesMut::with_capacity(BATCH_HEADER_LEN + section.len());
-            bytes.extend_from_slice(&header.to_bytes());
-            bytes.extend_from_slice(section);
-            bytes
-        }
-        None => batch
-            .try_into_mut()
-            .unwrap_or_else(|shared| BytesMut::from(shared.as_ref())),
+/// Writes what was found and decided into the header, and judges the size as stored.
+///
+/// `section`: the records as they will be stored, compressed with `codec`. `max_timestamp`: the
+/// largest of the records.
+fn conclude(
+    mut header: BatchHeader,
+    section: Bytes,
+    codec: Codec,
+    max_timestamp: TimestampMs,
+    rules: &RecordRules,
+    now: TimestampMs,
+) -> Result<ValidBatch, Refusal> {
+    let received = header;
+    header.attributes = (header.attributes & !CODEC_BITS) | codec.id();
+    if header.timestamp_type() == TimestampType::CreateTime {
+        header.max_timestamp = max_timestamp;
+    }
+    // A producer may not claim the broker's clock; where it did, every record has the time of the
+    // header, which is kept.
+    header.attributes &= !LOG_APPEND_TIME_BIT;
+    if rules.log_append_time {
+        header.attributes |= LOG_APPEND_TIME_BIT;
+        header.max_timestamp = now;
+    }
+    let total = BATCH_HEADER_LEN + section.len();
+    // The size counts once more as stored, if it was rewritten.
+    if total > rules.max_message_bytes {
+        return Err(Refusal::new(ErrorCode::MESSAGE_TOO_LARGE));
+    }
+    if total > rules.segment_bytes {
+        return Err(Refusal::new(ErrorCode::RECORD_LIST_TOO_LARGE));
+    }
+    header.batch_length = i32::try_from(total - BATCH_LENGTH_END)
+        .map_err(|_| Refusal::new(ErrorCode::MESSAGE_TOO_LARGE))?;
+    // The CRC is renewed only where something changed: it has just been checked.
+    let head = if header == received {
+        header.to_bytes()
+    } else {
+        seal(&header, &section)
     };
-    if let Some(attributes) = changes.attributes {
-        header.attributes = attributes;
-        header.batch_length = i32::try_from(bytes.len() - BATCH_LENGTH_END)
-            .expect("the codecs refuse what does not fit");
-        if let Some(place) = bytes.first_chunk_mut::<BATCH_HEADER_LEN>() {
-            *place = header.to_bytes();
-        }
-    }
-    // Both renew the CRC over everything from the attributes on.
-    if let Some(now) = changes.log_append_time {
-        set_log_append_time(&mut bytes, now);
-    } else if let Some(max) = changes.max_timestamp {
-        set_max_timestamp(&mut bytes, max);
-    }
-    bytes
+    Ok(ValidBatch {
+        head,
+        section,
+        records: usize::try_from(header.records_count).unwrap_or_default(),
+        held: None,
+    })
 }
 
 #[cfg(test)]

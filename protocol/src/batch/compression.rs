@@ -1,18 +1,22 @@
 //! The codecs of a batch's records section.
 //!
 //! Decompression stops at a limit the caller sets, so that a small batch cannot grow without bound;
-//! memory is reserved as output appears, never from a length the sender claims.
+//! memory is reserved as output appears, never from a length the sender claims. [`Decoder`] and
+//! [`Encoder`] work piece by piece, in memory that can be told beforehand.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, FrameDecoder, FrameEncoder, FrameInfo};
 
 use super::error::BatchError;
+
+mod decoder;
+mod encoder;
+mod snappy;
+
+pub use decoder::Decoder;
+pub use encoder::Encoder;
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -74,19 +78,6 @@ impl fmt::Display for Codec {
     }
 }
 
-/// What begins the framing of snappy-java: a magic and two version words, both 1.
-const SNAPPY_HEADER: [u8; 16] = [
-    0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
-];
-/// The part of it that tells the framing from a bare block; readers ignore the versions.
-const SNAPPY_MAGIC_LEN: usize = 8;
-/// Bytes compressed at a time, as snappy-java does.
-const SNAPPY_BLOCK: usize = 32 * 1024;
-/// A bound on what one byte of snappy can stand for: a copy takes 3 bytes and makes at most 64.
-const SNAPPY_MAX_RATIO: usize = 32;
-/// Zstandard's own default.
-const ZSTD_LEVEL: i32 = 3;
-
 /// Compresses a records section at the codec's default level.
 ///
 /// # Errors
@@ -95,22 +86,18 @@ pub fn compress(codec: Codec, data: &[u8]) -> Result<Bytes, BatchError> {
     compress_at(codec, None, data)
 }
 
-/// Compresses a records section at a level of the codec: 1 to 9 for gzip, -131072 to 22 for zstd.
-///
-/// `None`, and -1 for gzip, is the codec's default. Snappy has no levels, and of LZ4's only the
-/// fast ones are built here, which all levels of Kafka's scale read as (KIP-390).
+/// Compresses a records section at a level of the codec, as [`Encoder::new`] takes it.
 ///
 /// # Errors
 /// The codec's library failed, which no input should cause.
 pub fn compress_at(codec: Codec, level: Option<i32>, data: &[u8]) -> Result<Bytes, BatchError> {
-    let compressed = match codec {
-        Codec::None => Ok(data.to_vec()),
-        Codec::Gzip => gzip(data, level),
-        Codec::Snappy => snappy(data),
-        Codec::Lz4 => lz4(data),
-        Codec::Zstd => zstd::bulk::compress(data, level.unwrap_or(ZSTD_LEVEL)),
+    let whole = || -> io::Result<Vec<u8>> {
+        let mut encoder = Encoder::new(codec, level, Vec::new())?;
+        encoder.expect(data.len())?;
+        encoder.write_all(data)?;
+        encoder.finish()
     };
-    compressed
+    whole()
         .map(Bytes::from)
         .map_err(|source| BatchError::Compress { codec, source })
 }
@@ -120,101 +107,16 @@ pub fn compress_at(codec: Codec, level: Option<i32>, data: &[u8]) -> Result<Byte
 /// # Errors
 /// `TooLarge` when the output would exceed `limit`; `Decompress` when the data is damaged.
 pub fn decompress(codec: Codec, data: &[u8], limit: usize) -> Result<Bytes, BatchError> {
-    let output = match codec {
-        Codec::None => read_limited(data, limit),
-        Codec::Gzip => read_limited(MultiGzDecoder::new(data), limit),
-        Codec::Snappy => unsnappy(data, limit),
-        Codec::Lz4 => read_limited(FrameDecoder::new(data), limit),
-        Codec::Zstd => zstd::stream::read::Decoder::with_buffer(data)
-            .and_then(|reader| read_limited(reader, limit)),
+    let whole = || -> io::Result<Vec<u8>> {
+        let mut output = Vec::new();
+        Decoder::new(codec, data, limit)?.read_to_end(&mut output)?;
+        Ok(output)
     };
-    match output {
-        Ok(Some(output)) => Ok(Bytes::from(output)),
-        Ok(None) => Err(BatchError::TooLarge { codec, limit }),
+    match whole() {
+        Ok(output) => Ok(Bytes::from(output)),
+        Err(source) if decoder::is_limit(&source) => Err(BatchError::TooLarge { codec, limit }),
         Err(source) => Err(BatchError::Decompress { codec, source }),
     }
-}
-
-/// Reads to the end, or `None` when that lies beyond `limit`.
-fn read_limited(reader: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut output = Vec::new();
-    // One byte more tells an output of exactly the limit from a longer one.
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(most).read_to_end(&mut output)?;
-    Ok((output.len() <= limit).then_some(output))
-}
-
-fn gzip(data: &[u8], level: Option<i32>) -> io::Result<Vec<u8>> {
-    let level = level
-        .and_then(|level| u32::try_from(level).ok())
-        .map_or_else(Compression::default, |level| Compression::new(level.min(9)));
-    let mut encoder = GzEncoder::new(Vec::new(), level);
-    encoder.write_all(data)?;
-    encoder.finish()
-}
-
-fn lz4(data: &[u8]) -> io::Result<Vec<u8>> {
-    // Java reads independent blocks only.
-    let info = FrameInfo::new().block_mode(BlockMode::Independent);
-    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
-    encoder.write_all(data)?;
-    encoder.finish().map_err(io::Error::from)
-}
-
-fn snappy(data: &[u8]) -> io::Result<Vec<u8>> {
-    let mut output = SNAPPY_HEADER.to_vec();
-    let mut encoder = snap::raw::Encoder::new();
-    for block in data.chunks(SNAPPY_BLOCK) {
-        let compressed = encoder.compress_vec(block)?;
-        let length = u32::try_from(compressed.len()).map_err(io::Error::other)?;
-        output.extend_from_slice(&length.to_be_bytes());
-        output.extend_from_slice(&compressed);
-    }
-    Ok(output)
-}
-
-/// Reads both framings: snappy-java's by its magic, else one bare block as librdkafka writes it.
-fn unsnappy(data: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut output = Vec::new();
-    if !data.starts_with(&SNAPPY_HEADER[..SNAPPY_MAGIC_LEN]) {
-        return Ok(unsnappy_block(data, limit, &mut output)?.then_some(output));
-    }
-    let mut rest = data.get(SNAPPY_HEADER.len()..).ok_or_else(truncated)?;
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(io::Error::other)?;
-        let (block, after) = after.split_at_checked(length).ok_or_else(truncated)?;
-        if !unsnappy_block(block, limit, &mut output)? {
-            return Ok(None);
-        }
-        rest = after;
-    }
-    Ok(Some(output))
-}
-
-/// Appends one block to `output`; false when that would exceed `limit`.
-fn unsnappy_block(block: &[u8], limit: usize, output: &mut Vec<u8>) -> io::Result<bool> {
-    let claimed = snap::raw::decompress_len(block)?;
-    let start = output.len();
-    let end = start.saturating_add(claimed);
-    if claimed > block.len().saturating_mul(SNAPPY_MAX_RATIO) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "snappy length cannot be true",
-        ));
-    }
-    if end > limit {
-        return Ok(false);
-    }
-    output.resize(end, 0);
-    let written =
-        snap::raw::Decoder::new().decompress(block, output.get_mut(start..).unwrap_or_default())?;
-    output.truncate(start.saturating_add(written));
-    Ok(true)
-}
-
-fn truncated() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "snappy frame ends early")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The checksum, and the changes a leader makes to a batch in place.
 
-use super::header::{BATCH_HEADER_LEN, BatchHeader, LOG_APPEND_TIME_BIT};
-use crate::types::{LeaderEpoch, Offset, TimestampMs};
+use super::header::{BATCH_HEADER_LEN, BatchHeader};
+use crate::types::{LeaderEpoch, Offset};
 
 /// Where the bytes start that the CRC covers.
 const CRC_START: usize = 21;
@@ -26,25 +26,15 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, epoch: LeaderEpoch) {
     header[12..16].copy_from_slice(&epoch.value().to_be_bytes());
 }
 
-/// Makes `now` the timestamp of every record (message.timestamp.type=LogAppendTime) and renews the CRC.
+/// Encodes a header whose fields were changed, with the CRC over them and the records section.
 ///
-/// # Panics
-/// When `batch` is shorter than a header, which the caller has parsed.
-pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
-    let header = header_of(batch);
-    let attributes = i16::from_be_bytes([header[21], header[22]]) | LOG_APPEND_TIME_BIT;
-    header[21..23].copy_from_slice(&attributes.to_be_bytes());
-    header[35..43].copy_from_slice(&now.value().to_be_bytes());
-    refresh_crc(batch);
-}
-
-/// Corrects the max timestamp of a batch whose records say otherwise, and renews the CRC.
-///
-/// # Panics
-/// When `batch` is shorter than a header, which the caller has parsed.
-pub fn set_max_timestamp(batch: &mut [u8], max: TimestampMs) {
-    header_of(batch)[35..43].copy_from_slice(&max.value().to_be_bytes());
-    refresh_crc(batch);
+/// The length is the header's own and must fit `section`.
+pub fn seal(header: &BatchHeader, section: &[u8]) -> [u8; BATCH_HEADER_LEN] {
+    let mut bytes = header.to_bytes();
+    let covered = bytes.get(CRC_START..).unwrap_or_default();
+    let crc = crc32c::crc32c_append(crc32c::crc32c(covered), section);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
 }
 
 /// Computes the CRC anew over the whole of `batch`, which is exactly one batch.
@@ -62,7 +52,9 @@ fn header_of(batch: &mut [u8]) -> &mut [u8; BATCH_HEADER_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::header::LOG_APPEND_TIME_BIT;
     use crate::batch::{BatchBuilder, Codec, TimestampType};
+    use crate::types::TimestampMs;
 
     fn batch() -> Vec<u8> {
         let mut builder = BatchBuilder::new(Codec::None);
@@ -99,9 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn log_append_time_renews_the_crc() {
+    fn sealing_renews_the_crc() {
         let mut batch = batch();
-        set_log_append_time(&mut batch, TimestampMs::new(99));
+        let mut header = BatchHeader::parse(&batch).unwrap();
+        header.attributes |= LOG_APPEND_TIME_BIT;
+        header.max_timestamp = TimestampMs::new(99);
+        let sealed = seal(&header, &batch[BATCH_HEADER_LEN..]);
+        batch[..BATCH_HEADER_LEN].copy_from_slice(&sealed);
         assert!(verify_crc(&batch));
         let header = BatchHeader::parse(&batch).unwrap();
         assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);

@@ -19,13 +19,15 @@ pub mod crc;
 pub mod error;
 pub mod header;
 pub mod record;
+pub mod scanner;
 
 pub use builder::BatchBuilder;
 pub use compression::Codec;
-pub use crc::{set_log_append_time, stamp, verify_crc};
+pub use crc::{seal, stamp, verify_crc};
 pub use error::BatchError;
 pub use header::{BATCH_HEADER_LEN, BatchHeader, TimestampType};
 pub use record::{Record, RecordIter};
+pub use scanner::{RecordOutline, RecordScanner};
 
 /// Walks over batches that lie end to end, as in a fetch response or a segment.
 ///

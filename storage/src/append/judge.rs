@@ -1,6 +1,6 @@
 //! Every check an append must pass before bytes move.
 
-use super::{AppendAs, Appended, Writer};
+use super::{AppendAs, Appended, Pieces, Writer};
 use crate::batch::{self, BatchHeader};
 use crate::config::LogConfig;
 use crate::error::StorageError;
@@ -15,8 +15,9 @@ pub(super) struct Checked {
     pub(super) marker: Option<Marker>,
 }
 
-pub(super) fn check(batch: &[u8], how: AppendAs) -> Result<Checked, StorageError> {
-    let header = batch::parse(batch).map_err(|reason| StorageError::InvalidBatch { reason })?;
+pub(super) fn check(batch: &Pieces<'_>, how: AppendAs) -> Result<Checked, StorageError> {
+    let header =
+        batch::parse(batch.head).map_err(|reason| StorageError::InvalidBatch { reason })?;
     if header.total_len() != batch.len() {
         return Err(StorageError::InvalidBatch {
             reason: "not exactly one batch",
@@ -24,7 +25,7 @@ pub(super) fn check(batch: &[u8], how: AppendAs) -> Result<Checked, StorageError
     }
     let transactional = header.is_control() && header.is_transactional();
     let marker = if transactional && !matches!(how, AppendAs::Raft { .. }) {
-        let marker = marker::parse(&header, batch);
+        let marker = marker::parse_section(&header, batch.section);
         Some(marker.ok_or(StorageError::InvalidBatch {
             reason: "marker does not parse",
         })?)

@@ -1,7 +1,7 @@
 //! The operating system's files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -111,6 +111,11 @@ impl FsFile for RealFile {
         self.0.write_at(bytes, offset)
     }
 
+    fn write_two_at(&self, first: &[u8], second: &[u8], offset: u64) -> io::Result<usize> {
+        let pieces = [IoSlice::new(first), IoSlice::new(second)];
+        Ok(rustix::io::pwritev(&*self.0, &pieces, offset)?)
+    }
+
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(into, offset)
     }
@@ -148,7 +153,7 @@ impl FsFile for RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::{read_all, write_all_at};
+    use crate::fs::{read_all, write_all_at, write_all_two_at};
 
     #[test]
     fn files_do_what_the_trait_says() {
@@ -168,6 +173,9 @@ mod tests {
         fs.sync_dir(&sub).unwrap();
         assert_eq!(read_all(&*file, 10).unwrap(), b"abc");
         assert!(read_all(&*file, 2).is_err());
+        write_all_two_at(&*file, b"xy", b"0123456789", 1, 3).unwrap();
+        assert_eq!(read_all(&*file, 20).unwrap(), b"axy0123456789");
+        file.set_len(3).unwrap();
         fs.rename(&path, &sub.join("g")).unwrap();
         assert_eq!(
             fs.list(&sub).unwrap(),

@@ -11,7 +11,7 @@ async fn append(node: &TestNode, topic: &str, count: i64) {
         .replicas
         .partition(&grant, PartitionIndex::new(0))
         .unwrap();
-    let valid = partition.check(batch(count).freeze(), NOW).unwrap();
+    let valid = partition.check(batch(count).freeze(), NOW).await.unwrap();
     let epoch = partition.leader_epoch();
     partition.append(valid, epoch, NOW).await.unwrap();
 }

@@ -134,9 +134,25 @@ async fn append(node: &TestNode, topic: &str, index: i32, batch: BytesMut) {
         .replicas
         .partition(&grant, PartitionIndex::new(index))
         .unwrap();
-    let valid = partition.check(batch.freeze(), NOW).unwrap();
+    let valid = partition.check(batch.freeze(), NOW).await.unwrap();
     let epoch = partition.leader_epoch();
     partition.append(valid, epoch, NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_named_twice_is_answered_once() {
+    let node = TestNode::new().topic("t", 2, &[]);
+    for _ in 0..2 {
+        append(&node, "t", 0, batch(3)).await;
+        append(&node, "t", 1, batch(3)).await;
+    }
+    let mut twice = in_session(0, -1, request("t", &[(0, 0), (1, 0), (0, 3)]));
+    twice.topics.extend(request("t", &[(1, 3)]).topics);
+    let response = Client::new(&node).fetch(twice).await;
+    assert_eq!(indexes(&response), [0, 1]);
+    for row in rows(&response) {
+        assert_eq!(offsets(row), [3..6], "the last one counts");
+    }
 }
 
 #[tokio::test]

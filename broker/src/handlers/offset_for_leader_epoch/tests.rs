@@ -39,7 +39,7 @@ async fn epochs_end_where_the_next_begins() {
             .replicas
             .partition(&grant, PartitionIndex::new(0))
             .unwrap();
-        let valid = partition.check(batch(3).freeze(), NOW).unwrap();
+        let valid = partition.check(batch(3).freeze(), NOW).await.unwrap();
         let epoch = partition.leader_epoch();
         partition.append(valid, epoch, NOW).await.unwrap();
     }

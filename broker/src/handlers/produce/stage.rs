@@ -118,7 +118,7 @@ pub(super) async fn append(
         let text = NO_TRANSACTIONS.to_owned();
         return Outcome::refused(Refusal::with_text(ErrorCode::INVALID_TXN_STATE, text));
     }
-    let valid = match partition.check(batch, scene.now) {
+    let valid = match partition.check(batch, scene.now).await {
         Ok(valid) => valid,
         Err(refusal) => {
             let mut outcome = Outcome::refused(refusal);

@@ -97,7 +97,6 @@ pub(crate) fn single_batch(mut records: Bytes, zstd: bool) -> Result<Bytes, Refu
     if !zstd && attributes & CODEC_BITS == Codec::Zstd.id() {
         return Err(Refusal::new(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE));
     }
-    // Cut in place: the bytes can be stamped where they lie only while nobody shares them.
     records.truncate(len);
     Ok(records)
 }

@@ -2,13 +2,12 @@
 
 use palisade_protocol::ErrorCode;
 use palisade_protocol::Str;
-use palisade_protocol::batch::BatchHeader;
-use palisade_protocol::batch::RecordIter;
+use palisade_protocol::batch::{BatchHeader, RecordOutline};
 use palisade_protocol::types::TimestampMs;
 
 use super::super::settings::RecordRules;
 use super::Place;
-use super::refusal::{RecordFault, Refusal};
+use super::refusal::{MAX_FAULTS, RecordFault, Refusal};
 
 /// Timestamps a topic accepts, in ms; -1 (none) is always accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,86 +31,98 @@ impl TimeBounds {
     }
 }
 
-/// What a walk over the records found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is found record by record, and the judgement on all of them.
+///
+/// Allocates only for records at fault.
+#[derive(Debug)]
 pub(super) struct Survey {
-    /// Largest timestamp of a record.
-    pub(super) max_timestamp: TimestampMs,
+    base_timestamp: i64,
+    count: i32,
+    /// None where the broker's clock replaces the timestamps.
+    bounds: Option<TimeBounds>,
+    /// The topic is compacted.
+    needs_key: bool,
+    found: i32,
+    max_timestamp: i64,
+    /// Offsets or timestamps do not add up.
+    broken: bool,
+    faults: Faults,
 }
 
-/// Walks all records; allocates only for those at fault.
-///
-/// `bounds`: none where the broker's clock replaces the timestamps. `needs_key`: the topic is
-/// compacted.
-///
-/// # Errors
-/// `INVALID_RECORD` for records that do not add up, are out of order or lack a key;
-/// `INVALID_TIMESTAMP` when any is out of bounds.
-pub(super) fn survey(
-    plain: &[u8],
-    header: &BatchHeader,
-    bounds: Option<&TimeBounds>,
-    needs_key: bool,
-    place: Place<'_>,
-) -> Result<Survey, Refusal> {
-    let mut max_timestamp = -1_i64;
-    let mut found = 0_i32;
-    let mut faults = Faults::default();
-    for record in RecordIter::new(plain, header.records_count) {
-        let record = record.map_err(|_| Refusal::new(ErrorCode::INVALID_RECORD))?;
+impl Survey {
+    /// Nothing found yet. `bounds`: none where the broker's clock replaces the timestamps.
+    pub(super) fn new(header: &BatchHeader, bounds: Option<TimeBounds>, needs_key: bool) -> Survey {
+        Survey {
+            base_timestamp: header.base_timestamp.value(),
+            count: header.records_count,
+            bounds,
+            needs_key,
+            found: 0,
+            max_timestamp: -1,
+            broken: false,
+            faults: Faults::default(),
+        }
+    }
+
+    /// Takes the next record.
+    pub(super) fn note(&mut self, record: RecordOutline, place: Place<'_>) {
         // Gaps would give two records one offset, or none (records.md §4 step 6).
-        if record.offset_delta != found {
+        self.broken |= record.offset_delta != self.found;
+        let Some(timestamp) = self.base_timestamp.checked_add(record.timestamp_delta) else {
+            self.broken = true;
+            return;
+        };
+        let bounds = self.bounds.filter(|bounds| !bounds.allow(timestamp));
+        if self.needs_key && !record.has_key {
+            self.faults.without_key(self.found, place);
+        } else if let Some(bounds) = bounds {
+            self.faults.out_of_bounds(self.found, timestamp, &bounds);
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        self.found = self.found.saturating_add(1);
+    }
+
+    /// The largest timestamp of all records.
+    ///
+    /// # Errors
+    /// `INVALID_RECORD` for records that do not add up, are out of order or lack a key;
+    /// `INVALID_TIMESTAMP` when any is out of bounds.
+    pub(super) fn conclude(&mut self) -> Result<TimestampMs, Refusal> {
+        if self.broken || self.found != self.count {
             return Err(Refusal::new(ErrorCode::INVALID_RECORD));
         }
-        let timestamp = header
-            .base_timestamp
-            .value()
-            .checked_add(record.timestamp_delta)
-            .ok_or_else(|| Refusal::new(ErrorCode::INVALID_RECORD))?;
-        if needs_key && record.key.is_none() {
-            faults.without_key(found, place);
-        } else if let Some(bounds) = bounds
-            && !bounds.allow(timestamp)
-        {
-            faults.out_of_bounds(found, timestamp, bounds);
-        }
-        max_timestamp = max_timestamp.max(timestamp);
-        found = found.saturating_add(1);
+        std::mem::take(&mut self.faults).into_result()?;
+        Ok(TimestampMs::new(self.max_timestamp))
     }
-    if found != header.records_count {
-        return Err(Refusal::new(ErrorCode::INVALID_RECORD));
-    }
-    faults.into_result()?;
-    Ok(Survey {
-        max_timestamp: TimestampMs::new(max_timestamp),
-    })
 }
-
-/// Most faults that an answer lists: each has a text, and a batch may have millions of records.
-const MAX_FAULTS: usize = 100;
 
 #[derive(Debug, Default)]
 struct Faults {
     list: Vec<RecordFault>,
+    total: usize,
     untimely: bool,
+    /// What every record without a key is told.
+    keyless: Option<Str>,
 }
 
 impl Faults {
     fn without_key(&mut self, index: i32, place: Place<'_>) {
+        self.total += 1;
         if self.list.len() >= MAX_FAULTS {
             return;
         }
         // One text shared by all: the list may be as long as the batch.
-        let text = match self.list.last() {
-            Some(previous) if !self.untimely => previous.text.clone(),
-            _ => Str::from(format!(
+        let text = self.keyless.get_or_insert_with(|| {
+            Str::from(format!(
                 "Compacted topic cannot accept message without key in topic partition {place}"
-            )),
-        };
+            ))
+        });
+        let text = text.clone();
         self.list.push(RecordFault { index, text });
     }
 
     fn out_of_bounds(&mut self, index: i32, timestamp: i64, bounds: &TimeBounds) {
+        self.total += 1;
         self.untimely = true;
         if self.list.len() >= MAX_FAULTS {
             return;
@@ -128,7 +139,7 @@ impl Faults {
         if self.list.is_empty() {
             Ok(())
         } else {
-            Err(Refusal::of_records(self.list, self.untimely))
+            Err(Refusal::of_records(self.list, self.total, self.untimely))
         }
     }
 }

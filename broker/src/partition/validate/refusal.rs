@@ -3,8 +3,10 @@
 use palisade_protocol::batch::BatchHeader;
 use palisade_protocol::{ErrorCode, Str};
 
-/// Records named in the text of a refusal; the list of errors names all.
+/// Records named in the text of a refusal; the list of errors names more.
 const SHOWN: usize = 3;
+/// Most faults that an answer lists: each has a text, and a header may claim millions of records.
+pub(super) const MAX_FAULTS: usize = 1000;
 
 /// One record at fault (KIP-467).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// Text of the whole refusal; only steps 0 and 6 of the pipeline have one.
     pub text: Option<String>,
-    /// Every record at fault, for the causes that are told per record.
+    /// The records at fault, for the causes that are told per record; the first thousand at most.
     pub faults: Vec<RecordFault>,
 }
 
@@ -45,13 +47,14 @@ impl Refusal {
         }
     }
 
-    /// A refusal for records at fault; `untimely` when one of them failed on its timestamp.
-    pub(super) fn of_records(faults: Vec<RecordFault>, untimely: bool) -> Refusal {
+    /// A refusal for `total` records at fault, of which `faults` lists the first; `untimely` when
+    /// one of them failed on its timestamp.
+    pub(super) fn of_records(faults: Vec<RecordFault>, total: usize, untimely: bool) -> Refusal {
         let (code, text) = if untimely {
             let text = "One or more records have been rejected due to invalid timestamp";
             (ErrorCode::INVALID_TIMESTAMP, text.to_owned())
         } else {
-            (ErrorCode::INVALID_RECORD, summary(&faults))
+            (ErrorCode::INVALID_RECORD, summary(&faults, total))
         };
         Refusal {
             code,
@@ -67,17 +70,19 @@ impl Refusal {
              timestamp type to LogAppendTime.",
             header.max_timestamp
         ));
+        let total = usize::try_from(header.records_count).unwrap_or_default();
         let faults = (0..header.records_count)
+            .take(MAX_FAULTS)
             .map(|index| RecordFault {
                 index,
                 text: text.clone(),
             })
             .collect();
-        Refusal::of_records(faults, true)
+        Refusal::of_records(faults, total, true)
     }
 }
 
-fn summary(faults: &[RecordFault]) -> String {
+fn summary(faults: &[RecordFault], total: usize) -> String {
     let shown: Vec<String> = faults
         .iter()
         .take(SHOWN)
@@ -91,7 +96,7 @@ fn summary(faults: &[RecordFault]) -> String {
     format!(
         "One or more records have been rejected due to {} record errors in total, and only \
          showing the first three errors at most: [{}]",
-        faults.len(),
+        total,
         shown.join(", ")
     )
 }

@@ -1,3 +1,5 @@
+use bytes::BytesMut;
+use palisade_protocol::batch::compression::decompress;
 use palisade_protocol::batch::{BatchBuilder, stamp};
 use palisade_protocol::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
@@ -28,8 +30,8 @@ fn batch(codec: Codec, timestamps: &[TimestampMs]) -> BytesMut {
     builder.build().unwrap()
 }
 
-fn keyless(count: usize) -> Bytes {
-    let mut builder = BatchBuilder::new(Codec::None);
+fn keyless(codec: Codec, count: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(codec);
     for _ in 0..count {
         builder.add(NOW, None, Some(b"v"), &[]).unwrap();
     }
@@ -40,13 +42,27 @@ fn keyless(count: usize) -> Bytes {
 fn tampered(mut bytes: BytesMut, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
     let mut header = BatchHeader::parse(&bytes).unwrap();
     change(&mut header);
-    bytes[..BATCH_HEADER_LEN].copy_from_slice(&header.to_bytes());
-    set_max_timestamp(&mut bytes, header.max_timestamp);
+    let head = seal(&header, &bytes[BATCH_HEADER_LEN..]);
+    bytes[..BATCH_HEADER_LEN].copy_from_slice(&head);
     bytes.freeze()
 }
 
 fn check(bytes: impl Into<Bytes>, rules: &RecordRules) -> Result<BytesMut, Refusal> {
-    validate(bytes.into(), rules, NOW, place()).map(ValidBatch::into_bytes)
+    let mut batch = match validate(bytes.into(), rules, NOW, place())? {
+        Judged::Valid(batch) => batch,
+        Judged::Unopened(opening) => open(opening)?,
+    };
+    let (head, section) = batch.pieces();
+    Ok(BytesMut::from(&[&head[..], section].concat()[..]))
+}
+
+/// Opens in steps as small as there are.
+fn open(mut opening: Box<Opening>) -> Result<ValidBatch, Refusal> {
+    loop {
+        if let Progress::Done(batch) = opening.step(1)? {
+            return Ok(batch);
+        }
+    }
 }
 
 fn code(bytes: impl Into<Bytes>, rules: &RecordRules) -> ErrorCode {
@@ -202,21 +218,37 @@ fn compacted_topics_need_keys() {
         compacted: true,
         ..RecordRules::default()
     };
-    let refusal = check(keyless(4), &rules).unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::INVALID_RECORD);
-    assert_eq!(refusal.faults.len(), 4);
-    let text = "Compacted topic cannot accept message without key in topic partition orders-3";
-    assert!(refusal.faults.iter().all(|fault| &*fault.text == text));
-    let shown = |index: i32| format!("RecordError(batchIndex={index}, message='{text}')");
-    let expected = format!(
-        "One or more records have been rejected due to 4 record errors in total, and only \
-         showing the first three errors at most: [{}, {}, {}]",
-        shown(0),
-        shown(1),
-        shown(2)
-    );
-    assert_eq!(refusal.text, Some(expected));
-    assert!(check(keyless(1), &RecordRules::default()).is_ok());
+    for codec in Codec::ALL {
+        let refusal = check(keyless(codec, 4), &rules).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::INVALID_RECORD);
+        let indexes: Vec<i32> = refusal.faults.iter().map(|fault| fault.index).collect();
+        assert_eq!(indexes, [0, 1, 2, 3], "{codec}");
+        let text = "Compacted topic cannot accept message without key in topic partition orders-3";
+        assert!(refusal.faults.iter().all(|fault| &*fault.text == text));
+        let shown = |index: i32| format!("RecordError(batchIndex={index}, message='{text}')");
+        let expected = format!(
+            "One or more records have been rejected due to 4 record errors in total, and only \
+             showing the first three errors at most: [{}, {}, {}]",
+            shown(0),
+            shown(1),
+            shown(2)
+        );
+        assert_eq!(refusal.text, Some(expected), "{codec}");
+    }
+    // Time outweighs keys, and each record is told of its own fault.
+    let mut builder = BatchBuilder::new(Codec::Lz4);
+    builder.add(NOW, None, Some(b"v"), &[]).unwrap();
+    builder.add(NOW, Some(b"k"), Some(b"v"), &[]).unwrap();
+    builder.add(at(3_600_001), Some(b"k"), None, &[]).unwrap();
+    let refusal = check(builder.build().unwrap(), &rules).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::INVALID_TIMESTAMP);
+    let told: Vec<_> = refusal
+        .faults
+        .iter()
+        .map(|fault| (fault.index, fault.text.starts_with("Compacted topic")))
+        .collect();
+    assert_eq!(told, [(0, true), (2, false)]);
+    assert!(check(keyless(Codec::None, 1), &RecordRules::default()).is_ok());
     assert!(check(batch(Codec::Gzip, &[NOW]).freeze(), &rules).is_ok());
 }
 
@@ -271,6 +303,75 @@ fn log_append_time_replaces_the_producers() {
     let cleared = check(claimed(), &RecordRules::default()).unwrap();
     assert_eq!(header(&cleared).timestamp_type(), TimestampType::CreateTime);
     assert_eq!(header(&cleared).max_timestamp, NOW);
+}
+
+#[test]
+fn a_claim_of_many_records_costs_nothing() {
+    let rules = RecordRules {
+        log_append_time: true,
+        ..RecordRules::default()
+    };
+    let claimed = tampered(batch(Codec::Zstd, &[NOW]), |header| {
+        header.attributes |= LOG_APPEND_TIME_BIT;
+        header.records_count = i32::MAX;
+        header.last_offset_delta = i32::MAX - 1;
+    });
+    let refusal = check(claimed, &rules).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::INVALID_TIMESTAMP);
+    assert_eq!(refusal.faults.len(), refusal::MAX_FAULTS);
+    let compacted = RecordRules {
+        compacted: true,
+        ..RecordRules::default()
+    };
+    let many = refusal::MAX_FAULTS + 7;
+    let refusal = check(keyless(Codec::Gzip, many), &compacted).unwrap_err();
+    assert_eq!(refusal.faults.len(), refusal::MAX_FAULTS);
+    let text = refusal.text.unwrap();
+    assert!(
+        text.contains("due to 1007 record errors in total"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_opens_too_far_is_refused() {
+    let value = vec![0; 3 << 20];
+    let bomb = |codec| {
+        let mut builder = BatchBuilder::new(codec);
+        for _ in 0..22 {
+            builder.add(NOW, Some(b"k"), Some(&value), &[]).unwrap();
+        }
+        builder.build().unwrap().freeze()
+    };
+    let full = RecordRules {
+        open_all: true,
+        max_message_bytes: 8 << 20,
+        ..RecordRules::default()
+    };
+    let plain = RecordRules {
+        codec: Some(Codec::None),
+        ..RecordRules::default()
+    };
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let sent = bomb(codec);
+        assert_eq!(
+            code(sent, &full),
+            ErrorCode::UNKNOWN_SERVER_ERROR,
+            "{codec}"
+        );
+    }
+    // Within the bound, but too large to be stored in the open; a fault of a record counts first.
+    let mut builder = BatchBuilder::new(Codec::Zstd);
+    builder.add(NOW, Some(b"k"), Some(&value), &[]).unwrap();
+    assert_eq!(
+        code(builder.clone().build().unwrap(), &plain),
+        ErrorCode::MESSAGE_TOO_LARGE
+    );
+    builder.add(at(3_600_001), None, None, &[]).unwrap();
+    assert_eq!(
+        code(builder.build().unwrap(), &plain),
+        ErrorCode::INVALID_TIMESTAMP
+    );
 }
 
 #[test]

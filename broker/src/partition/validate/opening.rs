@@ -1,0 +1,227 @@
+//! Step 6 for batches that have to be decompressed or compressed: piece by piece, in bounded memory.
+//!
+//! A few KiB may open to gigabytes. What is opened is looked at and let go, or goes on into the
+//! compressor; never is more held than the codecs' own state and the new records section, and
+//! [`Opening::memory`] tells beforehand how much that is.
+
+use std::io::{self, Read, Write};
+
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
+use palisade_protocol::ErrorCode;
+use palisade_protocol::batch::compression::{Decoder, Encoder};
+use palisade_protocol::batch::{BATCH_HEADER_LEN, BatchHeader, Codec, RecordScanner};
+use palisade_protocol::types::TimestampMs;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::super::settings::RecordRules;
+use super::records::Survey;
+use super::refusal::Refusal;
+use super::{Place, ValidBatch, conclude};
+
+/// Most bytes the records of one compressed batch may take once opened. Without a bound a
+/// few KiB could cost minutes; real batches stay far below.
+const MAX_OPENED_BYTES: usize = 64 * 1024 * 1024;
+/// Plain bytes looked at at a time.
+const PIECE: usize = 16 * 1024;
+/// A closed section up to this size may be opened without leaving the connection's task.
+const SMALL: usize = 8 * 1024;
+
+/// A batch whose records are being opened, and how far that is.
+pub(crate) struct Opening {
+    header: BatchHeader,
+    /// The records as received.
+    section: Bytes,
+    target: Codec,
+    rules: RecordRules,
+    now: TimestampMs,
+    topic: String,
+    index: i32,
+    decoder: Decoder<Reader<Bytes>>,
+    scanner: RecordScanner,
+    survey: Survey,
+    /// Where the records go that are stored with another codec.
+    encoder: Option<Encoder<Capped>>,
+    piece: Box<[u8]>,
+    memory: usize,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+/// How far an opening got.
+pub(crate) enum Progress {
+    /// There is more to do.
+    More,
+    /// The batch may be written.
+    Done(ValidBatch),
+}
+
+impl Opening {
+    /// Begins to open `section`; nothing is decompressed yet.
+    ///
+    /// `codecs`: that of the section, and the one to store with.
+    ///
+    /// # Errors
+    /// `UNKNOWN_SERVER_ERROR` when a codec has no memory to begin with.
+    pub(super) fn new(
+        header: BatchHeader,
+        section: Bytes,
+        codecs: (Codec, Codec),
+        survey: Survey,
+        rules: &RecordRules,
+        now: TimestampMs,
+        place: Place<'_>,
+    ) -> Result<Opening, Refusal> {
+        let (codec, target) = codecs;
+        let input = section.clone().reader();
+        let decoder = Decoder::new(codec, input, MAX_OPENED_BYTES).map_err(failed)?;
+        let mut memory = PIECE + Decoder::memory(codec, &section, MAX_OPENED_BYTES);
+        let encoder = if target == codec {
+            None
+        } else {
+            let most = rules.max_message_bytes.saturating_sub(BATCH_HEADER_LEN);
+            memory = memory
+                .saturating_add(Encoder::memory(target, rules.compression_level))
+                .saturating_add(most);
+            let output = Capped::new(most);
+            let encoder = Encoder::new(target, rules.compression_level, output);
+            Some(encoder.map_err(failed)?)
+        };
+        Ok(Opening {
+            scanner: RecordScanner::new(header.records_count),
+            header,
+            section,
+            target,
+            rules: rules.clone(),
+            now,
+            topic: place.topic.to_owned(),
+            index: place.index,
+            decoder,
+            survey,
+            encoder,
+            piece: vec![0; PIECE].into_boxed_slice(),
+            memory,
+            held: None,
+        })
+    }
+
+    /// About the most bytes of memory that this will take.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Whether its first step is cheap enough for a connection's task.
+    pub(crate) fn is_small(&self) -> bool {
+        self.encoder.is_none() && self.section.len() <= SMALL
+    }
+
+    /// Notes that the memory is reserved; it is given back with the batch.
+    pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.held = Some(permit);
+    }
+
+    /// Opens about `bytes` more plain bytes.
+    ///
+    /// # Errors
+    /// [`Refusal`], after which this is over.
+    pub(crate) fn step(&mut self, bytes: usize) -> Result<Progress, Refusal> {
+        let mut done = 0;
+        while done < bytes {
+            let count = self.decoder.read(&mut self.piece).map_err(failed)?;
+            let plain = self.piece.get(..count).unwrap_or_default();
+            if plain.is_empty() {
+                return self.finish().map(Progress::Done);
+            }
+            let place = Place {
+                topic: &self.topic,
+                index: self.index,
+            };
+            let survey = &mut self.survey;
+            self.scanner
+                .feed(plain, |outline| survey.note(outline, place))
+                .map_err(invalid)?;
+            if let Some(encoder) = &mut self.encoder {
+                encoder.write_all(plain).map_err(failed)?;
+            }
+            done += count;
+        }
+        Ok(Progress::More)
+    }
+
+    fn finish(&mut self) -> Result<ValidBatch, Refusal> {
+        self.scanner.finish().map_err(invalid)?;
+        let max_timestamp = self.survey.conclude()?;
+        let section = match self.encoder.take() {
+            Some(encoder) => {
+                let output = encoder.finish().map_err(failed)?;
+                output
+                    .into_bytes()
+                    .ok_or(Refusal::new(ErrorCode::MESSAGE_TOO_LARGE))?
+            }
+            None => self.section.clone(),
+        };
+        let (rules, now) = (&self.rules, self.now);
+        let mut batch = conclude(self.header, section, self.target, max_timestamp, rules, now)?;
+        batch.held = self.held.take();
+        Ok(batch)
+    }
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening")
+            .field("bytes", &self.section.len())
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Final for the client: a code it retries on would send the same bytes again.
+#[allow(clippy::needless_pass_by_value, reason = "called by map_err")]
+fn failed(error: io::Error) -> Refusal {
+    tracing::debug!(%error, "records not opened");
+    Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "called by map_err")]
+fn invalid(error: palisade_protocol::batch::BatchError) -> Refusal {
+    tracing::debug!(%error, "records refused");
+    Refusal::new(ErrorCode::INVALID_RECORD)
+}
+
+/// Collects a new records section up to a size; past it only the fact is kept, since the records
+/// are judged before the size.
+struct Capped {
+    bytes: Vec<u8>,
+    most: usize,
+    over: bool,
+}
+
+impl Capped {
+    fn new(most: usize) -> Capped {
+        Capped {
+            bytes: Vec::new(),
+            most,
+            over: false,
+        }
+    }
+
+    fn into_bytes(self) -> Option<Bytes> {
+        (!self.over).then(|| Bytes::from(self.bytes))
+    }
+}
+
+impl Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.over |= self.bytes.len().saturating_add(bytes.len()) > self.most;
+        if self.over {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

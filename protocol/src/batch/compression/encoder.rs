@@ -1,0 +1,119 @@
+//! Compression piece by piece.
+
+use std::io::{self, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
+
+use super::{Codec, snappy};
+
+/// Zstandard's own default.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Compresses what is written to it into `W`.
+pub struct Encoder<W: Write> {
+    kind: Kind<W>,
+}
+
+enum Kind<W: Write> {
+    None(W),
+    Gzip(Box<GzEncoder<W>>),
+    Snappy(snappy::Encoder<W>),
+    Lz4(Box<FrameEncoder<W>>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    /// Starts a section at a level of the codec: 1 to 9 for gzip, -131072 to 22 for zstd.
+    ///
+    /// `None`, and -1 for gzip, is the codec's default. Snappy has no levels, and of LZ4's only the
+    /// fast ones are built here, which all levels of Kafka's scale read as (KIP-390).
+    ///
+    /// # Errors
+    /// The codec's library has no memory, or `output` fails.
+    pub fn new(codec: Codec, level: Option<i32>, output: W) -> io::Result<Self> {
+        let kind = match codec {
+            Codec::None => Kind::None(output),
+            Codec::Gzip => {
+                let level = level
+                    .and_then(|level| u32::try_from(level).ok())
+                    .map_or_else(Compression::default, |level| Compression::new(level.min(9)));
+                Kind::Gzip(Box::new(GzEncoder::new(output, level)))
+            }
+            Codec::Snappy => Kind::Snappy(snappy::Encoder::new(output)?),
+            Codec::Lz4 => {
+                // Java reads independent blocks only.
+                let info = FrameInfo::new().block_mode(BlockMode::Independent);
+                Kind::Lz4(Box::new(FrameEncoder::with_frame_info(info, output)))
+            }
+            Codec::Zstd => Kind::Zstd(zstd::stream::write::Encoder::new(
+                output,
+                level.unwrap_or(ZSTD_LEVEL),
+            )?),
+        };
+        Ok(Encoder { kind })
+    }
+
+    /// Says how many bytes will be written in all, before the first of them; zstd writes it down.
+    ///
+    /// # Errors
+    /// Something was written already.
+    pub fn expect(&mut self, total: usize) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Zstd(encoder) => {
+                encoder.set_pledged_src_size(Some(u64::try_from(total).unwrap_or(u64::MAX)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the section.
+    ///
+    /// # Errors
+    /// The codec's library or the output failed.
+    pub fn finish(self) -> io::Result<W> {
+        match self.kind {
+            Kind::None(output) => Ok(output),
+            Kind::Gzip(encoder) => encoder.finish(),
+            Kind::Snappy(encoder) => encoder.finish(),
+            Kind::Lz4(encoder) => encoder.finish().map_err(io::Error::from),
+            Kind::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl Encoder<Vec<u8>> {
+    /// About what compressing keeps in memory beside its output, in bytes.
+    pub fn memory(codec: Codec, level: Option<i32>) -> usize {
+        match codec {
+            Codec::None => 0,
+            Codec::Gzip => 320 * 1024,
+            Codec::Snappy => 128 * 1024,
+            Codec::Lz4 => 512 * 1024,
+            Codec::Zstd => match level.unwrap_or(ZSTD_LEVEL) {
+                ..=4 => 6 << 20,
+                5..=12 => 32 << 20,
+                13..=19 => 128 << 20,
+                _ => 1 << 30,
+            },
+        }
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.kind {
+            Kind::None(output) => output.write(bytes),
+            Kind::Gzip(encoder) => encoder.write(bytes),
+            Kind::Snappy(encoder) => encoder.write(bytes),
+            Kind::Lz4(encoder) => encoder.write(bytes),
+            Kind::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Blocks end where they are full: a flush between would only make the output longer.
+        Ok(())
+    }
+}
