@@ -11,6 +11,7 @@ use palisade_protocol::{ApiKey, Reader};
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::context::RequestContext;
+use crate::decoding::Decoding;
 use crate::dispatch::{self, Outcome, Stage};
 use crate::fetch_session::FetchSessions;
 use crate::metadata::{Controller, MetadataHandle};
@@ -41,6 +42,8 @@ pub struct Broker {
     pub audit: Option<Arc<dyn AuditSink>>,
     /// The same log, for logins, which wait until their event is durable.
     pub(crate) login_audit: Option<Arc<AuditLog>>,
+    /// The memory that requests are decoded into.
+    pub(crate) decoding: Decoding,
     /// The wall clock.
     pub clock: Clock,
 }

@@ -23,7 +23,7 @@ pub enum Handled<T> {
     Now(T),
     /// The response once its time comes; later requests of the connection go on meanwhile.
     ///
-    /// The future is polled whenever the connection wakes, and dropped when it closes. It should
+    /// The future is polled when it was woken, and dropped when the connection closes. It should
     /// hold no slice of the request: a parked request holds no request bytes.
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
     /// Nothing, as Produce with acks=0 asks for.
@@ -164,18 +164,18 @@ macro_rules! row {
     ($module:ident, $request:ident, $handle:path) => {
         Row {
             key: <palisade_protocol::messages::$module::$request as Request>::KEY,
-            begin: |ctx, mut reader| {
+            begin: |ctx, reader| {
                 type R = palisade_protocol::messages::$module::$request;
                 let key = <R as Request>::KEY;
                 let run = async move {
-                    let request = match R::decode(&mut reader, ctx.api_version) {
-                        Ok(request) => request,
+                    let decoding = &ctx.broker.decoding;
+                    let (request, _held) = match decoding.decode::<R>(reader, ctx.api_version).await
+                    {
+                        Ok(decoded) => decoded,
                         Err(error) => {
                             return Staged::Done(Outcome::Close(CloseReason::Body { key, error }));
                         }
                     };
-                    // Bytes left over after a body that parsed are ignored, as Kafka does.
-                    drop(reader);
                     let handled = $handle(&ctx, request).await;
                     stage_answer::<R>(&ctx, handled)
                 };

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
+mod decoding;
 pub mod dispatch;
 pub mod fetch_session;
 mod handlers;

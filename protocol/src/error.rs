@@ -30,6 +30,14 @@ pub enum DecodeError {
         /// Bytes left.
         remaining: usize,
     },
+    /// The elements of arrays would take more memory than the reader was allowed.
+    #[error("elements of {needed} bytes, {left} allowed")]
+    TooMuchMemory {
+        /// Bytes that the next array takes in memory.
+        needed: usize,
+        /// Bytes that were left of the allowance.
+        left: usize,
+    },
     /// A string is longer than 32767 bytes, the most the protocol allows.
     #[error("string of {length} bytes is too long")]
     StringTooLong {

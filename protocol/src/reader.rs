@@ -13,6 +13,8 @@ const MAX_STRING: usize = i16::MAX as usize;
 #[derive(Clone, Debug)]
 pub struct Reader {
     rest: Bytes,
+    /// Bytes of memory that the elements of arrays may still take.
+    allowance: usize,
 }
 
 macro_rules! fixed {
@@ -29,9 +31,48 @@ macro_rules! fixed {
 }
 
 impl Reader {
-    /// Starts at the first byte.
+    /// Starts at the first byte. Arrays may take as much memory as the bytes can make them.
     pub fn new(bytes: Bytes) -> Self {
-        Self { rest: bytes }
+        Self {
+            rest: bytes,
+            allowance: usize::MAX,
+        }
+    }
+
+    /// Bounds what the elements of all arrays together may take in memory, in bytes.
+    ///
+    /// An element of a few bytes may be a struct of a hundred: without a bound a message decodes to
+    /// dozens of times its length.
+    #[must_use]
+    pub fn allowing(mut self, bytes: usize) -> Self {
+        self.allowance = bytes;
+        self
+    }
+
+    /// Takes `bytes` of memory off the allowance.
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        match self.allowance.checked_sub(bytes) {
+            Some(left) => {
+                self.allowance = left;
+                Ok(())
+            }
+            None => Err(DecodeError::TooMuchMemory {
+                needed: bytes,
+                left: self.allowance,
+            }),
+        }
+    }
+
+    /// Reads the next `length` bytes with a reader of their own, under the same allowance.
+    pub(crate) fn within<T>(
+        &mut self,
+        length: usize,
+        read: impl FnOnce(&mut Reader) -> Result<T, DecodeError>,
+    ) -> Result<(T, usize), DecodeError> {
+        let mut inner = Reader::new(self.take(length)?).allowing(self.allowance);
+        let value = read(&mut inner)?;
+        self.allowance = inner.allowance;
+        Ok((value, inner.remaining()))
     }
 
     /// Bytes not read yet.

@@ -164,14 +164,9 @@ pub fn read_tags(
         last = Some(tag);
         let size =
             usize::try_from(reader.read_uvarint()?).map_err(|_| DecodeError::VarintOverflow)?;
-        let mut value = Reader::new(reader.take(size)?);
-        match read(tag, &mut value)? {
-            Tag::Read if value.remaining() != 0 => {
-                return Err(DecodeError::TagSize {
-                    tag,
-                    surplus: value.remaining(),
-                });
-            }
+        let (what, surplus) = reader.within(size, |value| read(tag, value))?;
+        match what {
+            Tag::Read if surplus != 0 => return Err(DecodeError::TagSize { tag, surplus }),
             Tag::Read | Tag::Unknown => {}
             Tag::NotInVersion => return Err(DecodeError::TagNotInVersion { tag }),
         }
@@ -388,6 +383,7 @@ impl<T: Field> Nullable for Vec<T> {
         {
             return Err(DecodeError::CountTooLarge { count, remaining });
         }
+        reader.charge(count.saturating_mul(size_of::<T>()))?;
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(T::read(reader, version)?);

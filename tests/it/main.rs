@@ -11,6 +11,7 @@ mod dev;
 mod disk_full;
 mod every_version;
 mod handshakes;
+mod hostile_load;
 mod java;
 mod kcat;
 mod messages;

@@ -36,7 +36,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use palisade_auth::audit::{Action, AuditContext, AuditEvent, ConnectionInfo, Outcome};
 use tokio::sync::Semaphore;
 
-use self::frame_budget::FrameBudget;
 use self::limits::{ConnectionCounts, Refused};
 use self::pace::Pace;
 use self::populate::PopulatePool;
@@ -46,6 +45,7 @@ use crate::shutdown::{Gate, Shutdown};
 use crate::task;
 
 pub use self::frame_budget::BudgetTooSmall;
+pub(crate) use self::frame_budget::{FrameBudget, Reservation};
 pub use self::listener::{Bound, ListenError, ListenerState};
 pub(crate) use self::service::{BoxFuture, Service};
 pub use self::session::{ClientSoftware, Session};

@@ -30,6 +30,7 @@ use self::identity::IdentityError;
 use crate::broker::Broker;
 use crate::clock::{self, Clock};
 use crate::config::{Config, ListenerConfig, SecurityProtocol};
+use crate::decoding::Decoding;
 use crate::fetch_session::FetchSessions;
 use crate::metadata::controller::{RegisterBroker, SetBrokerFenced};
 use crate::metadata::{
@@ -185,6 +186,7 @@ async fn start_within(
         topics: Arc::clone(&topics),
         fetch_sessions: Arc::new(FetchSessions::new(config.limits.fetch_session_slots)),
         producer_ids: Arc::new(ProducerIds::new()),
+        decoding: Decoding::new(),
         authorizer,
         audit: audit.clone().map(|audit| audit as Arc<dyn AuditSink>),
         login_audit: audit.clone(),

@@ -1,0 +1,163 @@
+//! Requests made to cost more than they weigh: nobody else waits for them, and memory stays bounded.
+
+use std::fs;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+
+use bytes::Bytes;
+use palisade_protocol::api::ApiKey;
+use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use palisade_protocol::messages::produce::ProduceRequest;
+use palisade_protocol::text::Str;
+use palisade_tests::node::Node;
+use palisade_tests::requests::{self, newest};
+use palisade_tests::wire::Connection;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+const BOMBS: usize = 24;
+/// What a bomb of a few KiB opens to.
+const OPENED: usize = 8 << 20;
+const EXCHANGES: usize = 50;
+
+fn bomb() -> Bytes {
+    let values = vec![vec![0_u8; OPENED / 8]; 8];
+    let batch = requests::batch(Codec::Zstd, &values, NOW_MS);
+    assert!(batch.len() < 64 * 1024, "a bomb of {} bytes", batch.len());
+    batch
+}
+
+/// While bombs of as many connections wait to be opened, one thread that serves them all goes on serving others;
+/// what one connection sends lands in its order.
+#[test]
+fn bombs_stop_nobody_else() {
+    let mut node = Node::prepare();
+    let hold = node.dir().join("hold");
+    node.env("TOKIO_WORKER_THREADS", "1");
+    node.env(
+        "PALISADE_FAILPOINT",
+        format!("produce.before_open:hold={}", hold.display()),
+    );
+    node.run();
+    let access = node.certificate();
+    let mut connection = Connection::open(&access).expect("a login");
+    let packed = [("compression.type", "gzip")];
+    let packed = requests::create_topic(&mut connection, "packed", 1, &packed).expect("a topic");
+    let plain = requests::create_topic(&mut connection, "plain", 1, &[]).expect("a topic");
+
+    fs::write(&hold, "").expect("a scratch file can be written");
+    let version = newest(ApiKey::Produce);
+    let bomb = bomb();
+    let (done, outcomes) = channel();
+    let clients: Vec<_> = (0..BOMBS)
+        .map(|_| {
+            let mut asking = Connection::open(&access).expect("a login");
+            let ask = |asking: &mut Connection, records: &Bytes| {
+                let request = requests::produce_request("packed", packed, 0, -1, records.clone());
+                asking.ask(version, &request).expect("sent")
+            };
+            // The second needs no opening, and still waits for its turn.
+            let kept = requests::batch(Codec::Gzip, &[b"kept"], NOW_MS);
+            let ids = [ask(&mut asking, &bomb), ask(&mut asking, &kept)];
+            let done = done.clone();
+            thread::spawn(move || {
+                let bases = ids.map(|id| {
+                    let answer = asking.answer::<ProduceRequest>(version, id);
+                    let answer = answer.expect("an answer");
+                    let row = &answer.responses[0].partition_responses[0];
+                    assert!(!row.error_code.is_error(), "{:?}", row.error_code);
+                    row.base_offset
+                });
+                done.send(bases).expect("the test waits");
+            })
+        })
+        .collect();
+    for round in 0..EXCHANGES {
+        let batch = requests::batch(Codec::None, &[b"value"], NOW_MS);
+        let answer = requests::produce(&mut connection, "plain", plain, -1, batch);
+        let answer = answer.expect("an answer");
+        assert!(!answer.error_code.is_error(), "{:?}", answer.error_code);
+        let offset = i64::try_from(round).expect("a small number");
+        let data = requests::fetch(&mut connection, "plain", plain, offset, 1000);
+        let values = requests::values(&data.expect("an answer"), offset);
+        assert_eq!(values.expect("a whole batch").len(), 1);
+    }
+    assert_eq!(
+        outcomes.try_recv(),
+        Err(TryRecvError::Empty),
+        "nothing was opened"
+    );
+
+    fs::remove_file(&hold).expect("the scratch file can go");
+    for _ in 0..BOMBS {
+        let [bomb, kept] = outcomes.recv().expect("an outcome");
+        assert!(bomb < kept, "{bomb} and {kept} out of order");
+    }
+    for client in clients {
+        client.join().expect("a client");
+    }
+    let end = requests::latest_offset(&mut connection, "packed").expect("an answer");
+    assert_eq!(end, i64::try_from(BOMBS * 9).expect("a small number"));
+}
+
+/// The most memory that a process has had resident, in bytes.
+fn peak_memory(process: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a live process");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak");
+    let kib: u64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number of KiB");
+    kib * 1024
+}
+
+/// A frame of 100 MiB that would decode to gigabytes costs what a frame may, and its connection.
+#[test]
+fn counts_cost_no_more_than_their_budget() {
+    const FRAME: usize = 100 << 20;
+    const NAME: usize = 2;
+    let mut node = Node::prepare();
+    node.run();
+    let access = node.certificate();
+    let mut connection = Connection::open(&access).expect("a login");
+
+    // Far more topics than anybody asks for are still answered.
+    let many = MetadataRequest {
+        topics: Some(
+            (0..20_000)
+                .map(|at| MetadataRequestTopic {
+                    name: Some(Str::from(format!("no-such-topic-{at}"))),
+                    ..MetadataRequestTopic::default()
+                })
+                .collect(),
+        ),
+        ..MetadataRequest::default()
+    };
+    let answer = connection.call(newest(ApiKey::Metadata), &many);
+    assert_eq!(answer.expect("an answer").topics.len(), 20_000);
+
+    let before = peak_memory(node.process().id());
+    for _ in 0..2 {
+        let mut hostile = Connection::open(&access).expect("a login");
+        // Metadata v0: a count, then names of no bytes, each of two bytes on the wire.
+        let mut frame = hostile.header(3, 0);
+        let names = (FRAME - frame.len() - 4) / NAME;
+        let count = i32::try_from(names).expect("a count");
+        frame.extend_from_slice(&count.to_be_bytes());
+        frame.resize(frame.len() + names * NAME, 0);
+        hostile.send(&frame).expect("sent");
+        assert!(hostile.is_closed_by_peer(), "such a request has no answer");
+    }
+    let grown = peak_memory(node.process().id()) - before;
+    let bound = 2 * FRAME as u64 + (128 << 20);
+    assert!(
+        grown < bound,
+        "{grown} bytes more, at most {bound} expected"
+    );
+    let answer = connection.call(newest(ApiKey::Metadata), &MetadataRequest::default());
+    answer.expect("others are served");
+}
