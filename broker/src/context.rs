@@ -47,14 +47,13 @@ impl RequestContext {
 
     /// What the audit log says about this request.
     pub fn audit_context(&self) -> AuditContext {
-        let software = self.session.software();
         let request = RequestInfo {
             api: self.api_key.name(),
             key: self.api_key.value(),
             version: self.api_version,
             correlation: self.correlation_id,
-            client_id: self.client_id.as_deref().map(Arc::from),
-            software: software.map(|one| format!("{}/{}", one.name, one.version).into()),
+            client_id: self.session.client_id(self.client_id.as_deref()),
+            software: self.session.software(),
         };
         AuditContext {
             request: Some(request),

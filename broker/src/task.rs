@@ -16,6 +16,8 @@ use crate::shutdown::Gate;
 const MAX_WORK: Duration = Duration::from_micros(500);
 /// Most bytes a task moves, checks or copies before it gives way.
 const MAX_WORK_BYTES: usize = 256 * 1024;
+/// What looking up and describing one topic or partition counts as, in bytes.
+pub(crate) const ROW_WORK: usize = 1024;
 
 tokio::task_local! {
     static GATE: Gate;

@@ -28,7 +28,7 @@ pub(crate) async fn handle(
     match check(&request, ctx.api_version, ctx.broker.identity()) {
         Ok(software) => {
             if let Some(software) = software {
-                ctx.session.set_software(software);
+                ctx.session.set_software(&software);
             }
             Handled::Now(everything())
         }

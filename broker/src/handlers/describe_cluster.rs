@@ -31,9 +31,9 @@ pub(crate) async fn handle(
         .filter(|broker| req.include_fenced_brokers || !broker.fenced)
         .map(|broker| DescribeClusterBroker {
             broker_id: broker.id.value(),
-            host: Str::copy(&broker.host),
-            port: i32::from(broker.port),
-            rack: broker.rack.as_deref().map(Str::copy),
+            host: broker.host,
+            port: broker.port,
+            rack: broker.rack,
             is_fenced: broker.fenced,
         })
         .collect();

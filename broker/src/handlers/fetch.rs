@@ -45,7 +45,7 @@ pub(crate) async fn handle(ctx: &RequestContext, request: FetchRequest) -> Handl
         sessions: Arc::clone(&broker.fetch_sessions),
         image: Arc::clone(&ctx.image),
         access: ctx.access(),
-        listener: Arc::from(ctx.session.listener.config.name.as_str()),
+        listener: Arc::clone(&ctx.session.listener.name),
         max_bytes: broker.config.limits.fetch_max_bytes,
         version: ctx.api_version,
     };

@@ -24,6 +24,7 @@ use crate::dispatch::Handled;
 use crate::handlers::denied;
 use crate::metadata::ClusterImage;
 use crate::partition::{Partition, PartitionError, ReplicaManager};
+use crate::task::{Budget, ROW_WORK};
 
 /// First version that knows OFFSET_NOT_AVAILABLE.
 const OFFSET_NOT_AVAILABLE_SINCE: i16 = 5;
@@ -105,11 +106,13 @@ pub(crate) async fn list_offsets(
     };
     let duplicates = duplicates(request);
     let mut response = ListOffsetsResponse::default();
+    let mut budget = Budget::start();
     for topic in &request.topics {
         let grant = scene.access.topic::<Describe>(&topic.name);
         let mut rows = Vec::with_capacity(topic.partitions.len());
         let mut told = HashSet::new();
         for partition in &topic.partitions {
+            budget.breathe(ROW_WORK).await;
             let index = partition.partition_index;
             if duplicates.contains(&(topic.name.as_str(), index)) {
                 if told.insert(index) {

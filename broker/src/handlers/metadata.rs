@@ -20,6 +20,7 @@ use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::metadata::TopicImage;
 use crate::metadata::topic_name;
+use crate::task::{Budget, ROW_WORK};
 
 /// "Not asked for", in the fields of authorized operations (KIP-430).
 const NOT_REQUESTED: i32 = i32::MIN;
@@ -44,9 +45,9 @@ pub(crate) async fn handle(
         .live_endpoints()
         .map(|broker| MetadataResponseBroker {
             node_id: broker.id.value(),
-            host: Str::copy(&broker.host),
-            port: i32::from(broker.port),
-            rack: broker.rack.as_deref().map(Str::copy),
+            host: broker.host,
+            port: broker.port,
+            rack: broker.rack,
         })
         .collect();
     response.cluster_id = Some(Str::copy(&ctx.image.cluster_id));
@@ -65,8 +66,10 @@ pub(crate) async fn handle(
         // Version 0 has no null: there the empty list asks for all.
         Some(topics) => topics.is_empty() && ctx.api_version == 0,
     };
+    let mut budget = Budget::start();
     if all {
         for topic in ctx.image.topics.iter() {
+            budget.breathe(ROW_WORK).await;
             if access.probe_topic::<Describe>(&topic.name).is_some() {
                 response
                     .topics
@@ -80,8 +83,11 @@ pub(crate) async fn handle(
     let may_create = (ctx.api_version < 4 || req.allow_auto_topic_creation)
         && ctx.broker.config.topics.auto_create;
     let mut refused = Vec::new();
+    // Rows of `refused` whose topics are to be created.
+    let mut creating = Vec::new();
     let mut seen = HashSet::new();
     for wanted in req.topics.unwrap_or_default() {
+        budget.breathe(ROW_WORK).await;
         if !seen.insert((wanted.topic_id, wanted.name.clone())) {
             continue;
         }
@@ -93,13 +99,22 @@ pub(crate) async fn handle(
             }
             Found::Missing(granted) => {
                 let error = match may_create {
-                    true => auto_create(ctx, &access, &granted).await,
+                    true => match creatable(ctx, &access, &granted) {
+                        Ok(()) => {
+                            creating.push(refused.len());
+                            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                        }
+                        Err(error) => error,
+                    },
                     false => missing(granted.name()),
                 };
                 refused.push(error_row(error, wanted));
             }
             Found::Refused(error) => refused.push(error_row(error, wanted)),
         }
+    }
+    for rows in creating.chunks(CREATED_AT_ONCE) {
+        auto_create(ctx, &mut refused, rows).await;
     }
     response.topics.append(&mut refused);
     Handled::Now(response)
@@ -148,49 +163,68 @@ fn missing(name: &str) -> ErrorCode {
     }
 }
 
-/// Has the controller create a topic with the broker's defaults, on the caller's own rights.
+/// Whether the caller may have this topic created, on its own rights.
 ///
-/// The answer that causes it says "unknown", as Kafka's does: clients ask again on that.
-async fn auto_create(
+/// # Errors
+/// What the caller is told instead.
+fn creatable(
     ctx: &RequestContext,
     access: &palisade_auth::access::Access,
     described: &Granted<Topic, Describe>,
-) -> ErrorCode {
+) -> Result<(), ErrorCode> {
     let name = described.name();
     if access.create_topic(name).is_err() {
-        return ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     }
     let unknown = missing(name);
     if unknown != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         || name == topic_name::CLUSTER_METADATA
         || ctx.image.topics.colliding(name).is_some()
     {
-        return unknown;
+        return Err(unknown);
     }
+    Ok(())
+}
+
+/// Has the controller create the topics of these rows with the broker's defaults, all at once.
+///
+/// The answer that causes it says "unknown", as Kafka's does: clients ask again on that.
+async fn auto_create(ctx: &RequestContext, refused: &mut [MetadataResponseTopic], rows: &[usize]) {
+    let names = rows
+        .iter()
+        .filter_map(|row| refused.get(*row)?.name.clone());
+    let topics = names.map(|name| CreatableTopic {
+        name,
+        num_partitions: -1,
+        replication_factor: -1,
+        ..CreatableTopic::default()
+    });
     let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: Str::copy(name),
-            num_partitions: -1,
-            replication_factor: -1,
-            ..CreatableTopic::default()
-        }],
+        topics: topics.collect(),
         ..CreateTopicsRequest::default()
     };
     let version = AUTO_CREATE_VERSION;
-    match ctx
-        .broker
-        .controller
-        .submit(request, version, ctx.actor())
-        .await
-    {
-        Ok(response) => match response.topics.first().map(|topic| topic.error_code) {
-            Some(error @ ErrorCode::INVALID_REPLICATION_FACTOR) => error,
-            _ => unknown,
-        },
-        Err(_) => unknown,
+    let submitted = ctx.broker.controller.submit(request, version, ctx.actor());
+    let Ok(response) = submitted.await else {
+        return;
+    };
+    for created in response.topics {
+        if created.error_code != ErrorCode::INVALID_REPLICATION_FACTOR {
+            continue;
+        }
+        let mut rows = rows.iter();
+        let row = rows.find(|row| {
+            let row = refused.get(**row);
+            row.is_some_and(|row| row.name.as_ref() == Some(&created.name))
+        });
+        if let Some(row) = row.and_then(|row| refused.get_mut(*row)) {
+            row.error_code = created.error_code;
+        }
     }
 }
 
+/// Topics that one change of the metadata creates at most.
+const CREATED_AT_ONCE: usize = 100;
 /// CreateTopics version whose defaults (-1) mean "as the broker is configured".
 const AUTO_CREATE_VERSION: i16 = 7;
 

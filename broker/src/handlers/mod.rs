@@ -9,7 +9,6 @@ pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_topic_partitions;
 pub(crate) mod describe_user_scram_credentials;
-mod endpoints;
 pub(crate) mod fetch;
 pub(crate) mod init_producer_id;
 mod layout;

@@ -22,7 +22,7 @@ use tracing::debug;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::handlers::endpoints;
+use crate::handlers::layout;
 use crate::metadata::ClusterImage;
 use crate::partition::ReplicaManager;
 use crate::partition::validate::framing::{FirstLook, first_look};
@@ -52,7 +52,7 @@ pub(crate) async fn handle(
         replicas: &ctx.broker.topics,
         image: &ctx.image,
         access: &ctx.access(),
-        listener: &ctx.session.listener.config.name,
+        listener: &ctx.session.listener.name,
         version: ctx.api_version,
         admin: ctx.client_id.as_deref() == Some(ADMIN_CLIENT),
         now: ctx.broker.clock.now(),
@@ -66,7 +66,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) image: &'a Arc<ClusterImage>,
     pub(crate) access: &'a Access,
     /// Name of the listener, whose addresses clients are told.
-    pub(crate) listener: &'a str,
+    pub(crate) listener: &'a Arc<str>,
     pub(crate) version: i16,
     /// The client says it is Kafka's admin client.
     pub(crate) admin: bool,
@@ -122,7 +122,7 @@ pub(crate) async fn produce(
     // A denial is not held back until the answer leaves.
     scene.access.flush();
     let image = Arc::clone(scene.image);
-    let listener: Arc<str> = Arc::from(scene.listener);
+    let listener = Arc::clone(scene.listener);
     Handled::Later(Box::pin(async move {
         let response = wait_for_all(response, pending, deadline).await;
         with_endpoints(response, &image, &listener)
@@ -264,7 +264,7 @@ fn with_endpoints(
     nodes.sort_unstable();
     nodes.dedup();
     for node in nodes {
-        if let Some(address) = endpoints::of_node(image, BrokerId::new(node), listener) {
+        if let Some(address) = layout::of_node(image, BrokerId::new(node), listener) {
             response.node_endpoints.push(NodeEndpoint {
                 node_id: node,
                 host: address.host,

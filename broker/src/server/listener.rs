@@ -30,6 +30,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub struct ListenerState {
     /// Its configuration.
     pub config: ListenerConfig,
+    /// Its name, for what outlives a borrow.
+    pub(crate) name: Arc<str>,
     /// The address it is bound to, with the port the system chose.
     pub address: SocketAddr,
     tls: Option<ServerTls>,
@@ -169,6 +171,7 @@ impl Bound {
             pace: Pace::new(config.max_connection_creation_rate),
             tcp,
             state: Arc::new(ListenerState {
+                name: config.name.as_str().into(),
                 config,
                 address,
                 tls,

@@ -71,7 +71,7 @@ async fn sasl(
     let login = converse(connection, &mut gate, None, deadline).await?;
     let session = session(connection, login.principal, &login.mechanism, tls);
     if let Some(software) = gate.software() {
-        session.set_software(software);
+        session.set_software(&software);
     }
     if !admit(connection, &session).await {
         return Err(End::Delayed(login.refusal));

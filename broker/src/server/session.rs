@@ -26,7 +26,15 @@ pub struct Session {
     /// The SASL mechanism that named the principal, `SSL` for a certificate, else `none`.
     pub mechanism: String,
     info: Arc<ConnectionInfo>,
-    software: Mutex<Option<ClientSoftware>>,
+    said: Mutex<Said>,
+}
+
+/// What the client calls itself, as the audit log writes it; kept, since every request needs it.
+#[derive(Debug, Default)]
+struct Said {
+    /// `name/version`.
+    software: Option<Arc<str>>,
+    client_id: Option<Arc<str>>,
 }
 
 /// What the client says it is (ApiVersions v3, KIP-511): checked for form, not for truth.
@@ -56,7 +64,7 @@ impl Session {
             listener,
             mechanism,
             info,
-            software: Mutex::new(None),
+            said: Mutex::default(),
         }
     }
 
@@ -73,17 +81,23 @@ impl Session {
         }
     }
 
-    /// What the client said it is, if it did.
-    pub fn software(&self) -> Option<ClientSoftware> {
-        self.software.lock().clone()
+    /// What the client said it is, `name/version`, if it did.
+    pub fn software(&self) -> Option<Arc<str>> {
+        self.said.lock().software.clone()
+    }
+
+    /// The name a request gives its client; nearly always that of the request before.
+    pub(crate) fn client_id(&self, said: Option<&str>) -> Option<Arc<str>> {
+        let mut before = self.said.lock();
+        if before.client_id.as_deref() != said {
+            before.client_id = said.map(Arc::from);
+        }
+        before.client_id.clone()
     }
 
     /// Keeps what a valid ApiVersions request said; the latest one counts.
-    pub(crate) fn set_software(&self, software: ClientSoftware) {
-        // Own bytes: a slice would keep the whole frame alive as long as the connection.
-        *self.software.lock() = Some(ClientSoftware {
-            name: software.name.detached(),
-            version: software.version.detached(),
-        });
+    pub(crate) fn set_software(&self, software: &ClientSoftware) {
+        let text = format!("{}/{}", software.name, software.version);
+        self.said.lock().software = Some(text.into());
     }
 }

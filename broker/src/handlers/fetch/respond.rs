@@ -9,7 +9,7 @@ use palisade_protocol::types::{BrokerId, TopicId};
 use super::Scene;
 use super::visit::{Kind, Row};
 use crate::fetch_session::TopicKey;
-use crate::handlers::endpoints;
+use crate::handlers::layout;
 use crate::partition::read;
 
 /// Collects partitions; consecutive ones of one topic share its entry.
@@ -66,7 +66,7 @@ impl<'a> Builder<'a> {
         if leader.value() < 0 || endpoints.iter().any(|node| node.node_id == leader.value()) {
             return;
         }
-        if let Some(address) = endpoints::of_node(&self.scene.image, leader, &self.scene.listener) {
+        if let Some(address) = layout::of_node(&self.scene.image, leader, &self.scene.listener) {
             endpoints.push(NodeEndpoint {
                 node_id: leader.value(),
                 host: address.host,
