@@ -3,12 +3,18 @@
 //! A request whose answer must wait (followers, min bytes, the controller) leaves a future here,
 //! and the reader goes on: a later produce is appended while an earlier one waits for its
 //! followers. The line is bounded in count and in bytes; past the bound the socket is not read.
+//!
+//! Each of them has a waker of its own, so that what is ready is found without asking the others:
+//! the connection wakes for many reasons, and with a full line most answers are not among them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use palisade_protocol::Chunk;
+use parking_lot::Mutex;
 
 use super::send::Sender;
 use crate::dispatch::{Outcome, Pending};
@@ -23,12 +29,57 @@ const SEND_AHEAD: usize = 64 * 1024;
 /// The ordered answers.
 pub(crate) struct AnswerQueue {
     answers: VecDeque<Answer>,
+    /// Number of the oldest answer.
+    first: u64,
     ready_bytes: usize,
+    line: Arc<WakeLine>,
+    /// Numbers being polled; kept for its memory.
+    due: Vec<u64>,
 }
 
 enum Answer {
-    Waiting(Pending),
+    Waiting(Pending, Arc<AnswerWaker>),
     Ready(Outcome, usize),
+}
+
+/// The answers that may be ready, and how to wake their connection.
+#[derive(Default)]
+struct WakeLine {
+    state: Mutex<WakeState>,
+}
+
+#[derive(Default)]
+struct WakeState {
+    due: Vec<u64>,
+    connection: Option<Waker>,
+}
+
+/// Wakes the connection for one answer.
+struct AnswerWaker {
+    number: u64,
+    /// It stands in the line already.
+    noted: AtomicBool,
+    line: Arc<WakeLine>,
+}
+
+impl Wake for AnswerWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.noted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let connection = {
+            let mut state = self.line.state.lock();
+            state.due.push(self.number);
+            state.connection.clone()
+        };
+        if let Some(connection) = connection {
+            connection.wake();
+        }
+    }
 }
 
 /// What moving answers to the sender came to.
@@ -47,7 +98,10 @@ impl AnswerQueue {
     pub(crate) fn new() -> Self {
         AnswerQueue {
             answers: VecDeque::new(),
+            first: 0,
             ready_bytes: 0,
+            line: Arc::default(),
+            due: Vec::new(),
         }
     }
 
@@ -70,22 +124,22 @@ impl AnswerQueue {
 
     /// Appends an answer that is still to come.
     pub(crate) fn push_pending(&mut self, pending: Pending) {
-        self.answers.push_back(Answer::Waiting(pending));
+        let number = self.first + self.answers.len() as u64;
+        let waker = Arc::new(AnswerWaker {
+            number,
+            noted: AtomicBool::new(true),
+            line: Arc::clone(&self.line),
+        });
+        // It has to be polled once to learn of the waker.
+        self.line.state.lock().due.push(number);
+        self.answers.push_back(Answer::Waiting(pending, waker));
     }
 
     /// Polls what waits and hands finished answers, oldest first, to the sender.
     pub(crate) fn poll_move(&mut self, cx: &mut Context<'_>, sender: &mut Sender) -> Moved {
-        // All of them, not only the oldest: an answer may hold a place in some other line (an
+        // Whichever is ready, not only the oldest: an answer may hold a place in some other line (an
         // append, a fetch session) and must not stand still because of its neighbours here.
-        for answer in &mut self.answers {
-            if let Answer::Waiting(pending) = answer
-                && let Poll::Ready(outcome) = Pin::new(pending).poll(cx)
-            {
-                let bytes = heap_bytes(&outcome);
-                self.ready_bytes += bytes;
-                *answer = Answer::Ready(outcome, bytes);
-            }
-        }
+        self.poll_due(cx);
         let mut moved = Moved::Nothing;
         while sender.backlog() < SEND_AHEAD {
             let Some(Answer::Ready(..)) = self.answers.front() else {
@@ -94,6 +148,7 @@ impl AnswerQueue {
             let Some(Answer::Ready(outcome, bytes)) = self.answers.pop_front() else {
                 break;
             };
+            self.first += 1;
             self.ready_bytes -= bytes;
             moved = Moved::Some;
             match outcome {
@@ -101,6 +156,7 @@ impl AnswerQueue {
                 Outcome::NoResponse => {}
                 Outcome::Close(reason) => {
                     tracing::debug!(?reason, "request closes its connection");
+                    self.first += self.answers.len() as u64;
                     self.answers.clear();
                     self.ready_bytes = 0;
                     return Moved::Close;
@@ -108,6 +164,36 @@ impl AnswerQueue {
             }
         }
         moved
+    }
+
+    /// Polls the answers that were woken, and those that never were polled.
+    fn poll_due(&mut self, cx: &mut Context<'_>) {
+        {
+            let mut state = self.line.state.lock();
+            match &state.connection {
+                Some(known) if known.will_wake(cx.waker()) => {}
+                _ => state.connection = Some(cx.waker().clone()),
+            }
+            std::mem::swap(&mut self.due, &mut state.due);
+        }
+        for number in self.due.drain(..) {
+            let place = number.checked_sub(self.first);
+            let place = place.and_then(|place| usize::try_from(place).ok());
+            let Some(answer) = place.and_then(|place| self.answers.get_mut(place)) else {
+                continue;
+            };
+            let Answer::Waiting(pending, waker) = answer else {
+                continue;
+            };
+            // From here on a wake counts again: what it tells of may be missed by this poll.
+            waker.noted.swap(false, Ordering::AcqRel);
+            let waker = Waker::from(Arc::clone(waker));
+            if let Poll::Ready(outcome) = Pin::new(pending).poll(&mut Context::from_waker(&waker)) {
+                let bytes = heap_bytes(&outcome);
+                self.ready_bytes += bytes;
+                *answer = Answer::Ready(outcome, bytes);
+            }
+        }
     }
 }
 
@@ -121,4 +207,84 @@ fn heap_bytes(outcome: &Outcome) -> usize {
         Chunk::Records(_) => 0,
     });
     bytes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use palisade_protocol::ApiKey;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::dispatch::Guarded;
+    use crate::server::populate::PopulatePool;
+
+    /// A queue of as many answers that wait, the switch of each, and a count of all polls.
+    fn waiting(count: usize) -> (AnswerQueue, Vec<oneshot::Sender<()>>, Arc<AtomicUsize>) {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let mut queue = AnswerQueue::new();
+        let mut switches = Vec::new();
+        for _ in 0..count {
+            let (switch, mut switched) = oneshot::channel();
+            switches.push(switch);
+            let polls = Arc::clone(&polls);
+            let answer = std::future::poll_fn(move |cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                Pin::new(&mut switched)
+                    .poll(cx)
+                    .map(|_| Outcome::NoResponse)
+            });
+            queue.push_pending(Guarded::new(ApiKey::Produce, answer, Outcome::Close));
+        }
+        (queue, switches, polls)
+    }
+
+    fn sender() -> Sender {
+        Sender::new(Arc::new(PopulatePool::new(1)))
+    }
+
+    #[test]
+    fn only_what_was_woken_is_polled() {
+        let (mut queue, mut switches, polls) = waiting(50);
+        let mut sender = sender();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        assert_eq!(polls.swap(0, Ordering::Relaxed), 50);
+        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        assert_eq!(polls.load(Ordering::Relaxed), 0, "nothing happened");
+
+        // The last first: it is done, and waits for its turn.
+        switches.pop().unwrap().send(()).unwrap();
+        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
+        for switch in switches {
+            switch.send(()).unwrap();
+            assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Some);
+        }
+        assert!(queue.is_empty());
+        assert_eq!(polls.load(Ordering::Relaxed), 50, "one poll per answer");
+    }
+
+    #[test]
+    fn a_woken_answer_wakes_its_connection() {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let connection = Waker::from(Arc::clone(&count));
+        let (mut queue, switches, _) = waiting(3);
+        let mut sender = sender();
+        let mut cx = Context::from_waker(&connection);
+        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        for switch in switches {
+            switch.send(()).unwrap();
+        }
+        assert_eq!(count.0.load(Ordering::Relaxed), 3);
+        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Some);
+        assert!(queue.is_empty());
+    }
 }
