@@ -8,7 +8,6 @@
 //! The ordered stage checks and appends; with acks=-1 the answer is a future that holds positions
 //! and no bytes of the request.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ use crate::partition::waiter::Waiter;
 use crate::task::Budget;
 use outcome::{Outcome, Pending};
 
+mod merge;
 mod outcome;
 mod stage;
 
@@ -98,13 +98,15 @@ impl Acks {
 /// Runs the ordered stage, and makes the rest a future where the client waits for more.
 pub(crate) async fn produce(
     scene: &Scene<'_>,
-    request: ProduceRequest,
+    mut request: ProduceRequest,
 ) -> Handled<ProduceResponse> {
     let acks = Acks::from_wire(request.acks);
     let silent = acks == Some(Acks::None);
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = Instant::now() + wait;
-    let (response, pending) = match refuse_all(scene, &request) {
+    let refused = refuse_all(scene, &request);
+    request.topic_data = merge::merged(request.topic_data);
+    let (response, pending) = match refused {
         Some(refusal) => (all_refused(scene, &request, &refusal), Vec::new()),
         None => append_all(scene, acks, request).await,
     };
@@ -162,14 +164,11 @@ fn all_refused(scene: &Scene<'_>, request: &ProduceRequest, refusal: &Refusal) -
     let mut response = ProduceResponse::default();
     for topic in &request.topic_data {
         let mut answer = stage::topic_answer(scene, topic);
-        let mut seen = HashSet::with_capacity(topic.partition_data.len());
         for partition in &topic.partition_data {
-            if seen.insert(partition.index) {
-                let outcome = Outcome::refused(refusal.clone());
-                answer
-                    .partition_responses
-                    .push(outcome.into_response(partition.index));
-            }
+            let outcome = Outcome::refused(refusal.clone());
+            answer
+                .partition_responses
+                .push(outcome.into_response(partition.index));
         }
         response.responses.push(answer);
     }
@@ -189,16 +188,8 @@ async fn append_all(
         let mut answer = stage::topic_answer(scene, &topic);
         let partitions = std::mem::take(&mut topic.partition_data);
         let target = stage::Target::find(scene, &topic);
-        // The names are slices of the frame; let go of it, so that the last batch can be stamped
-        // where it lies.
-        drop(topic);
-        let mut seen = HashSet::with_capacity(partitions.len());
         for partition in partitions {
             let index = partition.index;
-            if !seen.insert(index) {
-                // Listed twice: appended once, answered once.
-                continue;
-            }
             let bytes = partition.records.as_ref().map_or(0, Records::len);
             let outcome = stage::append(scene, &target, acks, partition).await;
             let mut row = outcome.row;

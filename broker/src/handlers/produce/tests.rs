@@ -204,6 +204,32 @@ async fn partitions_fail_one_by_one() {
 }
 
 #[tokio::test]
+async fn what_is_named_twice_is_appended_once() {
+    let node = TestNode::new().topic("t", 2, &[]).topic("u", 1, &[]);
+    let mut twice = request(1, "t", &[(1, batch(5)), (0, batch(1))]);
+    for more in [
+        request(1, "u", &[(0, batch(1))]),
+        request(1, "t", &[(1, batch(2))]),
+    ] {
+        twice.topic_data.extend(more.topic_data);
+    }
+    let Handled::Now(response) = send_as(&node, ROOT, VERSION, twice).await else {
+        panic!("acks=1 answers at once");
+    };
+    let answered: Vec<(&str, Vec<i32>)> = response
+        .responses
+        .iter()
+        .map(|topic| {
+            let rows = topic.partition_responses.iter();
+            (topic.name.as_str(), rows.map(|row| row.index).collect())
+        })
+        .collect();
+    assert_eq!(answered, [("t", vec![1, 0]), ("u", vec![0])]);
+    let rows = send(&node, request(1, "t", &[(1, batch(1))])).await;
+    assert_eq!(rows[0].base_offset, 2, "the last one counts");
+}
+
+#[tokio::test]
 async fn a_broken_first_batch_fails_the_request() {
     let node = TestNode::new().topic("t", 2, &[]);
     let mut magic = batch(1);
