@@ -2,11 +2,11 @@
 //!
 //! A look-up may touch cold pages and open a compressed batch: call it where blocking is allowed.
 
-use std::borrow::Cow;
+use std::io::Read;
 use std::sync::Arc;
 
-use palisade_protocol::batch::compression::decompress;
-use palisade_protocol::batch::{Codec, RecordIter, TimestampType};
+use palisade_protocol::batch::compression::Decoder;
+use palisade_protocol::batch::{BatchHeader, Codec, RecordIter, RecordScanner, TimestampType};
 
 use crate::batch::{Found, HEADER_LEN, Walk};
 use crate::error::StorageError;
@@ -15,8 +15,10 @@ use crate::mmap::Region;
 use crate::segment::Segment;
 use crate::types::{Offset, TimestampMs};
 
-/// Largest size a batch is opened to, in bytes.
+/// Largest size a batch is opened to, in bytes, piece by piece.
 const OPENED: usize = 256 << 20;
+/// Bytes of an opened batch that are in memory at a time.
+const PIECE: usize = 16 << 10;
 
 impl Log {
     /// The first record below `up_to`, and not below the log start, with a timestamp at or above
@@ -153,26 +155,53 @@ fn in_batch(
         .make_resident(range.clone())
         .map_err(|_| "the bytes cannot be read")?;
     let stored = region.slice(range);
-    let records = match header.codec().map_err(|_| "unknown codec")? {
-        Codec::None => Cow::Borrowed(stored),
-        codec => {
-            let opened = decompress(codec, stored, OPENED).map_err(|_| "does not decompress")?;
-            Cow::Owned(opened.to_vec())
-        }
+    let fit = |offset_delta: i32, timestamp_delta: i64| {
+        let offset = header.base_offset.checked_add(i64::from(offset_delta))?;
+        let time = header.base_timestamp.value();
+        let time = TimestampMs::new(time.saturating_add(timestamp_delta));
+        (offset >= start && fits(time)).then_some((offset, time))
     };
-    for record in RecordIter::new(&records, header.records_count) {
+    let codec = header.codec().map_err(|_| "unknown codec")?;
+    if codec != Codec::None {
+        return in_closed_batch(header, codec, stored, fit);
+    }
+    for record in RecordIter::new(stored, header.records_count) {
         let record = record.map_err(|_| "record does not parse")?;
-        let offset = header
-            .base_offset
-            .checked_add(i64::from(record.offset_delta));
-        let time = header
-            .base_timestamp
-            .value()
-            .saturating_add(record.timestamp_delta);
-        let time = TimestampMs::new(time);
-        if let Some(offset) = offset.filter(|offset| *offset >= start && fits(time)) {
-            return Ok(Some((offset, time)));
+        if let Some(found) = fit(record.offset_delta, record.timestamp_delta) {
+            return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// The same in compressed records, which are opened as far as needed and never held as a whole.
+fn in_closed_batch(
+    header: &BatchHeader,
+    codec: Codec,
+    stored: &[u8],
+    fit: impl Fn(i32, i64) -> Option<(Offset, TimestampMs)>,
+) -> Result<Option<(Offset, TimestampMs)>, &'static str> {
+    let damaged = "does not decompress";
+    let mut decoder = Decoder::new(codec, stored, OPENED).map_err(|_| damaged)?;
+    let mut scanner = RecordScanner::new(header.records_count);
+    let mut piece = vec![0; PIECE];
+    let mut found = None;
+    while found.is_none() {
+        let count = decoder.read(&mut piece).map_err(|_| damaged)?;
+        if count == 0 {
+            scanner.finish().map_err(|_| "record does not parse")?;
+            break;
+        }
+        let plain = piece.get(..count).unwrap_or_default();
+        let scanned = scanner.feed(plain, |record| {
+            if found.is_none() {
+                found = fit(record.offset_delta, record.timestamp_delta);
+            }
+        });
+        // What was found before the damage stands.
+        if found.is_none() {
+            scanned.map_err(|_| "record does not parse")?;
+        }
+    }
+    Ok(found)
 }

@@ -5,7 +5,7 @@
 //! earliest pending upload (KIP-1023).
 //!
 //! Deliberately absent: tiers. What asks for them gets the answer of a topic without any.
-//! Look-ups by timestamp may read the disk; they run on the directory's thread.
+//! Look-ups by timestamp may read the disk and open batches; they run on helper threads.
 
 use std::collections::HashSet;
 

@@ -197,7 +197,7 @@ impl Partition<Describe> {
         self.replica.log.epoch_at(offset)
     }
 
-    /// First record with a timestamp at or above `timestamp` below `up_to`, on the disk thread.
+    /// First record with a timestamp at or above `timestamp` below `up_to`, on a helper thread.
     ///
     /// # Errors
     /// `Storage` for damage and disk errors, `Offline`.
@@ -208,10 +208,10 @@ impl Partition<Describe> {
     ) -> Result<Option<TimestampOffset>, PartitionError> {
         let log = Arc::clone(&self.replica.log);
         let find = move || log.find_by_timestamp(timestamp, up_to);
-        Ok(self.replica.directory.run(find).await??)
+        Ok(self.replica.directory.opener().look_up(find).await??)
     }
 
-    /// First record that carries the largest timestamp below `up_to`, on the disk thread.
+    /// First record that carries the largest timestamp below `up_to`, on a helper thread.
     ///
     /// # Errors
     /// `Storage` for damage and disk errors, `Offline`.
@@ -221,7 +221,7 @@ impl Partition<Describe> {
     ) -> Result<Option<TimestampOffset>, PartitionError> {
         let log = Arc::clone(&self.replica.log);
         let find = move || log.max_timestamp(up_to);
-        Ok(self.replica.directory.run(find).await??)
+        Ok(self.replica.directory.opener().look_up(find).await??)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Decompressing costs up to a second of one core per batch, at the sender's choice. Work is cut
 //! into slices of [`SLICE`] plain bytes; the batches in work take turns, slice by slice, on a few
 //! threads. A connection has one batch in work at a time, so none gets more than its turn. Memory
-//! is reserved, first come first served, before anything is decompressed.
+//! is reserved, first come first served, before anything is decompressed. Look-ups by timestamp,
+//! which open stored batches, are a few at a time too.
 
 use std::sync::Arc;
 
@@ -12,15 +13,16 @@ use palisade_storage::failpoint;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::error;
 
+use super::error::PartitionError;
 use super::validate::refusal::Refusal;
-use super::validate::{Opening, Progress, ValidBatch};
+use super::validate::{GRAIN, Opening, Progress, ValidBatch};
 
 /// Memory for all batches in work, in bytes; one that needs more than this waits for all of it.
 const MEMORY: usize = 64 * 1024 * 1024;
-/// The grain of that budget, in bytes.
-const GRAIN: usize = 1024;
 /// Plain bytes per turn: some milliseconds, beside which a hop to a thread is little.
 const SLICE: usize = 2 * 1024 * 1024;
+/// Look-ups by timestamp at a time: they read the disk, and open stored batches.
+const LOOK_UPS: usize = 2;
 /// Plain bytes of a small batch that may be opened without a hop.
 const IN_PLACE: usize = 64 * 1024;
 
@@ -29,6 +31,7 @@ const IN_PLACE: usize = 64 * 1024;
 pub(crate) struct Opener {
     turns: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    look_ups: Arc<Semaphore>,
 }
 
 impl Opener {
@@ -38,7 +41,28 @@ impl Opener {
         Opener {
             turns: Arc::new(Semaphore::new(processors.div_ceil(2))),
             memory: Arc::new(Semaphore::new(MEMORY / GRAIN)),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
         }
+    }
+
+    /// Runs a look-up that may read the disk and open batches, first come first served.
+    ///
+    /// Not on the disk thread, which others wait for to roll and to allocate.
+    ///
+    /// # Errors
+    /// `Offline` when it panicked.
+    pub(crate) async fn look_up<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PartitionError> {
+        let turn = take(&self.look_ups, 1).await;
+        let work = move || {
+            let found = job();
+            drop(turn);
+            found
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|_| PartitionError::Offline)
     }
 
     /// Opens one batch.
@@ -86,4 +110,82 @@ async fn take(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePermit 
         .acquire_many_owned(permits)
         .await
         .expect("the semaphore is never closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::task::{Context, Poll, Waker};
+
+    use palisade_auth::grant::Write;
+    use palisade_protocol::batch::{BatchBuilder, Codec};
+    use palisade_protocol::types::PartitionIndex;
+
+    use super::*;
+    use crate::partition::testing::{NOW, ROOT, TestNode, batch_with};
+
+    #[tokio::test]
+    async fn memory_is_held_until_the_batch_is_written() {
+        let node = TestNode::new().topic("t", 1, &[("compression.type", "gzip")]);
+        let grant = node.access(ROOT).topic::<Write>("t").unwrap();
+        let partition = node.replicas.partition(&grant, PartitionIndex::new(0));
+        let partition = partition.unwrap();
+        let opener = node.replicas.directories()[0].opener();
+        let free = || opener.memory.available_permits() * GRAIN;
+        let sent = || batch_with(BatchBuilder::new(Codec::Zstd), 5000).freeze();
+
+        let valid = partition.check(sent(), NOW).await.unwrap();
+        let held = MEMORY - free();
+        assert!(held >= valid.len() - 61 && held < valid.len() + GRAIN);
+        let epoch = partition.leader_epoch();
+        partition.append(valid, epoch, NOW).await.unwrap();
+        assert_eq!(free(), MEMORY);
+
+        // One that nobody waits for any more ends with the slice in work.
+        let mut check = Box::pin(partition.check(sent(), NOW));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(check.as_mut().poll(&mut cx), Poll::Pending));
+        assert!(free() < MEMORY);
+        drop(check);
+        let all = u32::try_from(MEMORY / GRAIN).unwrap();
+        drop(take(&opener.memory, all).await);
+        assert_eq!(free(), MEMORY);
+    }
+
+    #[tokio::test]
+    async fn more_at_once_than_there_is_memory_for_all_end_well() {
+        let node = TestNode::new().topic("t", 1, &[("compression.type", "snappy")]);
+        let grant = node.access(ROOT).topic::<Write>("t").unwrap();
+        let partition = node.replicas.partition(&grant, PartitionIndex::new(0));
+        let partition = partition.unwrap();
+        // Each claims more than eight MiB for its LZ4 blocks.
+        let batch = || batch_with(BatchBuilder::new(Codec::Lz4), 3000).freeze();
+        let checks: Vec<_> = (0..40).map(|_| partition.check(batch(), NOW)).collect();
+        let mut records = 0;
+        for check in futures(checks).await {
+            records += check.unwrap().records();
+        }
+        assert_eq!(records, 40 * 3000);
+    }
+
+    /// Runs all to their ends, side by side.
+    async fn futures<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+        let mut running: Vec<_> = all.into_iter().map(Box::pin).collect();
+        let mut done = Vec::new();
+        std::future::poll_fn(|cx| {
+            running.retain_mut(|future| match future.as_mut().poll(cx) {
+                Poll::Ready(output) => {
+                    done.push(output);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            match running.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        done
+    }
 }

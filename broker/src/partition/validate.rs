@@ -19,7 +19,7 @@ use palisade_protocol::types::TimestampMs;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::settings::RecordRules;
-pub(crate) use opening::{Opening, Progress};
+pub(crate) use opening::{GRAIN, Opening, Progress};
 use records::{Survey, TimeBounds};
 use refusal::Refusal;
 

@@ -253,7 +253,10 @@ mod tests {
             .collect()
     }
 
-    fn section(records: &[(i64, Option<Vec<u8>>, Option<Vec<u8>>, bool)]) -> Vec<u8> {
+    /// Timestamp, key, value, and whether there are headers.
+    type Fields = (i64, Option<Vec<u8>>, Option<Vec<u8>>, bool);
+
+    fn section(records: &[Fields]) -> Vec<u8> {
         let mut builder = BatchBuilder::new(Codec::None);
         for (timestamp, key, value, header) in records {
             let headers: &[_] = if *header {
@@ -272,8 +275,6 @@ mod tests {
         }
         builder.build().unwrap()[BATCH_HEADER_LEN..].to_vec()
     }
-
-    type Fields = (i64, Option<Vec<u8>>, Option<Vec<u8>>, bool);
 
     fn records() -> impl Strategy<Value = Vec<Fields>> {
         let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..80));

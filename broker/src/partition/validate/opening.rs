@@ -24,6 +24,8 @@ use super::{Place, ValidBatch, conclude};
 const MAX_OPENED_BYTES: usize = 64 * 1024 * 1024;
 /// Plain bytes looked at at a time.
 const PIECE: usize = 16 * 1024;
+/// The grain in which memory is reserved, in bytes.
+pub(crate) const GRAIN: usize = 1024;
 /// A closed section up to this size may be opened without leaving the connection's task.
 const SMALL: usize = 8 * 1024;
 
@@ -32,6 +34,7 @@ pub(crate) struct Opening {
     header: BatchHeader,
     /// The records as received.
     section: Bytes,
+    codec: Codec,
     target: Codec,
     rules: RecordRules,
     now: TimestampMs,
@@ -90,6 +93,7 @@ impl Opening {
             scanner: RecordScanner::new(header.records_count),
             header,
             section,
+            codec,
             target,
             rules: rules.clone(),
             now,
@@ -114,7 +118,8 @@ impl Opening {
         self.encoder.is_none() && self.section.len() <= SMALL
     }
 
-    /// Notes that the memory is reserved; it is given back with the batch.
+    /// Notes that the memory is reserved, in grains; what a new section takes of it is given back
+    /// with the batch.
     pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.held = Some(permit);
     }
@@ -162,6 +167,14 @@ impl Opening {
         let (rules, now) = (&self.rules, self.now);
         let mut batch = conclude(self.header, section, self.target, max_timestamp, rules, now)?;
         batch.held = self.held.take();
+        if let Some(held) = &mut batch.held {
+            // The codecs' memory goes with this; only a new section stays.
+            let stays = match self.target == self.codec {
+                true => 0,
+                false => batch.section.len().div_ceil(GRAIN),
+            };
+            drop(held.split(held.num_permits().saturating_sub(stays)));
+        }
         Ok(batch)
     }
 }
