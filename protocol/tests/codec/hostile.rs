@@ -1,6 +1,10 @@
 //! Frames that are cut, altered or made up: an error or a message, never a panic, and little memory.
 
 use bytes::Bytes;
+use palisade_protocol::messages::create_topics::CreateTopicsRequest;
+use palisade_protocol::messages::fetch::{FetchRequest, FetchResponse};
+use palisade_protocol::messages::metadata::MetadataRequest;
+use palisade_protocol::{DecodeError, Message, Reader};
 
 use crate::allocations;
 use crate::cases::{self, Case};
@@ -23,6 +27,38 @@ fn decode_within_bounds(case: &Case, version: i16, bytes: &[u8]) -> bool {
         bytes.len()
     );
     result.is_ok()
+}
+
+/// Decodes random messages under allowances around what they need.
+fn decode_under_allowances<M: Message>(version: i16) {
+    for seed in 0..20 {
+        let bytes = random_message(M::SCHEMA, version, &mut Random::new(seed));
+        let decode = |allowance| {
+            let mut reader = Reader::new(Bytes::copy_from_slice(&bytes)).allowing(allowance);
+            let (result, allocated) = allocations::during(|| M::decode(&mut reader, version));
+            (result.map(drop), allocated)
+        };
+        let (whole, needed) = decode(usize::MAX);
+        assert_eq!(whole, Ok(()));
+        for allowance in [0, needed / 4, needed / 2, needed] {
+            let (result, allocated) = decode(allowance);
+            assert!(allocated <= allowance + BYTES_ALWAYS, "{allocated} bytes");
+            match result {
+                Ok(()) => {}
+                Err(DecodeError::TooMuchMemory { .. }) => assert!(allowance < needed),
+                Err(error) => panic!("v{version} seed {seed}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_allowance_bounds_what_arrays_take() {
+    decode_under_allowances::<CreateTopicsRequest>(7);
+    decode_under_allowances::<FetchRequest>(12);
+    // Arrays in tagged fields count too.
+    decode_under_allowances::<FetchResponse>(16);
+    decode_under_allowances::<MetadataRequest>(0);
 }
 
 #[test]
