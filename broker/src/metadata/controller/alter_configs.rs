@@ -1,16 +1,15 @@
 //! AlterConfigs (33): replaces all settings of a resource; a key left out returns to its default.
 
-use palisade_auth::audit::{Action, Change};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
-use super::config_changes::{authorize, change, change_topic, check_shape, count_resources};
+use super::config_changes::{Altered, authorize, change, change_topic, check_shape, decide_each};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
 use crate::metadata::image::ConfigMap;
-use crate::metadata::record::{ConfigResourceType, MetadataRecord};
+use crate::metadata::record::ConfigResourceType;
 use crate::metadata::topic_name;
 
 impl ControllerRequest for AlterConfigsRequest {
@@ -21,34 +20,21 @@ impl ControllerRequest for AlterConfigsRequest {
     }
 
     fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<AlterConfigsResponse> {
-        let counts = count_resources(
-            self.resources
-                .iter()
-                .map(|resource| (resource.resource_type, &resource.resource_name)),
+        let context = &*context;
+        let decided = decide_each(
+            &self.resources,
+            self.validate_only,
+            |resource| (resource.resource_type, &resource.resource_name),
+            |resource, count| replace(resource, count, context),
+            row,
         );
-        let mut records = Vec::new();
-        let mut changes = Vec::new();
-        let mut responses = Vec::with_capacity(self.resources.len());
-        for resource in &self.resources {
-            let count = counts[&(resource.resource_type, &resource.resource_name)];
-            let decided = replace(resource, count, context);
-            responses.push(row(resource, decided.as_ref().err()));
-            if let Ok((new, change)) = decided
-                && !self.validate_only
-                && !new.is_empty()
-            {
-                records.extend(new);
-                changes.push(change);
-            }
-        }
-        let response = AlterConfigsResponse {
-            responses,
-            ..AlterConfigsResponse::default()
-        };
         Decision {
-            records,
-            response,
-            changes,
+            records: decided.records,
+            response: AlterConfigsResponse {
+                responses: decided.response,
+                ..AlterConfigsResponse::default()
+            },
+            changes: decided.changes,
         }
     }
 
@@ -70,7 +56,7 @@ fn replace(
     resource: &AlterConfigsResource,
     count: usize,
     context: &Context<'_>,
-) -> Result<(Vec<MetadataRecord>, (Action, Change)), RowError> {
+) -> Result<Altered, RowError> {
     let keys = resource.configs.iter().map(|config| &config.name);
     let resource_type = check_shape(resource.resource_type, count, keys)?;
     let nulls: Vec<String> = resource

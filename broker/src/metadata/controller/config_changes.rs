@@ -10,23 +10,50 @@ use palisade_auth::audit::{Action, Change};
 use palisade_auth::grant::{AlterConfigs, Topic};
 use palisade_protocol::{ErrorCode, Str};
 
-use super::Context;
 use super::row::RowError;
+use super::{Context, Decision};
 use crate::metadata::actor::Permit;
 use crate::metadata::image::{ConfigMap, TopicImage};
 use crate::metadata::record::{ConfigResourceType, MetadataRecord};
 use crate::metadata::topic_config;
 use crate::metadata::topic_name;
 
-/// How often each resource of a request occurs.
-pub(super) fn count_resources<'a>(
-    resources: impl Iterator<Item = (i8, &'a Str)>,
-) -> HashMap<(i8, &'a Str), usize> {
+/// What changes one resource, and what the audit log says of it.
+pub(super) type Altered = (Vec<MetadataRecord>, (Action, Change));
+
+/// Decides each resource of a request; the response is the rows of the answer.
+///
+/// `named`: kind and name of a resource. `alter` is told how often the request names it.
+pub(super) fn decide_each<R, Row>(
+    resources: &[R],
+    validate_only: bool,
+    named: impl Fn(&R) -> (i8, &Str),
+    alter: impl Fn(&R, usize) -> Result<Altered, RowError>,
+    row: impl Fn(&R, Option<&RowError>) -> Row,
+) -> Decision<Vec<Row>> {
     let mut counts = HashMap::new();
     for resource in resources {
-        *counts.entry(resource).or_insert(0) += 1;
+        *counts.entry(named(resource)).or_insert(0) += 1;
     }
-    counts
+    let mut decision = Decision {
+        records: Vec::new(),
+        response: Vec::with_capacity(resources.len()),
+        changes: Vec::new(),
+    };
+    for resource in resources {
+        let decided = alter(resource, counts[&named(resource)]);
+        decision
+            .response
+            .push(row(resource, decided.as_ref().err()));
+        if let Ok((records, change)) = decided
+            && !validate_only
+            && !records.is_empty()
+        {
+            decision.records.extend(records);
+            decision.changes.push(change);
+        }
+    }
+    decision
 }
 
 /// The checks that come before rights: repeats and unknown kinds.

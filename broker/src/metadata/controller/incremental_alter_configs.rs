@@ -1,17 +1,15 @@
 //! IncrementalAlterConfigs (44, KIP-339): sets, removes, appends and subtracts single keys.
 
-use palisade_auth::audit::{Action, Change};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 
-use super::config_changes::{authorize, change, change_topic, check_shape, count_resources};
+use super::config_changes::{Altered, authorize, change, change_topic, check_shape, decide_each};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
 use crate::metadata::image::ConfigMap;
-use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_config::{ConfigKind, join_list, list_items, lookup};
 use crate::metadata::topic_name;
 
@@ -36,34 +34,21 @@ impl ControllerRequest for IncrementalAlterConfigsRequest {
         _version: i16,
         context: &mut Context<'_>,
     ) -> Decision<IncrementalAlterConfigsResponse> {
-        let counts = count_resources(
-            self.resources
-                .iter()
-                .map(|resource| (resource.resource_type, &resource.resource_name)),
+        let context = &*context;
+        let decided = decide_each(
+            &self.resources,
+            self.validate_only,
+            |resource| (resource.resource_type, &resource.resource_name),
+            |resource, count| alter(resource, count, context),
+            row,
         );
-        let mut records = Vec::new();
-        let mut changes = Vec::new();
-        let mut responses = Vec::with_capacity(self.resources.len());
-        for resource in &self.resources {
-            let count = counts[&(resource.resource_type, &resource.resource_name)];
-            let decided = alter(resource, count, context);
-            responses.push(row(resource, decided.as_ref().err()));
-            if let Ok((new, change)) = decided
-                && !self.validate_only
-                && !new.is_empty()
-            {
-                records.extend(new);
-                changes.push(change);
-            }
-        }
-        let response = IncrementalAlterConfigsResponse {
-            responses,
-            ..IncrementalAlterConfigsResponse::default()
-        };
         Decision {
-            records,
-            response,
-            changes,
+            records: decided.records,
+            response: IncrementalAlterConfigsResponse {
+                responses: decided.response,
+                ..IncrementalAlterConfigsResponse::default()
+            },
+            changes: decided.changes,
         }
     }
 
@@ -84,7 +69,7 @@ fn alter(
     resource: &AlterConfigsResource,
     count: usize,
     context: &Context<'_>,
-) -> Result<(Vec<MetadataRecord>, (Action, Change)), RowError> {
+) -> Result<Altered, RowError> {
     let keys = resource.configs.iter().map(|config| &config.name);
     let resource_type = check_shape(resource.resource_type, count, keys)?;
     let operations: Vec<(&AlterableConfig, Operation)> = resource
