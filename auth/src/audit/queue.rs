@@ -163,9 +163,20 @@ impl AuditQueue {
         state.durable >= ticket.0
     }
 
-    /// Takes no more events; what waits can still be taken.
-    pub fn close(&self) {
-        self.state.lock().closed = true;
+    /// Takes a last event, behind everything that was counted or aggregated, and no more: only a
+    /// log that ends with `stop` was closed cleanly.
+    pub fn finish(&self, last: AuditEvent) {
+        let at = (self.now)();
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        state.closed = true;
+        state.report_gaps(at);
+        state.report_repeated(at);
+        let weight = last.weight();
+        state.push(at, last, weight);
+        drop(state);
         self.filled.notify_all();
     }
 

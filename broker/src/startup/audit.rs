@@ -99,8 +99,7 @@ impl AuditLog {
             return;
         };
         let stop = AuditEvent::new(Action::Stop, Outcome::Ok, AuditContext::default());
-        self.queue.record(stop);
-        self.queue.close();
+        self.queue.finish(stop);
         if thread.join().is_err() {
             tracing::error!("the audit thread panicked");
         }

@@ -77,8 +77,8 @@ fn what_was_counted_is_told_before_anything_later() {
 #[test]
 fn gaps_leave_with_the_next_batch_even_when_nothing_follows() {
     let queue = queue(0);
-    queue.record(event(Action::LoginFailed));
-    queue.record(event(Action::LoginFailed));
+    queue.record(event(Action::Logout));
+    queue.record(event(Action::Logout));
     let taken = queue.take(NOTHING);
     assert_eq!(taken.len(), 1);
     let gap = taken[0].event.gap.unwrap();
@@ -88,12 +88,33 @@ fn gaps_leave_with_the_next_batch_even_when_nothing_follows() {
 }
 
 #[test]
+fn the_last_event_comes_behind_all_that_was_counted() {
+    let queue = queue(1);
+    // Without room for such events: the first is counted as lost, the others as repeated.
+    for _ in 0..3 {
+        queue.record(event(Action::ConnRejected));
+    }
+    queue.finish(event(Action::Stop));
+    let actions: Vec<_> = queue
+        .take(NOTHING)
+        .iter()
+        .map(|taken| taken.event.action)
+        .collect();
+    assert_eq!(
+        actions,
+        [Action::AuditGap, Action::ConnRejected, Action::Stop]
+    );
+    assert!(queue.offer(event(Action::LoginOk)).is_err());
+    assert!(queue.take(NOTHING).is_empty());
+}
+
+#[test]
 fn a_closed_queue_takes_nothing_and_gives_what_it_has() {
     let queue = queue(8);
-    queue.offer(event(Action::Stop)).unwrap();
-    queue.close();
+    queue.offer(event(Action::LoginOk)).unwrap();
+    queue.finish(event(Action::Stop));
     assert!(queue.offer(event(Action::LoginOk)).is_err());
-    assert_eq!(queue.take(NOTHING).len(), 1);
+    assert_eq!(queue.take(NOTHING).len(), 2);
     assert!(queue.take(NOTHING).is_empty() && queue.is_closed());
 }
 
@@ -127,8 +148,8 @@ fn repetitions_are_told_at_the_end() {
         queue.offer(event(Action::ConnRejected)).unwrap();
     }
     assert_eq!(queue.take(NOTHING).len(), 1);
-    queue.close();
+    queue.finish(event(Action::Stop));
     let told = queue.take(NOTHING);
-    assert_eq!(told.len(), 1);
+    assert_eq!(told.len(), 2);
     assert_eq!(told[0].event.agg.unwrap().count, 4);
 }
