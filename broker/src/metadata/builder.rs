@@ -178,18 +178,7 @@ impl ImageBuilder {
                 }
             }
             MetadataRecord::Scram { user, credential } => {
-                let mut credentials = self
-                    .image
-                    .scram
-                    .by_user
-                    .get(user.as_str())
-                    .cloned()
-                    .unwrap_or_default();
-                *credentials.slot(credential.mechanism) = Some(Arc::new(credential.clone()));
-                self.image
-                    .scram
-                    .by_user
-                    .insert(Arc::from(user.as_str()), credentials);
+                self.image.scram.set(user, Arc::new(credential.clone()));
                 let change = ScramChange::Set(credential.mechanism.code());
                 self.delta.scram.insert((user.clone(), change));
             }
@@ -346,17 +335,8 @@ impl ImageBuilder {
     }
 
     fn remove_scram(&mut self, user: &str, mechanism: ScramMechanism) {
-        let users = &mut self.image.scram.by_user;
-        let Some(mut credentials) = users.get(user).cloned() else {
+        if !self.image.scram.remove(user, mechanism) {
             return;
-        };
-        if credentials.slot(mechanism).take().is_none() {
-            return;
-        }
-        if credentials.iter().next().is_none() {
-            users.remove(user);
-        } else {
-            users.insert(Arc::from(user), credentials);
         }
         let code = mechanism.code();
         self.delta

@@ -117,7 +117,9 @@ impl BrokersImage {
 /// SCRAM credentials by user and mechanism.
 #[derive(Debug, Clone, Default)]
 pub struct ScramImage {
-    pub(super) by_user: OrdMap<Arc<str>, UserCredentials>,
+    by_user: OrdMap<Arc<str>, UserCredentials>,
+    /// How many credentials of a mechanism have a number of iterations.
+    iterations: OrdMap<(ScramMechanism, u32), usize>,
     pub(super) fake_salt_secret: Option<Arc<Secret>>,
 }
 
@@ -143,7 +145,7 @@ impl UserCredentials {
         self.sha256.iter().chain(self.sha512.iter())
     }
 
-    pub(super) fn slot(&mut self, mechanism: ScramMechanism) -> &mut Option<Arc<ScramCredential>> {
+    fn slot(&mut self, mechanism: ScramMechanism) -> &mut Option<Arc<ScramCredential>> {
         match mechanism {
             ScramMechanism::Sha256 => &mut self.sha256,
             ScramMechanism::Sha512 => &mut self.sha512,
@@ -167,6 +169,53 @@ impl ScramImage {
     /// Users with at least one credential, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &UserCredentials)> {
         self.by_user.iter()
+    }
+
+    /// The numbers of iterations that credentials of a mechanism have, ascending. Asked at every
+    /// login: it costs what differs, not the users.
+    #[must_use]
+    pub fn iteration_counts(&self, mechanism: ScramMechanism) -> Vec<u32> {
+        let all = (mechanism, 0)..=(mechanism, u32::MAX);
+        let counts = self.iterations.range(all);
+        counts.map(|((_, iterations), _)| *iterations).collect()
+    }
+
+    pub(super) fn set(&mut self, user: &str, credential: Arc<ScramCredential>) {
+        let mut credentials = self.by_user.get(user).cloned().unwrap_or_default();
+        *self
+            .iterations
+            .entry((credential.mechanism, credential.iterations))
+            .or_default() += 1;
+        let before = credentials.slot(credential.mechanism).replace(credential);
+        self.discount(before);
+        self.by_user.insert(Arc::from(user), credentials);
+    }
+
+    /// False when there is no such credential.
+    pub(super) fn remove(&mut self, user: &str, mechanism: ScramMechanism) -> bool {
+        let Some(mut credentials) = self.by_user.get(user).cloned() else {
+            return false;
+        };
+        let before = credentials.slot(mechanism).take();
+        let found = before.is_some();
+        self.discount(before);
+        if credentials.iter().next().is_none() {
+            self.by_user.remove(user);
+        } else {
+            self.by_user.insert(Arc::from(user), credentials);
+        }
+        found
+    }
+
+    fn discount(&mut self, gone: Option<Arc<ScramCredential>>) {
+        let Some(gone) = gone else { return };
+        let key = (gone.mechanism, gone.iterations);
+        let left = self.iterations.get(&key).map_or(0, |count| count - 1);
+        if left == 0 {
+            self.iterations.remove(&key);
+        } else {
+            self.iterations.insert(key, left);
+        }
     }
 
     /// How many users have a credential.

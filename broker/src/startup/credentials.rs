@@ -69,16 +69,6 @@ impl CredentialLookup for ImageCredentials {
     }
 
     fn iteration_counts(&self, mechanism: ScramMechanism) -> Vec<u32> {
-        let image = self.metadata.image();
-        let credentials = image
-            .scram
-            .iter()
-            .filter_map(|(_, user)| user.get(mechanism));
-        let mut counts: Vec<u32> = credentials
-            .map(|credential| credential.iterations)
-            .collect();
-        counts.sort_unstable();
-        counts.dedup();
-        counts
+        self.metadata.image().scram.iteration_counts(mechanism)
     }
 }
