@@ -238,6 +238,11 @@ impl Access {
         }
     }
 
+    /// Forgets what was asked: the request will be judged again, and only that is told.
+    pub fn forget(&self) {
+        self.asked.lock().clear();
+    }
+
     fn row(&self, (question, (decision, refs)): &(Question, (Decision, u32))) -> AuthzRow {
         let (operation, resource_type, name) = question;
         let needs = matches!(decision, Decision::DefaultDeny).then(|| {

@@ -40,8 +40,8 @@ pub struct Broker {
     pub authorizer: Authorizer,
     /// Where security-relevant events go; `None` only when the operator switched it off.
     pub audit: Option<Arc<dyn AuditSink>>,
-    /// The same log, for logins, which wait until their event is durable.
-    pub(crate) login_audit: Option<Arc<AuditLog>>,
+    /// The same log, for what must be durable first: logins and changes.
+    pub(crate) audit_log: Option<Arc<AuditLog>>,
     /// The memory that requests are decoded into.
     pub(crate) decoding: Decoding,
     /// The wall clock.
@@ -66,8 +66,8 @@ impl Service for Broker {
 
     fn record_login(&self, event: AuditEvent) -> BoxFuture<'_, bool> {
         Box::pin(async move {
-            match &self.login_audit {
-                Some(log) => log.record_durably(event).await,
+            match &self.audit_log {
+                Some(log) => log.record_login(event).await,
                 None => true,
             }
         })

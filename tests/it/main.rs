@@ -18,5 +18,6 @@ mod messages;
 mod python;
 mod rdkafka;
 mod test_broker;
+mod security_audit;
 mod tidy;
 mod worked_example_b;

@@ -4,6 +4,7 @@
 //! only the processes it started. Nothing here reaches into the broker: it is driven as a user would drive it.
 
 pub mod access;
+pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod dev;

@@ -120,6 +120,9 @@ actions! {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
+    /// Announced, and not begun: the line that is durable before a change. The result follows in
+    /// a line of the same connection, correlation and target.
+    Intent,
     /// As asked.
     Ok,
     /// Refused by a rule.
@@ -134,6 +137,7 @@ impl Outcome {
     /// The name in the line.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Intent => "intent",
             Self::Ok => "ok",
             Self::Denied => "denied",
             Self::Failed => "failed",

@@ -1,11 +1,13 @@
 //! DeleteRecords (21), versions 0-2: raises the log start offset (KIP-107). v2 flexible.
 //!
-//! The leader's log start is raised in the ordered stage, on the directory's thread; the answer
-//! waits until every live replica's log start is there.
+//! What will be deleted is in the audit log first. The leader's log start is raised in the ordered
+//! stage, on the directory's thread; the answer waits until every live replica's is there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_auth::Access;
+use palisade_auth::audit::{Action, AuditContext, Change};
 use palisade_auth::grant::{Delete, Granted, Topic};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::delete_records::{
@@ -19,6 +21,7 @@ use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::handlers::denied;
 use crate::metadata::ClusterImage;
+use crate::metadata::intents::{AuditTrail, Intents, Plan};
 use crate::partition::waiter::Waiter;
 use crate::partition::{Partition, ReplicaManager};
 
@@ -30,76 +33,124 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DeleteRecordsRequest,
 ) -> Handled<DeleteRecordsResponse> {
-    let access = ctx.access();
-    delete_records(&ctx.broker.topics, &ctx.image, &access, &request).await
+    let audit = ctx.broker.audit_log.clone();
+    let scene = Scene {
+        replicas: &ctx.broker.topics,
+        image: &ctx.image,
+        access: &ctx.access(),
+        audit: audit.map(|log| (log as Arc<dyn AuditTrail>, ctx.audit_context())),
+    };
+    delete_records(&scene, &request).await
 }
 
-/// A partition whose replicas are not all there yet.
-struct Pending {
+/// What a deletion works with.
+pub(crate) struct Scene<'a> {
+    pub(crate) replicas: &'a ReplicaManager,
+    pub(crate) image: &'a ClusterImage,
+    pub(crate) access: &'a Access,
+    /// Where deletions are announced, and on whose behalf.
+    pub(crate) audit: Option<(Arc<dyn AuditTrail>, AuditContext)>,
+}
+
+/// A partition whose log start is to be raised.
+struct Target {
+    topic: String,
     partition: Partition<Delete>,
-    target: Offset,
+    offset: Offset,
+    /// Its place in the response.
     at: (usize, usize),
 }
 
 /// Answers the whole request.
 pub(crate) async fn delete_records(
-    replicas: &ReplicaManager,
-    image: &ClusterImage,
-    access: &Access,
+    scene: &Scene<'_>,
     request: &DeleteRecordsRequest,
 ) -> Handled<DeleteRecordsResponse> {
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = Instant::now() + wait;
-    let mut response = DeleteRecordsResponse::default();
+    let (mut response, targets) = judge(scene, request);
+    let Ok(intents) = announce(scene, &targets).await else {
+        for target in &targets {
+            refuse(&mut response, target.at, ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+        return Handled::Now(response);
+    };
+    let mut results = Vec::with_capacity(targets.len());
     let mut pending = Vec::new();
+    for target in targets {
+        match target.partition.delete_records_before(target.offset).await {
+            Ok(_) => {
+                let low_watermark = target.partition.low_watermark();
+                if let Some(row) = row(&mut response, target.at) {
+                    row.low_watermark = low_watermark.value();
+                }
+                if low_watermark < target.offset {
+                    pending.push(target);
+                }
+                results.push(Ok(()));
+            }
+            Err(error) => {
+                let code = error.code();
+                refuse(&mut response, target.at, code);
+                results.push(Err(code.name()));
+            }
+        }
+    }
+    if let Some(intents) = intents {
+        intents.each(|at| results.get(at).copied().unwrap_or(Err("not_executed")));
+    }
+    if pending.is_empty() {
+        return Handled::Now(response);
+    }
+    scene.access.flush();
+    Handled::Later(Box::pin(wait_for_all(response, pending, deadline)))
+}
+
+/// Authorizes and validates: the response with its refusals, and what is left to do.
+fn judge(
+    scene: &Scene<'_>,
+    request: &DeleteRecordsRequest,
+) -> (DeleteRecordsResponse, Vec<Target>) {
+    let mut response = DeleteRecordsResponse::default();
+    let mut targets = Vec::new();
     for topic in &request.topics {
-        let grant = access.topic::<Delete>(&topic.name);
+        let grant = scene.access.topic::<Delete>(&topic.name);
         let mut rows = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let done = match &grant {
-                Ok(grant) => delete(replicas, image, grant, asked).await,
+            let found = match &grant {
+                Ok(grant) => find(scene, grant, asked),
                 Err(refused) => Err(denied::code(refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED)),
-            };
-            let (error_code, low_watermark) = match done {
-                Ok((partition, target)) => {
-                    let low_watermark = partition.low_watermark();
-                    if low_watermark < target {
-                        pending.push(Pending {
-                            partition,
-                            target,
-                            at: (response.topics.len(), rows.len()),
-                        });
-                    }
-                    (ErrorCode::NONE, low_watermark.value())
-                }
-                Err(code) => (code, -1),
             };
             rows.push(DeleteRecordsPartitionResult {
                 partition_index: asked.partition_index,
-                low_watermark,
-                error_code,
+                low_watermark: -1,
+                error_code: found.as_ref().err().copied().unwrap_or(ErrorCode::NONE),
             });
+            if let Ok((partition, offset)) = found {
+                targets.push(Target {
+                    topic: topic.name.to_string(),
+                    partition,
+                    offset,
+                    at: (response.topics.len(), rows.len() - 1),
+                });
+            }
         }
         response.topics.push(DeleteRecordsTopicResult {
             name: topic.name.detached(),
             partitions: rows,
         });
     }
-    if pending.is_empty() {
-        return Handled::Now(response);
-    }
-    access.flush();
-    Handled::Later(Box::pin(wait_for_all(response, pending, deadline)))
+    (response, targets)
 }
 
-/// Raises one log start; the partition and the offset that all replicas have to reach.
-async fn delete(
-    replicas: &ReplicaManager,
-    image: &ClusterImage,
+/// The partition, and the offset that all its replicas have to reach.
+fn find(
+    scene: &Scene<'_>,
     grant: &Granted<Topic, Delete>,
     asked: &DeleteRecordsPartition,
 ) -> Result<(Partition<Delete>, Offset), ErrorCode> {
-    let topic = image
+    let topic = scene
+        .image
         .topics
         .get(grant.name())
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
@@ -110,43 +161,79 @@ async fn delete(
     if topic.is_internal() {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
-    let partition = replicas
+    let partition = scene
+        .replicas
         .partition(grant, index)
         .map_err(|error| error.code())?;
     partition.lead(None).map_err(|error| error.code())?;
     if !partition.settings().deletable {
         return Err(ErrorCode::POLICY_VIOLATION);
     }
-    let target = match asked.offset {
+    let offset = match asked.offset {
         HIGH_WATERMARK => partition.high_watermark(),
         offset if offset < 0 => return Err(ErrorCode::OFFSET_OUT_OF_RANGE),
         offset => Offset::new(offset),
     };
-    partition
-        .delete_records_before(target)
-        .await
-        .map_err(|error| error.code())?;
-    Ok((partition, target))
+    // Judged again where it is done; this keeps what cannot be done from being announced.
+    if offset > partition.high_watermark() {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    Ok((partition, offset))
+}
+
+/// Puts what is about to be deleted into the audit log; an error when that is not durable, and
+/// then nothing may be deleted (security.md §5.2).
+async fn announce(scene: &Scene<'_>, targets: &[Target]) -> Result<Option<Intents>, ()> {
+    let (Some((audit, context)), false) = (&scene.audit, targets.is_empty()) else {
+        return Ok(None);
+    };
+    let changes = targets.iter().map(|target| {
+        let (topic, index) = (&target.topic, target.partition.index());
+        let change = Change {
+            target: format!("records of {topic}-{index}"),
+            before: Some(format!(
+                "start={}",
+                target.partition.low_watermark().value()
+            )),
+            after: Some(format!("start={}", target.offset.value())),
+            ..Change::default()
+        };
+        (Action::RecordsDelete, change)
+    });
+    let plan = Plan {
+        changes: changes.collect(),
+        chance: Vec::new(),
+    };
+    let announced = Intents::announce(Arc::clone(audit), context.clone(), plan).await;
+    announced.map(Some).ok_or(())
+}
+
+fn row(
+    response: &mut DeleteRecordsResponse,
+    (topic, row): (usize, usize),
+) -> Option<&mut DeleteRecordsPartitionResult> {
+    response.topics.get_mut(topic)?.partitions.get_mut(row)
+}
+
+fn refuse(response: &mut DeleteRecordsResponse, at: (usize, usize), code: ErrorCode) {
+    if let Some(row) = row(response, at) {
+        row.error_code = code;
+    }
 }
 
 async fn wait_for_all(
     mut response: DeleteRecordsResponse,
-    pending: Vec<Pending>,
+    pending: Vec<Target>,
     deadline: Instant,
 ) -> DeleteRecordsResponse {
     let waiter = Waiter::new(pending.len());
     for wait in &pending {
-        wait.partition.await_low_watermark(wait.target, &waiter);
+        wait.partition.await_low_watermark(wait.offset, &waiter);
     }
     waiter.wait(deadline).await;
     for wait in pending {
-        let (topic, row) = wait.at;
-        let place = response
-            .topics
-            .get_mut(topic)
-            .and_then(|topic| topic.partitions.get_mut(row));
-        if let Some(row) = place {
-            decide(&wait.partition, wait.target, row);
+        if let Some(row) = row(&mut response, wait.at) {
+            decide(&wait.partition, wait.offset, row);
         }
     }
     response

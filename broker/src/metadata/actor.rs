@@ -115,6 +115,13 @@ impl Rights {
         matches!(self, Rights::Internal)
     }
 
+    /// Forgets the questions asked so far: the audit log is told of none of them.
+    pub(super) fn forget(&self) {
+        if let Rights::Client(access) = self {
+            access.forget();
+        }
+    }
+
     /// Asks one question of the access, or answers it for the broker itself.
     ///
     /// # Errors

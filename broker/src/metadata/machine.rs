@@ -17,6 +17,7 @@ use super::controller::{
 use super::delta::ClusterDelta;
 use super::handle::MetadataHandle;
 use super::image::ClusterImage;
+use super::intents::{Intents, Plan};
 use super::record::{MetadataRecord, decode_batch, encode_batch, offset_of_index};
 use super::snapshot;
 use crate::raft::{Machine, MachineError, ProposeError, Proposer, RoleChange};
@@ -36,6 +37,8 @@ pub(super) trait Job: Send {
 pub(super) trait Pending: Send {
     /// Answers it: its records are applied, or never will be.
     fn complete(self: Box<Self>, result: Result<(), ControllerError>);
+    /// Has its changes announced before it is asked for again; nothing was done.
+    fn announce(self: Box<Self>, plan: Plan);
 }
 
 /// A decision without the type of its answer.
@@ -49,11 +52,17 @@ pub(super) struct Decided {
 pub struct Submission {
     job: Box<dyn Job>,
     actor: Actor,
+    /// What the audit log was told of it in advance.
+    intents: Option<Intents>,
 }
 
 impl Submission {
-    pub(super) fn new(job: Box<dyn Job>, actor: Actor) -> Submission {
-        Submission { job, actor }
+    pub(super) fn new(job: Box<dyn Job>, actor: Actor, intents: Option<Intents>) -> Submission {
+        Submission {
+            job,
+            actor,
+            intents,
+        }
     }
 }
 
@@ -72,8 +81,15 @@ struct Waiter {
     /// Whether the entry at `index` turned out to be the one proposed; `None` until applied.
     ours: Option<bool>,
     pending: Box<dyn Pending>,
-    changes: Vec<(Action, Change)>,
-    audit: AuditContext,
+    told: Told,
+}
+
+/// How the audit log learns of the result of a change.
+enum Told {
+    /// The intents become results.
+    Announced(Intents),
+    /// The broker's own changes are not announced.
+    After(Vec<(Action, Change)>),
 }
 
 /// This node's part in the group, as the controller needs it.
@@ -139,25 +155,28 @@ impl MetadataMachine {
     fn answer_applied(&mut self) {
         while let Some(ours) = self.waiters.front().and_then(|waiter| waiter.ours) {
             let waiter = self.waiters.pop_front().expect("the front was just seen");
-            if ours {
-                self.record_changes(&waiter);
-                waiter.pending.complete(Ok(()));
-            } else {
-                waiter
-                    .pending
-                    .complete(Err(ControllerError::LeadershipLost));
+            match waiter.told {
+                Told::Announced(intents) if ours => intents.applied(waiter.index, waiter.term),
+                Told::Announced(intents) => {
+                    intents.told(Outcome::Error, Some("leadership_lost"), None);
+                }
+                Told::After(changes) if ours => {
+                    self.record_own(changes, (waiter.index, waiter.term));
+                }
+                Told::After(_) => {}
             }
+            let result = ours.then_some(()).ok_or(ControllerError::LeadershipLost);
+            waiter.pending.complete(result);
         }
     }
 
-    fn record_changes(&self, waiter: &Waiter) {
+    fn record_own(&self, changes: Vec<(Action, Change)>, committed: (u64, u64)) {
         let Some(audit) = &self.settings.audit else {
             return;
         };
-        for (action, change) in &waiter.changes {
-            let mut change = change.clone();
-            change.committed = Some((waiter.index, waiter.term));
-            let event = AuditEvent::new(*action, Outcome::Ok, waiter.audit.clone());
+        for (action, mut change) in changes {
+            change.committed = Some(committed);
+            let event = AuditEvent::new(action, Outcome::Ok, AuditContext::default());
             audit.record(event.with_change(change));
         }
     }
@@ -218,24 +237,40 @@ impl MetadataMachine {
     }
 
     fn decide(&mut self, submission: Submission, proposer: &mut Proposer<'_>) {
-        let audit = match &submission.actor {
-            Actor::Client { audit, .. } => audit.clone(),
-            Actor::Internal(_) => AuditContext::default(),
-        };
+        let Submission {
+            job,
+            actor,
+            intents,
+        } = submission;
         // Rights are judged by what is committed: an ACL holds once its creator was answered.
         let rights = Rights::of(
-            submission.actor,
+            actor,
             &self.settings.authorizer,
             self.committed.acls.cache(),
-            self.settings.audit.clone(),
+            self.settings.audit.clone().map(|audit| audit as Arc<_>),
         );
-        let decided = submission.job.decide(&mut Context {
+        let mut chance = Chance::after(intents.as_ref());
+        let decided = job.decide(&mut Context {
             image: &self.proposed,
             rights: &rights,
             settings: &self.settings,
             next_offset: offset_of_index(proposer.next_index()),
-            random: &mut |bytes| rand_bytes(bytes).expect("OpenSSL has a source of chance"),
+            random: &mut |bytes| chance.fill(bytes),
         });
+        let announced = self.settings.audit.is_some() && !rights.is_internal();
+        let changes = decided.changes;
+        let told = match intents {
+            Some(intents) if intents.are_for(&changes) => Told::Announced(intents),
+            _ if announced && !changes.is_empty() => {
+                // Judged again when this is announced; the log is told of that judgement only.
+                rights.forget();
+                return decided.pending.announce(Plan {
+                    changes,
+                    chance: chance.drawn,
+                });
+            }
+            _ => Told::After(changes),
+        };
         // The broker's own steps are as large as the cluster, as when it registers.
         let limited = !rights.is_internal();
         drop(rights);
@@ -255,9 +290,37 @@ impl MetadataMachine {
             term: proposer.term(),
             ours: None,
             pending: decided.pending,
-            changes: decided.changes,
-            audit,
+            told: match told {
+                Told::Announced(intents) => Told::Announced(intents.begun()),
+                after @ Told::After(_) => after,
+            },
         });
+    }
+}
+
+/// Chance that can be had twice: a request whose changes were announced is decided with the same.
+struct Chance {
+    left: VecDeque<u8>,
+    drawn: Vec<u8>,
+}
+
+impl Chance {
+    fn after(intents: Option<&Intents>) -> Chance {
+        let left = intents.map(|intents| intents.chance().to_vec());
+        Chance {
+            left: left.unwrap_or_default().into(),
+            drawn: Vec::new(),
+        }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        if self.left.len() < bytes.len() {
+            rand_bytes(bytes).expect("OpenSSL has a source of chance");
+        } else {
+            let drawn = self.left.drain(..bytes.len()).collect::<Vec<_>>();
+            bytes.copy_from_slice(&drawn);
+        }
+        self.drawn.extend_from_slice(bytes);
     }
 }
 

@@ -1,24 +1,29 @@
 //! Decisions between proposal and commit, on an engine whose disk is memory.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use palisade_auth::audit::AuditSink;
 use palisade_protocol::messages::create_topics::{
     CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
 };
 use palisade_protocol::{ErrorCode, Str};
 use palisade_storage::fs::{Crash, FaultyFs};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::super::controller::testing::{internal, settings, user};
-use super::super::controller::{RegisterBroker, SetBrokerFenced, submission};
+use super::super::controller::{RegisterBroker, Reply, SetBrokerFenced, Verdict, submission};
 use super::*;
 use crate::metadata::controller::ControllerRequest;
+use crate::metadata::intents::AuditTrail;
 use crate::metadata::record::BrokerEndpoint;
 use crate::raft::engine::{Engine, EngineFiles, EngineOptions};
 use crate::raft::memory_log::MemoryLog;
 use crate::raft::testing::{DIR, now};
 use crate::raft::transport::NoPeers;
+use crate::server::BoxFuture;
 use palisade_protocol::Uuid;
 
 /// A node whose disk outlives it.
@@ -28,6 +33,15 @@ struct Node {
 }
 
 fn start(fs: &FaultyFs, log: &MemoryLog, cluster_id: &str) -> Node {
+    start_with(fs, log, cluster_id, settings())
+}
+
+fn start_with(
+    fs: &FaultyFs,
+    log: &MemoryLog,
+    cluster_id: &str,
+    settings: ControllerSettings,
+) -> Node {
     let shared = fs.as_fs();
     if !shared.exists(Path::new(DIR)).unwrap() {
         shared.create_dir(Path::new(DIR)).unwrap();
@@ -36,7 +50,7 @@ fn start(fs: &FaultyFs, log: &MemoryLog, cluster_id: &str) -> Node {
     let metadata = MetadataHandle::new(Arc::new(ClusterImage::empty()));
     let machine = MetadataMachine::new(
         metadata.clone(),
-        Arc::new(settings()),
+        Arc::new(settings),
         vec![MetadataRecord::ClusterId(cluster_id.to_owned())],
     );
     let files = EngineFiles::new(&shared, Path::new(DIR));
@@ -60,12 +74,20 @@ fn start(fs: &FaultyFs, log: &MemoryLog, cluster_id: &str) -> Node {
     Node { engine, metadata }
 }
 
-type Answer<R> = oneshot::Receiver<Result<<R as ControllerRequest>::Response, ControllerError>>;
+type Answer<R> = oneshot::Receiver<Reply<R>>;
+
+/// The answer; changes are announced only where there is an audit log.
+fn answered<T>(verdict: Verdict<T>) -> T {
+    match verdict {
+        Verdict::Answer(response) => response,
+        Verdict::Announce(plan) => panic!("{plan:?}"),
+    }
+}
 
 impl Node {
     /// Hands a request over; nothing is written before the next drive.
     fn offer<R: ControllerRequest>(&mut self, request: R, actor: Actor) -> Answer<R> {
-        let (submission, answer) = submission(Arc::new(request), 7, actor);
+        let (submission, answer) = submission(Arc::new(request), 7, actor, None);
         self.engine.handle(submission);
         answer
     }
@@ -73,7 +95,7 @@ impl Node {
     fn submit<R: ControllerRequest>(&mut self, request: R, actor: Actor) -> R::Response {
         let mut answer = self.offer(request, actor);
         self.engine.drive(now()).unwrap();
-        answer.try_recv().unwrap().unwrap()
+        answered(answer.try_recv().unwrap().unwrap())
     }
 
     fn register(&mut self) {
@@ -144,9 +166,12 @@ fn of_two_that_cannot_both_win_one_does() {
     assert!(matches!(second.try_recv(), Err(TryRecvError::Empty)));
     assert!(node.metadata.image().topics.is_empty());
     node.engine.drive(now()).unwrap();
-    assert_eq!(code(&first.try_recv().unwrap().unwrap()), ErrorCode::NONE);
     assert_eq!(
-        code(&second.try_recv().unwrap().unwrap()),
+        code(&answered(first.try_recv().unwrap().unwrap())),
+        ErrorCode::NONE
+    );
+    assert_eq!(
+        code(&answered(second.try_recv().unwrap().unwrap())),
         ErrorCode::TOPIC_ALREADY_EXISTS
     );
     assert_eq!(node.metadata.image().topics.len(), 1);
@@ -191,7 +216,7 @@ fn one_who_does_not_lead_decides_nothing() {
         term: 5,
         is_leader: false,
     });
-    let (parked, mut answer) = submission(Arc::new(create("a")), 7, user("root"));
+    let (parked, mut answer) = submission(Arc::new(create("a")), 7, user("root"), None);
     node.engine
         .with_proposer(|proposer| machine.handle(parked, proposer));
     assert_eq!(
@@ -205,7 +230,7 @@ fn one_who_does_not_lead_decides_nothing() {
         term: 6,
         is_leader: true,
     });
-    let (parked, mut answer) = submission(Arc::new(create("a")), 7, user("root"));
+    let (parked, mut answer) = submission(Arc::new(create("a")), 7, user("root"), None);
     node.engine
         .with_proposer(|proposer| machine.handle(parked, proposer));
     assert!(matches!(answer.try_recv(), Err(TryRecvError::Empty)));
@@ -238,7 +263,10 @@ fn a_proposal_that_another_leader_replaced_is_lost() {
         machine.apply(next + 1, 2, &[]).unwrap();
         machine.applied(proposer);
     });
-    assert_eq!(code(&kept.try_recv().unwrap().unwrap()), ErrorCode::NONE);
+    assert_eq!(
+        code(&answered(kept.try_recv().unwrap().unwrap())),
+        ErrorCode::NONE
+    );
     assert_eq!(
         lost.try_recv().unwrap(),
         Err(ControllerError::LeadershipLost)
@@ -247,4 +275,169 @@ fn a_proposal_that_another_leader_replaced_is_lost() {
         after.try_recv().unwrap(),
         Err(ControllerError::LeadershipLost)
     );
+}
+
+/// An audit log in memory that can be full.
+#[derive(Default)]
+struct Trail {
+    full: AtomicBool,
+    lines: Mutex<Vec<(String, &'static str, Option<String>)>>,
+}
+
+impl Trail {
+    fn lines(&self) -> Vec<(String, &'static str, Option<String>)> {
+        std::mem::take(&mut self.lines.lock())
+    }
+}
+
+impl AuditSink for Trail {
+    fn record(&self, event: AuditEvent) {
+        if let Some(change) = event.change {
+            let outcome = event.reason.unwrap_or(event.outcome.name());
+            self.lines
+                .lock()
+                .push((change.target, outcome, change.after));
+        }
+    }
+}
+
+impl AuditTrail for Trail {
+    fn record_ahead(&self, events: Vec<AuditEvent>) -> BoxFuture<'_, bool> {
+        let full = self.full.load(Ordering::Relaxed);
+        if !full {
+            events.into_iter().for_each(|event| self.record(event));
+        }
+        Box::pin(async move { !full })
+    }
+}
+
+/// A node with an audit log.
+fn audited() -> (Node, Arc<Trail>) {
+    let trail = Arc::new(Trail::default());
+    let settings = ControllerSettings {
+        audit: Some(Arc::clone(&trail) as Arc<dyn AuditTrail>),
+        ..settings()
+    };
+    let mut node = start_with(&FaultyFs::new(), &MemoryLog::new(), "one", settings);
+    node.register();
+    (node, trail)
+}
+
+impl Node {
+    fn try_with(
+        &mut self,
+        name: &'static str,
+        intents: Option<Intents>,
+    ) -> Verdict<CreateTopicsResponse> {
+        let (submission, mut answer) = submission(Arc::new(create(name)), 7, user("root"), intents);
+        self.engine.handle(submission);
+        self.engine.drive(now()).unwrap();
+        answer.try_recv().unwrap().unwrap()
+    }
+
+    fn plan(&mut self, name: &'static str) -> Plan {
+        match self.try_with(name, None) {
+            Verdict::Announce(plan) => plan,
+            Verdict::Answer(answer) => panic!("done without a word: {answer:?}"),
+        }
+    }
+}
+
+async fn announce(trail: &Arc<Trail>, plan: Plan) -> Option<Intents> {
+    let trail = Arc::clone(trail) as Arc<dyn AuditTrail>;
+    Intents::announce(trail, AuditContext::default(), plan).await
+}
+
+#[tokio::test]
+async fn a_change_happens_as_it_was_announced() {
+    let (mut node, trail) = audited();
+    let plan = node.plan("orders");
+    assert!(node.metadata.image().topics.get("orders").is_none());
+    assert_eq!(trail.lines(), [], "nothing was done, nothing is told");
+    let intents = announce(&trail, plan).await;
+    let answer = answered(node.try_with("orders", intents));
+    assert_eq!(code(&answer), ErrorCode::NONE);
+    let id = node.metadata.image().topics.get("orders").unwrap().id;
+    let after = Some(format!("id={id} partitions=1 replicas=1"));
+    let target = || "topic orders".to_owned();
+    assert_eq!(
+        trail.lines(),
+        [(target(), "intent", after.clone()), (target(), "ok", after)]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_announced_does_not_happen() {
+    let (mut node, trail) = audited();
+    let plan = node.plan("orders");
+    trail.full.store(true, Ordering::Relaxed);
+    assert!(announce(&trail, plan).await.is_none());
+    assert!(node.metadata.image().topics.get("orders").is_none());
+    let told = trail.lines();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1, "audit_unavailable");
+}
+
+#[tokio::test]
+async fn an_intent_that_came_to_nothing_says_so() {
+    let (mut node, trail) = audited();
+    let plans = [node.plan("orders"), node.plan("orders")];
+    let mut answers = Vec::new();
+    for plan in plans {
+        let intents = announce(&trail, plan).await;
+        answers.push(code(&answered(node.try_with("orders", intents))));
+    }
+    assert_eq!(answers, [ErrorCode::NONE, ErrorCode::TOPIC_ALREADY_EXISTS]);
+    // A client that goes away between its intent and its change.
+    let plan = node.plan("other");
+    drop(announce(&trail, plan).await);
+    let outcomes: Vec<_> = trail.lines().into_iter().map(|line| line.1).collect();
+    assert_eq!(
+        outcomes,
+        [
+            "intent",
+            "ok",
+            "intent",
+            "not_executed",
+            "intent",
+            "not_executed"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn other_changes_than_announced_are_announced_anew() {
+    let (mut node, trail) = audited();
+    let mut plan = node.plan("orders");
+    plan.chance.clear();
+    let intents = announce(&trail, plan).await;
+    // Other chance, another topic id: not what the log says.
+    let Verdict::Announce(plan) = node.try_with("orders", intents) else {
+        panic!("changed without a word");
+    };
+    let intents = announce(&trail, plan).await;
+    let answer = answered(node.try_with("orders", intents));
+    assert_eq!(code(&answer), ErrorCode::NONE);
+    let outcomes: Vec<_> = trail.lines().into_iter().map(|line| line.1).collect();
+    assert_eq!(outcomes, ["intent", "not_executed", "intent", "ok"]);
+}
+
+#[tokio::test]
+async fn a_proposal_that_was_lost_is_told_as_such() {
+    let (mut node, trail) = audited();
+    let plan = node.plan("orders");
+    let intents = announce(&trail, plan).await;
+    let (submission, mut answer) = submission(Arc::new(create("orders")), 7, user("root"), intents);
+    node.engine.handle(submission);
+    let next = u64::try_from(node.metadata.image().offset.value()).unwrap() + 1;
+    node.engine.with_machine(|machine, proposer| {
+        machine.apply(next, 2, &[]).unwrap();
+        machine.applied(proposer);
+    });
+    assert_eq!(
+        answer.try_recv().unwrap(),
+        Err(ControllerError::LeadershipLost)
+    );
+    let outcomes: Vec<_> = trail.lines().into_iter().map(|line| line.1).collect();
+    assert_eq!(outcomes, ["intent", "leadership_lost"]);
 }

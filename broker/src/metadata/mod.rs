@@ -16,6 +16,7 @@ pub mod controller;
 pub mod delta;
 pub mod handle;
 pub mod image;
+pub(crate) mod intents;
 pub mod machine;
 pub mod record;
 pub mod service;
@@ -28,5 +29,6 @@ pub use controller::{Controller, ControllerError, ControllerRequest, ControllerS
 pub use delta::{ClusterDelta, TopicDelta};
 pub use handle::{ImageListener, MetadataHandle};
 pub use image::{ClusterImage, ConfigMap, PartitionImage, TopicImage, TopicsImage};
+pub(crate) use intents::AuditTrail;
 pub use record::{BrokerEndpoint, BrokerRegistration, ConfigResourceType};
 pub use service::{Bootstrap, MetadataOptions, MetadataService};

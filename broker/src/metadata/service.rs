@@ -124,6 +124,7 @@ impl MetadataService {
         let (log, open_log, report) =
             DiskLog::open(&options.log_dir, &options.fs, &recovered, now)?;
         tracing::info!(?report, "metadata log opened");
+        let audit = options.settings.audit.clone();
         let metadata = MetadataHandle::new(Arc::new(ClusterImage::empty()));
         let machine = MetadataMachine::new(
             metadata.clone(),
@@ -143,7 +144,7 @@ impl MetadataService {
             machine,
         )?;
         let node = Arc::new(RaftNode::start(engine, options.clock)?);
-        let controller = Controller::new(Arc::clone(&node), metadata.clone());
+        let controller = Controller::new(Arc::clone(&node), metadata.clone(), audit);
         Ok(MetadataService {
             node,
             metadata,

@@ -141,7 +141,7 @@ mod tests {
         };
         let fs = palisade_storage::fs::real();
         let dir = LogDir::open(&home.path().join("logs"), fs, options).unwrap();
-        let directory = Arc::new(Directory::new(Arc::new(dir)));
+        let directory = Arc::new(Directory::new(Arc::new(dir), Arc::new(Opener::new())));
         let (release, held) = mpsc::channel::<()>();
         // The thread is busy until it is told otherwise.
         assert!(directory.read_ahead(1 << 20, move || held.recv().unwrap()));

@@ -1,5 +1,6 @@
 //! The audit log's thread: takes events from the queue, writes and syncs them in groups.
 
+use std::collections::VecDeque;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use palisade_auth::audit::{
-    Action, AuditContext, AuditEvent, AuditQueue, AuditSink, AuditWriter, Outcome, StreamId,
+    Action, AuditContext, AuditEvent, AuditQueue, AuditSink, AuditWriter, Full, Outcome, StreamId,
     Ticket, WriterError,
 };
 use palisade_protocol::types::BrokerId;
@@ -16,6 +17,8 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::AuditSettings;
+use crate::metadata::AuditTrail;
+use crate::server::BoxFuture;
 
 /// Name of the file in `palisade.audit.dir`.
 const FILE: &str = "audit.log";
@@ -67,30 +70,62 @@ impl AuditLog {
         Ok(log)
     }
 
-    /// Records an event and waits, a bounded time, until it is durable; false when it is not.
-    pub(crate) async fn record_durably(&self, event: AuditEvent) -> bool {
-        let kept = async {
+    /// Records a login and waits, a bounded time, until that is durable; false when it is not,
+    /// and then the login must not count.
+    pub(crate) async fn record_login(&self, event: AuditEvent) -> bool {
+        let failed = match event.action {
+            Action::ReauthOk => Action::ReauthFailed,
+            _ => Action::LoginFailed,
+        };
+        let correction = AuditEvent {
+            action: failed,
+            outcome: Outcome::Error,
+            ..event.clone()
+        };
+        match self.keep(vec![event]).await {
+            Kept::Durable => true,
+            Kept::Nothing => false,
+            Kept::Late => {
+                // The line may still be written, and would claim what did not happen.
+                self.queue
+                    .record(correction.with_reason("audit_unavailable"));
+                false
+            }
+        }
+    }
+
+    /// Takes events as the queue has room and waits until they are durable.
+    async fn keep(&self, events: Vec<AuditEvent>) -> Kept {
+        let mut waiting = Waiting {
+            queue: &self.queue,
+            events: VecDeque::from(events),
+        };
+        let mut last = None;
+        let kept = tokio::time::timeout(self.block_max, async {
             let mut durable = self.durable.subscribe();
-            let mut event = Box::new(event);
-            let ticket: Ticket = loop {
-                match self.queue.offer(*event) {
-                    Ok(ticket) => break ticket,
-                    Err(full) => event = full.0,
+            while let Some(event) = waiting.events.pop_front() {
+                match self.queue.offer(event) {
+                    Ok(ticket) => last = Some(ticket),
+                    Err(Full(event)) => {
+                        waiting.events.push_front(*event);
+                        if self.queue.is_closed() || durable.changed().await.is_err() {
+                            return false;
+                        }
+                    }
                 }
-                if self.queue.is_closed() || durable.changed().await.is_err() {
-                    return false;
-                }
-            };
-            while !self.queue.is_durable(ticket) {
+            }
+            while last.is_some_and(|ticket: Ticket| !self.queue.is_durable(ticket)) {
                 if durable.changed().await.is_err() {
                     return false;
                 }
             }
             true
-        };
-        tokio::time::timeout(self.block_max, kept)
-            .await
-            .unwrap_or(false)
+        });
+        match kept.await {
+            Ok(true) => Kept::Durable,
+            _ if last.is_none() => Kept::Nothing,
+            _ => Kept::Late,
+        }
     }
 
     /// Writes what waits and the line that says the stop was clean; blocks.
@@ -110,6 +145,36 @@ impl Drop for AuditLog {
     /// A start that failed half-way leaves no thread behind.
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// What became of events that are waited for.
+enum Kept {
+    /// They are on stable storage.
+    Durable,
+    /// Some were taken, and not all of them are on stable storage in time.
+    Late,
+    /// None was taken.
+    Nothing,
+}
+
+/// Events that found no room yet; those that never do are counted, whoever stops waiting.
+struct Waiting<'a> {
+    queue: &'a AuditQueue,
+    events: VecDeque<AuditEvent>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        for event in &self.events {
+            self.queue.count(event.class());
+        }
+    }
+}
+
+impl AuditTrail for AuditLog {
+    fn record_ahead(&self, events: Vec<AuditEvent>) -> BoxFuture<'_, bool> {
+        Box::pin(async move { matches!(self.keep(events).await, Kept::Durable) })
     }
 }
 

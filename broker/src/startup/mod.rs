@@ -189,7 +189,7 @@ async fn start_within(
         decoding: Decoding::new(),
         authorizer,
         audit: audit.clone().map(|audit| audit as Arc<dyn AuditSink>),
-        login_audit: audit.clone(),
+        audit_log: audit.clone(),
         clock: Clock,
         config: Arc::clone(&config),
     });
@@ -275,7 +275,7 @@ fn open(
             delete_topic_enable: config.topics.delete_enabled,
             topic_defaults: config.topic_defaults.clone(),
             authorizer: authorizer.clone(),
-            audit: audit.clone().map(|audit| audit as Arc<dyn AuditSink>),
+            audit: audit.clone().map(|audit| audit as Arc<_>),
         },
         bootstrap: Bootstrap {
             cluster_id,

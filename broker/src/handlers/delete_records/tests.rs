@@ -34,7 +34,13 @@ async fn delete_as(
         timeout_ms: 60_000,
     };
     let access = node.access(user);
-    let response = match delete_records(&node.replicas, &node.image, &access, &request).await {
+    let scene = Scene {
+        replicas: &node.replicas,
+        image: &node.image,
+        access: &access,
+        audit: None,
+    };
+    let response = match delete_records(&scene, &request).await {
         Handled::Now(response) => response,
         Handled::Later(wait) => wait.await,
         Handled::NoResponse | Handled::Close => panic!("no response"),

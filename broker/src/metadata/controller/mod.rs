@@ -28,15 +28,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_auth::Authorizer;
-use palisade_auth::audit::{Action, AuditSink, Change};
+use palisade_auth::audit::{Action, Change};
 use palisade_protocol::types::{BrokerId, Offset};
 use palisade_protocol::{ErrorCode, Uuid};
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::actor::{Actor, Rights};
 use super::handle::MetadataHandle;
 use super::image::ClusterImage;
+use super::intents::{AuditTrail, Intents, Plan};
 use super::machine::{Decided, Job, Pending, Submission};
 use super::record::MetadataRecord;
 use crate::config::TopicDefaults;
@@ -55,6 +57,9 @@ pub const MAX_BATCH_BYTES: usize = 8 << 20;
 /// Items that one request may have: each costs a decision while all others wait.
 pub const MAX_ROWS: usize = 10_000;
 
+/// How often a request is decided anew because others changed what follows from it.
+const ANNOUNCEMENTS: usize = 4;
+
 /// Longest wait for an answer where the request does not say one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -70,8 +75,8 @@ pub struct ControllerSettings {
     pub topic_defaults: TopicDefaults,
     /// Judges every request of a client.
     pub authorizer: Authorizer,
-    /// Where denials and changes are recorded.
-    pub audit: Option<Arc<dyn AuditSink>>,
+    /// Where denials are recorded, and changes before they happen and after.
+    pub(crate) audit: Option<Arc<dyn AuditTrail>>,
 }
 
 impl fmt::Debug for ControllerSettings {
@@ -121,6 +126,9 @@ pub enum ControllerError {
         /// Items it has.
         rows: usize,
     },
+    /// The change could not be announced in the audit log, so it was not made.
+    #[error("the audit log cannot be written; nothing was changed")]
+    AuditUnavailable,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
@@ -141,6 +149,7 @@ impl ControllerError {
             ControllerError::TooLarge { .. } | ControllerError::TooManyRows { .. } => {
                 ErrorCode::POLICY_VIOLATION
             }
+            ControllerError::AuditUnavailable => ErrorCode::KAFKA_STORAGE_ERROR,
             ControllerError::Inconsistent => ErrorCode::UNKNOWN_SERVER_ERROR,
         }
     }
@@ -234,11 +243,20 @@ impl<R> Decision<R> {
 pub struct Controller {
     node: Arc<RaftNode<Submission>>,
     metadata: MetadataHandle,
+    audit: Option<Arc<dyn AuditTrail>>,
 }
 
 impl Controller {
-    pub(super) fn new(node: Arc<RaftNode<Submission>>, metadata: MetadataHandle) -> Controller {
-        Controller { node, metadata }
+    pub(super) fn new(
+        node: Arc<RaftNode<Submission>>,
+        metadata: MetadataHandle,
+        audit: Option<Arc<dyn AuditTrail>>,
+    ) -> Controller {
+        Controller {
+            node,
+            metadata,
+            audit,
+        }
     }
 
     /// Decides a request and answers once it is applied on this node.
@@ -290,18 +308,38 @@ impl Controller {
         if rows > MAX_ROWS {
             return Err(ControllerError::TooManyRows { rows });
         }
-        let (submission, answer) = submission(request, version, actor);
-        self.node
-            .request(submission)
-            .map_err(|refused| match refused {
-                Refused::Full => ControllerError::Busy,
-                Refused::Stopped => ControllerError::Stopped,
-            })?;
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ControllerError::Stopped),
-            Err(_) => Err(ControllerError::TimedOut),
+        let deadline = Instant::now() + timeout;
+        let mut intents = None;
+        for _ in 0..ANNOUNCEMENTS {
+            let (submission, answer) =
+                submission(Arc::clone(&request), version, actor.clone(), intents.take());
+            self.node
+                .request(submission)
+                .map_err(|refused| match refused {
+                    Refused::Full => ControllerError::Busy,
+                    Refused::Stopped => ControllerError::Stopped,
+                })?;
+            let verdict = match timeout_at(deadline, answer).await {
+                Ok(Ok(result)) => result?,
+                Ok(Err(_)) => return Err(ControllerError::Stopped),
+                Err(_) => return Err(ControllerError::TimedOut),
+            };
+            match verdict {
+                Verdict::Answer(response) => return Ok(response),
+                Verdict::Announce(plan) => intents = Some(self.announce(&actor, plan).await?),
+            }
         }
+        Err(ControllerError::Busy)
+    }
+
+    async fn announce(&self, actor: &Actor, plan: Plan) -> Result<Intents, ControllerError> {
+        let (Some(audit), Actor::Client { audit: context, .. }) = (&self.audit, actor) else {
+            // Only clients' changes, and only where there is a log, are announced.
+            return Err(ControllerError::Inconsistent);
+        };
+        Intents::announce(Arc::clone(audit), context.clone(), plan)
+            .await
+            .ok_or(ControllerError::AuditUnavailable)
     }
 
     /// The metadata that the decisions lead to.
@@ -325,14 +363,24 @@ impl fmt::Debug for Controller {
     }
 }
 
+/// What came of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict<T> {
+    /// It is over.
+    Answer(T),
+    /// It may go on once these changes are announced; nothing was done.
+    Announce(Plan),
+}
+
 /// What the answer to a request comes through.
-type Reply<R> = Result<<R as ControllerRequest>::Response, ControllerError>;
+pub(super) type Reply<R> = Result<Verdict<<R as ControllerRequest>::Response>, ControllerError>;
 
 /// Wraps a request for the raft thread, and makes where its answer arrives.
 pub(super) fn submission<R: ControllerRequest>(
     request: Arc<R>,
     version: i16,
     actor: Actor,
+    intents: Option<Intents>,
 ) -> (Submission, oneshot::Receiver<Reply<R>>) {
     let (reply, answer) = oneshot::channel();
     let job = Submitted {
@@ -340,20 +388,20 @@ pub(super) fn submission<R: ControllerRequest>(
         version,
         reply,
     };
-    (Submission::new(Box::new(job), actor), answer)
+    (Submission::new(Box::new(job), actor, intents), answer)
 }
 
 /// A request on its way to the raft thread.
 struct Submitted<R: ControllerRequest> {
     request: Arc<R>,
     version: i16,
-    reply: oneshot::Sender<Result<R::Response, ControllerError>>,
+    reply: oneshot::Sender<Reply<R>>,
 }
 
 /// An answer that waits for its records.
 struct Answer<T> {
     response: T,
-    reply: oneshot::Sender<Result<T, ControllerError>>,
+    reply: oneshot::Sender<Result<Verdict<T>, ControllerError>>,
 }
 
 impl<R: ControllerRequest> Job for Submitted<R> {
@@ -378,6 +426,10 @@ impl<R: ControllerRequest> Job for Submitted<R> {
 impl<T: Send + 'static> Pending for Answer<T> {
     fn complete(self: Box<Self>, result: Result<(), ControllerError>) {
         let response = self.response;
-        let _ = self.reply.send(result.map(|()| response));
+        let _ = self.reply.send(result.map(|()| Verdict::Answer(response)));
+    }
+
+    fn announce(self: Box<Self>, plan: Plan) {
+        let _ = self.reply.send(Ok(Verdict::Announce(plan)));
     }
 }

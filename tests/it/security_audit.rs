@@ -1,0 +1,333 @@
+//! The audit log fails closed: what cannot be recorded does not happen, and what was only counted is told
+//! (security.md §5.2, Q11).
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use palisade_protocol::api::ApiKey;
+use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::alter_user_scram_credentials::{
+    AlterUserScramCredentialsRequest, ScramCredentialUpsertion,
+};
+use palisade_protocol::messages::create_acls::{AclCreation, CreateAclsRequest};
+use palisade_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use palisade_protocol::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
+use palisade_protocol::messages::describe_acls::DescribeAclsRequest;
+use palisade_protocol::messages::describe_user_scram_credentials::{
+    DescribeUserScramCredentialsRequest, UserName,
+};
+use palisade_protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use palisade_protocol::text::Str;
+use palisade_tests::audit;
+use palisade_tests::check::{self, eventually};
+use palisade_tests::node::Node;
+use palisade_tests::requests::{self, newest};
+use palisade_tests::wire::Connection;
+use serde_json::Value;
+
+const REFUSED: ErrorCode = ErrorCode::KAFKA_STORAGE_ERROR;
+
+/// A small file system in memory, gone when dropped.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(path: &Path) -> Option<Tmpfs> {
+        fs::create_dir(path).expect("a scratch directory");
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"])
+            .arg(path)
+            .status();
+        status
+            .is_ok_and(|status| status.success())
+            .then(|| Tmpfs(path.to_owned()))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.filler()).expect("a file");
+        loop {
+            if let Err(error) = file.write_all(&[0; 4096]) {
+                assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+                return;
+            }
+        }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.filler()).expect("the filler");
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // Lazily: a process of the test may still have files open when a test fails.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The code and whether there were words with it.
+type Refusal = (ErrorCode, bool);
+
+fn says_why(message: Option<&str>) -> bool {
+    message.is_some_and(|message| message.contains("audit log"))
+}
+
+fn create_topic(connection: &mut Connection, name: &str) -> Refusal {
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: Str::copy(name),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: requests::TIMEOUT_MS,
+        ..CreateTopicsRequest::default()
+    };
+    let answer = connection.call(newest(ApiKey::CreateTopics), &request);
+    let row = &answer.expect("an answer").topics[0];
+    (row.error_code, says_why(row.error_message.as_deref()))
+}
+
+fn create_acl(connection: &mut Connection, user: &str) -> Refusal {
+    let request = CreateAclsRequest {
+        creations: vec![AclCreation {
+            resource_type: 2,
+            resource_name: Str::from("orders"),
+            resource_pattern_type: 3,
+            principal: Str::from(format!("User:{user}")),
+            host: Str::from("*"),
+            operation: 3,
+            permission_type: 3,
+        }],
+    };
+    let answer = connection.call(newest(ApiKey::CreateAcls), &request);
+    let row = &answer.expect("an answer").results[0];
+    (row.error_code, says_why(row.error_message.as_deref()))
+}
+
+fn set_user(connection: &mut Connection, user: &str) -> Refusal {
+    let request = AlterUserScramCredentialsRequest {
+        upsertions: vec![ScramCredentialUpsertion {
+            name: Str::copy(user),
+            mechanism: 1,
+            iterations: 4096,
+            salt: vec![1; 16].into(),
+            salted_password: vec![2; 32].into(),
+        }],
+        ..AlterUserScramCredentialsRequest::default()
+    };
+    let answer = connection.call(newest(ApiKey::AlterUserScramCredentials), &request);
+    let row = &answer.expect("an answer").results[0];
+    (row.error_code, says_why(row.error_message.as_deref()))
+}
+
+fn delete_records(connection: &mut Connection, topic: &str) -> ErrorCode {
+    let request = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: Str::copy(topic),
+            partitions: vec![DeleteRecordsPartition {
+                partition_index: 0,
+                offset: -1,
+            }],
+        }],
+        timeout_ms: requests::TIMEOUT_MS,
+    };
+    let answer = connection.call(newest(ApiKey::DeleteRecords), &request);
+    answer.expect("an answer").topics[0].partitions[0].error_code
+}
+
+fn topic_exists(connection: &mut Connection, name: &str) -> bool {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(Str::copy(name)),
+            ..MetadataRequestTopic::default()
+        }]),
+        ..MetadataRequest::default()
+    };
+    let answer = connection.call(newest(ApiKey::Metadata), &request);
+    answer.expect("an answer").topics[0].error_code == ErrorCode::NONE
+}
+
+fn acls(connection: &mut Connection) -> usize {
+    let request = DescribeAclsRequest {
+        resource_type_filter: 1,
+        resource_name_filter: None,
+        pattern_type_filter: 1,
+        principal_filter: None,
+        host_filter: None,
+        operation: 1,
+        permission_type: 1,
+    };
+    let answer = connection.call(newest(ApiKey::DescribeAcls), &request);
+    answer.expect("an answer").resources.len()
+}
+
+fn user_exists(connection: &mut Connection, user: &str) -> bool {
+    let request = DescribeUserScramCredentialsRequest {
+        users: Some(vec![UserName {
+            name: Str::copy(user),
+        }]),
+    };
+    let answer = connection.call(newest(ApiKey::DescribeUserScramCredentials), &request);
+    answer.expect("an answer").results[0].error_code == ErrorCode::NONE
+}
+
+/// Asks for offsets of sixty topics that nobody may see, under names never asked for before.
+fn be_denied(connection: &mut Connection, round: usize) {
+    let topics = (0..60).map(|number| ListOffsetsTopic {
+        name: Str::from(format!("forbidden-{round}-{number}")),
+        partitions: vec![ListOffsetsPartition {
+            timestamp: -1,
+            ..ListOffsetsPartition::default()
+        }],
+    });
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: topics.collect(),
+        ..ListOffsetsRequest::default()
+    };
+    let answer = connection.call(newest(ApiKey::ListOffsets), &request);
+    for topic in answer.expect("denials go on").topics {
+        let code = topic.partitions[0].error_code;
+        assert_eq!(code, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
+}
+
+#[test]
+fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
+    let mut node = Node::prepare();
+    let Some(tmpfs) = Tmpfs::mount(&node.dir().join("audit-disk")) else {
+        check::skip("a_full_audit_disk", "a tmpfs can only be mounted by root");
+        return;
+    };
+    let directory = tmpfs.0.join("log");
+    node.set("palisade.audit.dir", directory.display().to_string());
+    node.set("palisade.audit.queue.max.bytes", "65536");
+    node.set("palisade.audit.block.max.ms", "1000");
+    let mallory = node.authority().issue(node.dir(), "mallory");
+    node.allow("the audit log cannot be written");
+    node.run();
+    node.create_admin();
+
+    let mut admin = Connection::open(&node.certificate()).expect("the administrator");
+    let mut mallory = Connection::open(&node.certificate_of(&mallory)).expect("anybody");
+    assert_eq!(create_topic(&mut admin, "orders"), (ErrorCode::NONE, false));
+
+    tmpfs.fill();
+    // The last page of the log still has room for some lines.
+    let refused = (0..20).find(|number| {
+        let name = format!("last-{number}");
+        let (code, _) = create_topic(&mut admin, &name);
+        assert!(
+            code == ErrorCode::NONE || code == REFUSED,
+            "{}",
+            code.name()
+        );
+        assert_eq!(topic_exists(&mut admin, &name), code == ErrorCode::NONE);
+        code == REFUSED
+    });
+    let refused = format!("last-{}", refused.expect("a full disk refuses in the end"));
+
+    assert_eq!(create_topic(&mut admin, "never"), (REFUSED, true));
+    assert_eq!(create_acl(&mut admin, "eve"), (REFUSED, true));
+    assert_eq!(set_user(&mut admin, "eve"), (REFUSED, true));
+    assert_eq!(delete_records(&mut admin, "orders"), REFUSED);
+    assert!(!topic_exists(&mut admin, "never"));
+    assert_eq!(acls(&mut admin), 0);
+    assert!(!user_exists(&mut admin, "eve"));
+
+    let error = Connection::open(&node.scram("SCRAM-SHA-512")).expect_err("no login by SCRAM");
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().starts_with("58:"), "{error}");
+    let mut stranger = Connection::open(&node.certificate()).expect("a handshake");
+    assert!(stranger.is_closed_by_peer(), "no login by certificate");
+
+    // More denials than the queue holds: answered all the same, and counted.
+    for round in 0..10 {
+        be_denied(&mut mallory, round);
+    }
+
+    tmpfs.free();
+    eventually(
+        "changes after space returned",
+        Duration::from_secs(30),
+        || match create_topic(&mut admin, "healed") {
+            (ErrorCode::NONE, _) => Ok(()),
+            (code, _) => Err(code.name().to_owned()),
+        },
+    );
+    assert_eq!(create_acl(&mut admin, "bob"), (ErrorCode::NONE, false));
+    assert_eq!(acls(&mut admin), 1);
+    eventually(
+        "logins after space returned",
+        Duration::from_secs(30),
+        || {
+            Connection::open(&node.scram("SCRAM-SHA-512"))
+                .map(drop)
+                .map_err(|error| error.to_string())
+        },
+    );
+    drop((admin, mallory));
+    node.terminate();
+
+    let lines = audit::verified(&directory.join("audit.log"));
+    assert_eq!(lines.last().expect("lines")["action"], "stop");
+    judge(&lines, &refused);
+}
+
+/// What an auditor must be able to tell from the log afterwards.
+fn judge(lines: &[Value], refused: &str) {
+    let healed = audit::changes(lines, "topic_create", "intent", "topic healed");
+    let healed = *healed
+        .last()
+        .expect("the change that went through was announced");
+    let done = audit::changes(lines, "topic_create", "ok", "topic healed");
+    assert!(done.len() == 1 && done[0] > healed, "announced, then done");
+    let (before, after) = (&lines[healed]["change"], &lines[done[0]]["change"]);
+    assert_eq!(before["after"], after["after"], "announced exactly as done");
+    for member in ["conn", "req"] {
+        assert_eq!(lines[healed][member], lines[done[0]][member], "{member}");
+    }
+
+    for (action, target) in [
+        ("topic_create", format!("topic {refused}")),
+        ("topic_create", "topic never".to_owned()),
+        ("scram_upsert", "user eve SCRAM-SHA-256".to_owned()),
+        ("records_delete", "records of orders-0".to_owned()),
+    ] {
+        let done = audit::changes(lines, action, "ok", &target);
+        assert!(done.is_empty(), "{action} {target} was refused");
+    }
+
+    // Each announced change has its one result.
+    let admin = |outcome: &str| {
+        let those = lines.iter().filter(|line| line["class"] == "admin");
+        those.filter(|line| line["outcome"] == outcome).count()
+    };
+    assert!(admin("ok") > 0 && admin("error") > 0);
+
+    // No login counts that was refused: each such line is taken back.
+    let logins = |action: &str, reason: Value| {
+        let those = lines.iter().filter(|line| line["action"] == action);
+        those.filter(|line| line["reason"] == reason).count()
+    };
+    assert!(logins("login_failed", "audit_unavailable".into()) <= logins("login_ok", Value::Null));
+
+    let gap = lines
+        .iter()
+        .position(|line| line["action"] == "audit_gap" && line["agg"]["class"] == "authz_denied")
+        .expect("denials that were only counted");
+    assert!(lines[gap]["agg"]["count"].as_u64() > Some(0));
+    assert!(gap < healed, "told before anything that came later");
+}
