@@ -42,6 +42,7 @@ struct Key {
     api: Option<&'static str>,
     who: Option<Who>,
     rule: Option<&'static str>,
+    detail: Option<String>,
 }
 
 /// The dimensions that a flood can multiply.
@@ -80,6 +81,13 @@ impl Aggregator {
                 (!event.authz.is_empty()).then_some(event)
             }
             Class::Limits => self.is_first(&event, None, at).then_some(event),
+            // Anybody can cause these without knowing a name; a tried credential is never merged.
+            Class::Authn
+                if event.auth.is_none()
+                    && matches!(event.action, Action::TlsFailed | Action::LoginFailed) =>
+            {
+                self.is_first(&event, None, at).then_some(event)
+            }
             _ => Some(event),
         }
     }
@@ -152,6 +160,7 @@ impl Key {
             reason: event.reason,
             api: event.context.request.as_ref().map(|request| request.api),
             rule: row.map(|row| row.decision.rule()),
+            detail: event.detail.as_deref().map(|text| cut(text).to_owned()),
             who: Some(Who {
                 principal: principal.map(|p| cut(&p.to_string()).to_owned()),
                 ip: source.map(|address| address.ip()),
@@ -188,7 +197,7 @@ fn cut(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{AuditContext, Outcome};
+    use crate::audit::{AuditContext, AuthInfo, Outcome};
     use crate::authorizer::Decision;
 
     fn at(seconds: i64) -> UnixMicros {
@@ -258,11 +267,30 @@ mod tests {
     }
 
     #[test]
+    fn failures_before_a_credential_are_counted_by_their_words() {
+        let mut counters = Aggregator::default();
+        let failed = |words: &str| {
+            AuditEvent::new(Action::TlsFailed, Outcome::Failed, AuditContext::default())
+                .with_detail(words)
+        };
+        assert!(counters.admit(failed("plain text"), at(0)).is_some());
+        assert!(counters.admit(failed("plain text"), at(1)).is_none());
+        assert!(counters.admit(failed("unknown CA"), at(2)).is_some());
+        assert_eq!(counters.all().len(), 1);
+    }
+
+    #[test]
     fn other_classes_pass_and_limits_are_counted() {
         let mut counters = Aggregator::default();
         let event = |action| AuditEvent::new(action, Outcome::Ok, AuditContext::default());
         for _ in 0..3 {
-            assert!(counters.admit(event(Action::LoginFailed), at(0)).is_some());
+            let tried = event(Action::LoginFailed).with_auth(AuthInfo {
+                mechanism: "PLAIN".to_owned(),
+                principal: None,
+                token_id: None,
+                session_expires: None,
+            });
+            assert!(counters.admit(tried, at(0)).is_some());
             assert!(counters.admit(event(Action::TopicCreate), at(0)).is_some());
         }
         assert!(counters.admit(event(Action::ConnRejected), at(0)).is_some());

@@ -202,7 +202,10 @@ impl Connection {
             login::report_tls_failure(self, &error);
             match error {
                 HandshakeError::Gone => End::Broken,
-                HandshakeError::Late | HandshakeError::Failed(_) => End::Now,
+                HandshakeError::Late
+                | HandshakeError::Plaintext
+                | HandshakeError::Http
+                | HandshakeError::Failed(_) => End::Now,
             }
         })
     }

@@ -182,29 +182,43 @@ fn without_frame(connection: &Connection, gate: &Gate, none: NoFrame) -> End {
                 ReceiveError::Io(_) => ("connection_failed", End::Broken),
                 ReceiveError::Empty => ("malformed", End::Delayed(None)),
                 ReceiveError::Negative(_) | ReceiveError::TooLong { .. } => {
-                    note_foreign_protocol(connection);
                     ("oversize", End::Delayed(None))
                 }
             };
             if !matches!(end, End::Broken) || gate.was_offered_credentials() {
-                report(connection, gate.failure(), reason, None);
+                let spoke = match end {
+                    End::Delayed(_) => note_foreign_protocol(connection),
+                    _ => None,
+                };
+                report_words(connection, gate.failure(), reason, None, spoke);
             }
             end
         }
     }
 }
 
-/// Says in the log what the operator most likely wants to know about an absurd length.
-pub(super) fn note_foreign_protocol(connection: &Connection) {
+/// What the first bytes of a frame say that no Kafka client sent, in words for the operator; said
+/// in the log too, where others see it first.
+pub(super) fn note_foreign_protocol(connection: &Connection) -> Option<&'static str> {
     let spoke = match connection.reader.prefix() {
-        [0x16, 0x03, ..] => "TLS client on a plaintext listener",
+        [0x16, 0x03, ..] => TLS_ON_PLAINTEXT,
         prefix
             if prefix.is_ascii() && prefix.iter().all(|b| b.is_ascii_uppercase() || *b == b' ') =>
         {
-            "HTTP client on a Kafka listener"
+            HTTP
         }
-        _ => return,
+        _ => return None,
     };
+    say(connection, spoke);
+    Some(spoke)
+}
+
+const TLS_ON_PLAINTEXT: &str = "likely a TLS client on a plaintext listener";
+const PLAINTEXT_ON_TLS: &str = "likely a plaintext client on a TLS listener";
+const HTTP: &str = "likely an HTTP client on a Kafka listener";
+
+/// One line a second at most: anybody can cause these.
+fn say(connection: &Connection, spoke: &'static str) {
     static SAID: Throttle = Throttle::new();
     if SAID.may_speak() {
         let listener = &connection.listener.config.name;
@@ -260,32 +274,47 @@ pub(super) fn report_tls_failure(connection: &Connection, error: &HandshakeError
         connection: Some(Arc::new(connection_info(connection))),
         ..AuditContext::default()
     };
-    let reason = match error {
-        HandshakeError::Late => "timeout",
-        HandshakeError::Gone => "disconnected",
-        HandshakeError::Failed(_) => "handshake_failed",
+    let (reason, words) = match error {
+        HandshakeError::Late => ("timeout", error.to_string()),
+        HandshakeError::Gone => ("disconnected", error.to_string()),
+        HandshakeError::Plaintext => ("plaintext", PLAINTEXT_ON_TLS.to_owned()),
+        HandshakeError::Http => ("http", HTTP.to_owned()),
+        HandshakeError::Failed(why) => ("handshake_failed", why.clone()),
     };
+    match error {
+        HandshakeError::Plaintext => say(connection, PLAINTEXT_ON_TLS),
+        HandshakeError::Http => say(connection, HTTP),
+        _ => {}
+    }
     let event = AuditEvent::new(Action::TlsFailed, Outcome::Failed, context);
-    record(
-        connection,
-        event.with_reason(reason).with_detail(error.to_string()),
-    );
+    record(connection, event.with_reason(reason).with_detail(words));
 }
 
-/// Records that a session ended, or a request that no honest client sends.
+/// Records that a session ended, or a request that no honest client sends; with words where there
+/// are some.
 pub(super) fn record_for(
     connection: &Connection,
     session: &Session,
     action: Action,
     outcome: Outcome,
+    words: Option<&'static str>,
 ) {
-    record(
-        connection,
-        AuditEvent::new(action, outcome, session.audit_context()),
-    );
+    let mut event = AuditEvent::new(action, outcome, session.audit_context());
+    event.detail = words.map(str::to_owned);
+    record(connection, event);
 }
 
 fn report(connection: &Connection, action: Action, reason: &'static str, tried: Option<AuthInfo>) {
+    report_words(connection, action, reason, tried, None);
+}
+
+fn report_words(
+    connection: &Connection,
+    action: Action,
+    reason: &'static str,
+    tried: Option<AuthInfo>,
+    words: Option<&'static str>,
+) {
     let mut info = connection_info(connection);
     info.tls = connection.transport.ssl().map(tls::info);
     let context = AuditContext {
@@ -296,6 +325,7 @@ fn report(connection: &Connection, action: Action, reason: &'static str, tried: 
     if let Some(tried) = tried {
         event = event.with_auth(tried);
     }
+    event.detail = words.map(str::to_owned);
     record(connection, event);
 }
 

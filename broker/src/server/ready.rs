@@ -70,7 +70,13 @@ pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) ->
         }
     };
     if !work.session.principal.is_anonymous() {
-        login::record_for(work.connection, &work.session, Action::Logout, Recorded::Ok);
+        login::record_for(
+            work.connection,
+            &work.session,
+            Action::Logout,
+            Recorded::Ok,
+            None,
+        );
     }
     end
 }
@@ -225,12 +231,12 @@ impl Work<'_> {
                 Err(End::Broken)
             }
             Poll::Ready(Err(error)) => {
-                login::note_foreign_protocol(connection);
+                let words = login::note_foreign_protocol(connection);
                 let action = match error {
                     ReceiveError::TooLong { .. } => Action::OversizeFrame,
                     _ => Action::Malformed,
                 };
-                login::record_for(connection, &self.session, action, Recorded::Denied);
+                login::record_for(connection, &self.session, action, Recorded::Denied, words);
                 tracing::debug!(%error, peer = %connection.peer, "unacceptable frame");
                 // What was asked before is answered first.
                 self.closing = Some(Closing::Asked);
@@ -262,7 +268,13 @@ impl Work<'_> {
                         CloseReason::Header(_) => Action::Malformed,
                         _ => Action::ScopeViolation,
                     };
-                    login::record_for(self.connection, &self.session, action, Recorded::Denied);
+                    login::record_for(
+                        self.connection,
+                        &self.session,
+                        action,
+                        Recorded::Denied,
+                        None,
+                    );
                     self.closing = Some(Closing::Asked);
                 }
                 self.answers.push(outcome);

@@ -24,6 +24,12 @@ pub(super) enum HandshakeError {
     /// The peer went away before it was over.
     #[error("peer closed during the handshake")]
     Gone,
+    /// What came first is not TLS: likely a Kafka client that was not told to use it.
+    #[error("not TLS")]
+    Plaintext,
+    /// What came first is HTTP.
+    #[error("HTTP, not TLS")]
+    Http,
     /// One side refused the other; the alert was sent.
     #[error("{0}")]
     Failed(String),
@@ -66,7 +72,12 @@ fn describe(error: &ssl::Error) -> HandshakeError {
     match (error.io_error(), error.ssl_error()) {
         (_, Some(stack)) => {
             let reason = stack.errors().first().and_then(|first| first.reason());
-            HandshakeError::Failed(reason.unwrap_or("TLS failure").to_owned())
+            match reason {
+                // The version in the header of the first record; every TLS client's begins with 3.
+                Some("wrong version number") => HandshakeError::Plaintext,
+                Some("http request" | "https proxy request") => HandshakeError::Http,
+                _ => HandshakeError::Failed(reason.unwrap_or("TLS failure").to_owned()),
+            }
         }
         _ => HandshakeError::Gone,
     }
