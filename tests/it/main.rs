@@ -19,5 +19,6 @@ mod python;
 mod rdkafka;
 mod test_broker;
 mod security_audit;
+mod security_sessions;
 mod tidy;
 mod worked_example_b;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openssl::ssl::SslContext;
 use openssl::x509::X509Ref;
 use palisade_auth::principal::Principal;
-use palisade_auth::sasl::{Exchange, Phase, SaslDeps};
+use palisade_auth::sasl::{Exchange, Mechanism, Phase, SaslDeps};
 use palisade_auth::tls::principal::{MappingRules, PrincipalFailure, certificate_principal};
 use palisade_auth::tls::{ServerTls, TlsError, TlsSettings};
 use palisade_protocol::Str;
@@ -71,6 +71,16 @@ impl ListenerState {
             ..deps.clone()
         };
         Exchange::start(mechanism, &deps).ok()
+    }
+
+    /// Names the credential by which a login of that user would be judged now.
+    pub(crate) fn credential(&self, mechanism: &str, user: &str) -> Option<[u8; 32]> {
+        let credentials = &self.sasl.as_ref()?.credentials;
+        let found = match Mechanism::from_name(mechanism)? {
+            Mechanism::Plain => credentials.plain(user),
+            Mechanism::Scram(scram) => credentials.scram(user, scram),
+        };
+        found.map(|credential| credential.fingerprint())
     }
 
     /// How long a session lives before it must be renewed (KIP-368).

@@ -70,6 +70,7 @@ async fn sasl(
     let mut gate = Gate::new(Arc::clone(&connection.listener));
     let login = converse(connection, &mut gate, None, deadline).await?;
     let session = session(connection, login.principal, &login.mechanism, tls);
+    session.set_credential(login.credential);
     if let Some(software) = gate.software() {
         session.set_software(&software);
     }
@@ -101,6 +102,7 @@ pub(super) async fn renew(
     if !service.record_login(event).await {
         return Err(End::Delayed(login.refusal));
     }
+    session.set_credential(login.credential);
     connection.send(login.answer, deadline).await
 }
 

@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 use self::limits::{ConnectionCounts, Refused};
 use self::pace::Pace;
 use self::populate::PopulatePool;
-use self::registry::Registry;
+use self::registry::{Registration, Registry, Switch};
 use self::socket::SocketPools;
 use crate::shutdown::{Gate, Shutdown};
 use crate::task;
@@ -117,13 +117,29 @@ impl Server {
     /// Ends the sessions that `is_over` names and records each as revoked.
     pub fn revoke(&self, is_over: impl Fn(&Session) -> bool) {
         for session in self.registry.end_where(is_over) {
-            let context = session.audit_context();
-            self.record(AuditEvent::new(
-                Action::SessionRevoked,
-                Outcome::Ok,
-                context,
-            ));
+            self.record_revoked(&session);
         }
+    }
+
+    /// Enters an authenticated connection among those that [`Self::revoke`] reaches.
+    ///
+    /// Its credential may have gone while it was logging in: then nobody saw the session yet, so
+    /// it is looked at once more, and ended like the others.
+    fn enter(&self, session: &Arc<Session>, switch: &Arc<Switch>) -> Registration {
+        let registration = self.registry.enter(Arc::clone(session), Arc::clone(switch));
+        if !session.stands() && switch.throw() {
+            self.record_revoked(session);
+        }
+        registration
+    }
+
+    fn record_revoked(&self, session: &Session) {
+        let context = session.audit_context();
+        self.record(AuditEvent::new(
+            Action::SessionRevoked,
+            Outcome::Ok,
+            context,
+        ));
     }
 
     fn next_id(&self) -> u64 {

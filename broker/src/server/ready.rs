@@ -36,11 +36,7 @@ const FAR: Duration = Duration::from_secs(3600);
 pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) -> End {
     connection.place.authenticated();
     connection.transport.socket_mut().logged_in();
-    let switch = Arc::clone(&connection.switch);
-    let _registered = connection
-        .server
-        .registry
-        .enter(Arc::clone(&session), switch);
+    let _registered = connection.server.enter(&session, &connection.switch);
     let now = Instant::now();
     let lifetime = connection.listener.session_lifetime();
     let mut work = Work {

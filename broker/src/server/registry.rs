@@ -29,10 +29,11 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// Tells the connection to end.
-    pub(crate) fn throw(&self) {
-        self.thrown.store(true, Ordering::Release);
+    /// Tells the connection to end; false when it was told before.
+    pub(crate) fn throw(&self) -> bool {
+        let first = !self.thrown.swap(true, Ordering::AcqRel);
         self.wake.notify_one();
+        first
     }
 
     /// Completes when the connection was told to end. Cancel-safe.
@@ -65,15 +66,13 @@ impl Registry {
         }
     }
 
-    /// Ends the connections whose session `is_over` says so; returns those sessions.
+    /// Ends the connections whose session `is_over` says so; returns those it ended first.
     pub(crate) fn end_where(&self, is_over: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
         let live = self.live.lock();
         let over = live.values().filter(|entry| is_over(&entry.session));
-        over.map(|entry| {
-            entry.switch.throw();
-            Arc::clone(&entry.session)
-        })
-        .collect()
+        over.filter(|entry| entry.switch.throw())
+            .map(|entry| Arc::clone(&entry.session))
+            .collect()
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Login {
     pub(crate) principal: Principal,
     /// By which mechanism.
     pub(crate) mechanism: String,
+    /// Names the credential that was proven.
+    pub(crate) credential: [u8; 32],
 }
 
 /// What a frame leads to.

@@ -249,13 +249,17 @@ impl Gate {
                 Reaction::Answer(raw_frame(&token))
             }
             Step::Success {
-                principal, token, ..
+                principal,
+                token,
+                credential,
+                ..
             } => match self.check_renewal(&principal) {
                 Ok(()) => Reaction::LoggedIn(Login {
                     answer: raw_frame(&token),
                     refusal: None,
                     principal,
                     mechanism,
+                    credential,
                 }),
                 Err(_) => refuse(None, true, Refusal::Changed),
             },
@@ -316,7 +320,10 @@ impl Gate {
                 }
             }
             Step::Success {
-                principal, token, ..
+                principal,
+                token,
+                credential,
+                ..
             } => {
                 if let Err(message) = self.check_renewal(&principal) {
                     let answer = encoded(wire.encode(&refusal_answer(message)));
@@ -332,6 +339,7 @@ impl Gate {
                         )))),
                         principal,
                         mechanism,
+                        credential,
                     }),
                     None => refuse(None, false, Refusal::Malformed),
                 }

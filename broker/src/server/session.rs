@@ -26,6 +26,8 @@ pub struct Session {
     /// The SASL mechanism that named the principal, `SSL` for a certificate, else `none`.
     pub mechanism: String,
     info: Arc<ConnectionInfo>,
+    /// Names the credential that the latest login proved; none where there was no SASL login.
+    credential: Mutex<Option<[u8; 32]>>,
     said: Mutex<Said>,
 }
 
@@ -64,8 +66,24 @@ impl Session {
             listener,
             mechanism,
             info,
+            credential: Mutex::new(None),
             said: Mutex::default(),
         }
+    }
+
+    /// Keeps the name of the credential that a login or its renewal proved.
+    pub(crate) fn set_credential(&self, credential: [u8; 32]) {
+        *self.credential.lock() = Some(credential);
+    }
+
+    /// Whether a login would still be judged by the credential that this session proved: false
+    /// once that was deleted or replaced (security.md §3.6).
+    pub(crate) fn stands(&self) -> bool {
+        let Some(proven) = *self.credential.lock() else {
+            return true;
+        };
+        let name = &self.principal.name;
+        self.listener.credential(&self.mechanism, name) == Some(proven)
     }
 
     /// The principal and address that authorization asks about.

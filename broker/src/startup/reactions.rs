@@ -1,9 +1,7 @@
 //! What changes of the metadata set in motion.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
-
-use palisade_auth::scram::ScramMechanism;
-use parking_lot::Mutex;
 
 use crate::clock;
 use crate::metadata::{ClusterDelta, ClusterImage, ImageListener};
@@ -33,40 +31,29 @@ impl ImageListener for Partitions {
 pub(super) struct EndedLogins {
     /// The server goes away with its connections; the metadata outlives it.
     server: Weak<Server>,
-    before: Mutex<Option<Arc<ClusterImage>>>,
 }
 
 impl EndedLogins {
     pub(super) fn new(server: &Arc<Server>) -> Self {
         EndedLogins {
             server: Arc::downgrade(server),
-            before: Mutex::new(None),
         }
     }
 }
 
 impl ImageListener for EndedLogins {
-    fn changed(&self, _delta: &ClusterDelta, image: &Arc<ClusterImage>) {
-        let Some(before) = self.before.lock().replace(Arc::clone(image)) else {
+    fn changed(&self, delta: &ClusterDelta, _image: &Arc<ClusterImage>) {
+        if delta.scram.is_empty() && !delta.reset {
             return;
-        };
+        }
         let Some(server) = self.server.upgrade() else {
             return;
         };
+        let users: HashSet<&str> = delta.scram.iter().map(|(user, _)| user.as_str()).collect();
+        // Of a snapshot nobody knows who is missing in it. What stands is asked of the image that
+        // logins ask, so that PLAIN and SCRAM end alike.
         server.revoke(|session| {
-            let Some(mechanism) = ScramMechanism::from_name(&session.mechanism) else {
-                return false;
-            };
-            let name = &session.principal.name;
-            let old = before.scram.get(name, mechanism);
-            let new = image.scram.get(name, mechanism);
-            match (old, new) {
-                (Some(old), Some(new)) => {
-                    !Arc::ptr_eq(old, new) && old.fingerprint() != new.fingerprint()
-                }
-                (Some(_), None) => true,
-                (None, _) => false,
-            }
+            (delta.reset || users.contains(&*session.principal.name)) && !session.stands()
         });
     }
 }

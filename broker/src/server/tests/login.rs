@@ -238,6 +238,22 @@ async fn a_login_that_cannot_be_recorded_is_refused() {
     assert!(rig.service.begun.lock().is_empty());
 }
 
+/// Nobody who ends sessions has seen this one yet: it must look for itself.
+#[tokio::test]
+async fn a_user_deleted_between_proof_and_session_is_not_served() {
+    let rig = sasl().await;
+    rig.service.deletes_user.store(true, Ordering::Relaxed);
+    let mut client = rig.connect().await;
+    client.call(&handshake(1, "PLAIN")).await;
+    let login = [token(PLAIN_ALICE), ask(ApiKey::Metadata, 1)].concat();
+    client.send(&login).await;
+    assert_eq!(head(&client.answer().await.unwrap()), (36, 0));
+    client.closed().await;
+    assert!(rig.service.begun.lock().is_empty());
+    let revoked = rig.service.events.reasons(Action::SessionRevoked);
+    assert_eq!(revoked, [None], "told once");
+}
+
 #[tokio::test]
 async fn a_request_behind_a_failed_login_is_never_parsed() {
     let rig = sasl().await;

@@ -54,6 +54,9 @@ pub(super) struct Scripted {
     audit: Option<Arc<dyn AuditSink>>,
     pub(super) events: Arc<Events>,
     pub(super) keeps_logins: AtomicBool,
+    /// The user is deleted while a login is recorded: after its proof, before its session.
+    pub(super) deletes_user: AtomicBool,
+    users: Arc<OneUser>,
     pub(super) open: watch::Sender<bool>,
     pub(super) given: Mutex<Vec<Chunk>>,
     pub(super) begun: Mutex<Vec<(ApiKey, String)>>,
@@ -87,6 +90,9 @@ impl Service for Scripted {
 
     fn record_login(&self, event: AuditEvent) -> BoxFuture<'_, bool> {
         self.events.record(event);
+        if self.deletes_user.load(Ordering::Relaxed) {
+            self.users.gone.store(true, Ordering::Relaxed);
+        }
         Box::pin(async { self.keeps_logins.load(Ordering::Relaxed) })
     }
 
@@ -181,11 +187,14 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-struct OneUser;
+#[derive(Default)]
+struct OneUser {
+    gone: AtomicBool,
+}
 
 impl CredentialLookup for OneUser {
     fn scram(&self, user: &str, mechanism: ScramMechanism) -> Option<ScramCredential> {
-        (user == "alice").then(|| credential(mechanism))
+        (user == "alice" && !self.gone.load(Ordering::Relaxed)).then(|| credential(mechanism))
     }
 
     fn plain(&self, user: &str) -> Option<ScramCredential> {
@@ -209,10 +218,13 @@ impl Rig {
         tls: Option<TlsSettings>,
     ) -> Rig {
         let events = Arc::new(Events::default());
+        let users = Arc::new(OneUser::default());
         let service = Arc::new(Scripted {
             audit: Some(Arc::clone(&events) as Arc<dyn AuditSink>),
             events,
             keeps_logins: AtomicBool::new(true),
+            deletes_user: AtomicBool::new(false),
+            users: Arc::clone(&users),
             open: watch::Sender::new(false),
             given: Mutex::default(),
             begun: Mutex::default(),
@@ -235,7 +247,7 @@ impl Rig {
         };
         let sasl = protocol.uses_sasl().then(|| SaslDeps {
             enabled: Mechanisms::parse("SCRAM-SHA-256,PLAIN").unwrap(),
-            credentials: Arc::new(OneUser),
+            credentials: users,
             cluster_secret: Secret::new("stable"),
             strict_nonce: false,
             phase: Phase::Authentication,
