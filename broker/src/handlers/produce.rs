@@ -40,8 +40,6 @@ const BY_ID: i16 = 13;
 const LEADER_HINTS: i16 = 10;
 /// First version whose clients know zstd.
 const ZSTD: i16 = 7;
-/// The one client that may write to the broker's own topics, as Kafka has it.
-const ADMIN_CLIENT: &str = "__admin_client";
 
 /// Appends the batches of a request and answers as its acks ask.
 pub(crate) async fn handle(
@@ -54,7 +52,6 @@ pub(crate) async fn handle(
         access: &ctx.access(),
         listener: &ctx.session.listener.name,
         version: ctx.api_version,
-        admin: ctx.client_id.as_deref() == Some(ADMIN_CLIENT),
         now: ctx.broker.clock.now(),
     };
     produce(&scene, request).await
@@ -68,8 +65,6 @@ pub(crate) struct Scene<'a> {
     /// Name of the listener, whose addresses clients are told.
     pub(crate) listener: &'a Arc<str>,
     pub(crate) version: i16,
-    /// The client says it is Kafka's admin client.
-    pub(crate) admin: bool,
     pub(crate) now: TimestampMs,
 }
 

@@ -104,7 +104,9 @@ pub(super) async fn append(
         Ok(leadership) => leadership,
         Err(error) => return refused_by(scene, &partition, &error),
     };
-    if topic.is_internal() && !scene.admin {
+    // Kafka lets the client id `__admin_client` through; but anybody can claim a name, and what is
+    // written here decides offsets and transactions of others.
+    if topic.is_internal() {
         return Outcome::failed(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
     let settings = partition.settings();

@@ -48,7 +48,6 @@ async fn send_as(
         access: &node.access(user),
         listener: &Arc::from("SASL_SSL"),
         version,
-        admin: false,
         now: NOW,
     };
     produce(&scene, request).await
@@ -296,17 +295,6 @@ async fn internal_topics_are_guarded() {
         codes(&send(&node, asked()).await),
         [ErrorCode::INVALID_TOPIC_EXCEPTION]
     );
-    let scene = Scene {
-        replicas: &node.replicas,
-        image: &node.image,
-        access: &node.access(ROOT),
-        listener: &Arc::from("SASL_SSL"),
-        version: VERSION,
-        admin: true,
-        now: NOW,
-    };
-    let rows = rows(produce(&scene, asked()).await).await;
-    assert_eq!(codes(&rows), [ErrorCode::NONE]);
 }
 
 #[tokio::test]
