@@ -9,6 +9,7 @@ use palisade_protocol::types::{BrokerId, ProducerId};
 use parking_lot::Mutex;
 use tracing::warn;
 
+use crate::logging::Throttle;
 use crate::metadata::controller::AllocateProducerIds;
 use crate::metadata::{Actor, Controller, Internal};
 
@@ -42,7 +43,11 @@ impl BlockSource for NodeBlocks<'_> {
                 Some(first..first.saturating_add(block.count))
             }
             Err(code) => {
-                warn!(code = code.name(), "no block of producer ids");
+                // Asked again by every producer that starts meanwhile.
+                static SAID: Throttle = Throttle::new();
+                if SAID.may_speak() {
+                    warn!(code = code.name(), "no block of producer ids");
+                }
                 None
             }
         }

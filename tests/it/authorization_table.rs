@@ -241,10 +241,7 @@ impl World {
 
 #[test]
 fn every_api_asks_for_its_right() {
-    let mut target = Target::start();
-    if let Target::Palisade(node) = &mut target {
-        node.allow("transactional producer refused");
-    }
+    let target = Target::start();
     let mut world = World::start(&target);
     for row in &rows() {
         world.restore();

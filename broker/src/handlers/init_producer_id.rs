@@ -16,7 +16,7 @@ use palisade_protocol::messages::init_producer_id::{
     InitProducerIdRequest, InitProducerIdResponse,
 };
 use palisade_protocol::types::ProducerId;
-use tracing::warn;
+use tracing::debug;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
@@ -100,7 +100,7 @@ fn refuse_transactional(
     if let Err(code) = check_pair(request, version) {
         return code;
     }
-    warn!("transactional producer refused, transactions are not supported yet");
+    debug!("transactional producer refused, transactions are not supported yet");
     ErrorCode::INVALID_TRANSACTION_TIMEOUT
 }
 

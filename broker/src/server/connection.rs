@@ -24,6 +24,7 @@ use super::socket::Socket;
 use super::tls::HandshakeError;
 use super::transport::Transport;
 use super::{login, ready, tls};
+use crate::logging::Throttle;
 use crate::shutdown::Stage;
 
 /// How long a parting connection waits for its peer to take the last bytes.
@@ -149,7 +150,10 @@ pub(super) async fn run(server: Arc<Server>, listener: Arc<ListenerState>, accep
     let transport = match tls::wrap(&listener, socket) {
         Ok(transport) => transport,
         Err(error) => {
-            tracing::error!(%error, "no TLS session could be made");
+            static SAID: Throttle = Throttle::new();
+            if SAID.may_speak() {
+                tracing::error!(%error, "no TLS session could be made");
+            }
             return;
         }
     };

@@ -20,6 +20,7 @@ use super::Server;
 use super::connection::{self, Accepted};
 use super::pace::Pace;
 use crate::config::{Endpoint, Limits, ListenerConfig};
+use crate::logging::Throttle;
 use crate::shutdown::Stage;
 use crate::task;
 
@@ -261,8 +262,12 @@ impl Bound {
         if gone.contains(&error.kind()) {
             return;
         }
-        let listener = &self.state.config.name;
-        tracing::warn!(listener, %error, "accept failed; pausing");
+        // Whoever opens connections without end keeps us here, ten times a second.
+        static SAID: Throttle = Throttle::new();
+        if SAID.may_speak() {
+            let listener = &self.state.config.name;
+            tracing::warn!(listener, %error, "accept failed; pausing");
+        }
         tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 }

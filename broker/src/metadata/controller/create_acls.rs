@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
+use crate::logging::Throttle;
 use crate::metadata::actor::Permit;
 use crate::metadata::record::MetadataRecord;
 
@@ -88,7 +89,10 @@ fn binding(creation: &AclCreation) -> Result<AclBinding, RowError> {
         .validate()
         .map_err(|error| RowError::invalid_request(error.to_string()))?;
     for warning in warnings {
-        warn!(%warning, "an ACL was created that will never match");
+        static SAID: Throttle = Throttle::new();
+        if SAID.may_speak() {
+            warn!(warning = ?warning.to_string(), "an ACL that will never match");
+        }
     }
     Ok(acl)
 }
