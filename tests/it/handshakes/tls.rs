@@ -189,22 +189,6 @@ fn key_store_in_the_configuration() {
     );
 }
 
-/// Stores of types that are not read are refused with the key's name, never taken for something else.
-#[test]
-fn store_types() {
-    for (key, value) in [
-        ("ssl.keystore.type", "PKCS12"),
-        ("ssl.truststore.type", "JKS"),
-        ("ssl.keystore.password", "store-secret"),
-    ] {
-        let mut node = Node::prepare();
-        node.set(key, value);
-        let said = node.refuses_to_start();
-        assert!(said.contains(key), "{said}");
-        assert!(!said.contains("store-secret"), "{said}");
-    }
-}
-
 #[test]
 fn trust_store() {
     let mut node = Node::prepare();
