@@ -15,6 +15,7 @@ mod hostile_load;
 mod java;
 mod kcat;
 mod messages;
+mod negative;
 mod python;
 mod rdkafka;
 mod test_broker;

@@ -38,13 +38,17 @@ pub struct Identity {
 /// The password of every PKCS#12 file made here.
 pub const STORE_PASSWORD: &str = "store-secret";
 
-/// How long a certificate is valid, seen from now.
+/// When a certificate is valid, seen from now, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
     /// From now for ten days.
     Good,
     /// Its end has passed.
     Expired,
+    /// Its begin is a year away.
+    NotYet,
+    /// As good, and for servers only.
+    ServerOnly,
 }
 
 impl Authority {
@@ -96,7 +100,12 @@ impl Authority {
             .build(&builder.x509v3_context(Some(&self.certificate), None))
             .expect("alternative names");
         builder.append_extension(alternative).expect("extension");
-        let usage = ExtendedKeyUsage::new().server_auth().client_auth().build();
+        let mut usage = ExtendedKeyUsage::new();
+        usage.server_auth();
+        if validity != Validity::ServerOnly {
+            usage.client_auth();
+        }
+        let usage = usage.build();
         builder
             .append_extension(usage.expect("usage"))
             .expect("extension");
@@ -155,7 +164,10 @@ fn builder(subject: &X509Name, key: &PKey<Private>, validity: Validity) -> X509B
     builder.set_pubkey(key).expect("public key");
     // Seconds since 1970: an expired certificate must end before any possible now.
     let (from, to) = match validity {
-        Validity::Good => (Asn1Time::days_from_now(0), Asn1Time::days_from_now(10)),
+        Validity::Good | Validity::ServerOnly => {
+            (Asn1Time::days_from_now(0), Asn1Time::days_from_now(10))
+        }
+        Validity::NotYet => (Asn1Time::days_from_now(365), Asn1Time::days_from_now(730)),
         Validity::Expired => (
             Asn1Time::from_unix(1_000_000),
             Asn1Time::from_unix(2_000_000),
