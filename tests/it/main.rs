@@ -16,6 +16,7 @@ mod java;
 mod kcat;
 mod messages;
 mod negative;
+mod named_twice;
 mod python;
 mod rdkafka;
 mod test_broker;

@@ -1,0 +1,47 @@
+//! A produce that names a topic and its partition more than once, as no library does.
+
+use palisade_protocol::api::ApiKey;
+use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::messages::produce::ProduceRequest;
+use palisade_tests::requests::{self, newest};
+use palisade_tests::target::Target;
+use palisade_tests::wire::Connection;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+/// The last version that names topics.
+const BY_NAME: i16 = 12;
+
+/// Appended once and answered once; of what is named twice the last counts.
+#[test]
+fn the_last_one_counts() {
+    let target = Target::start();
+    let mut connection = Connection::open(&target.certificate()).expect("a login");
+    for version in [BY_NAME, newest(ApiKey::Produce)] {
+        let topic = format!("twice-{version}");
+        let id = requests::create_topic(&mut connection, &topic, 1, &[]).expect("a topic");
+        // By name there is no field for the id, by id none for the name.
+        let (name, id) = match version {
+            BY_NAME => (topic.as_str(), Default::default()),
+            _ => ("", id),
+        };
+        let ask = |records: usize| {
+            let values = vec![b"value"; records];
+            let batch = requests::batch(Codec::None, &values, NOW_MS);
+            requests::produce_request(name, id, 0, -1, batch)
+        };
+        let mut request: ProduceRequest = ask(5);
+        let same_entry = ask(2).topic_data.remove(0).partition_data;
+        request.topic_data[0].partition_data.extend(same_entry);
+        request.topic_data.extend(ask(3).topic_data);
+        let answer = connection.call(version, &request).expect("an answer");
+        let rows: Vec<_> = answer
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses)
+            .map(|row| (row.index, row.error_code.value(), row.base_offset))
+            .collect();
+        assert_eq!(rows, [(0, 0, 0)], "v{version}");
+        let end = requests::latest_offset(&mut connection, &topic).expect("an answer");
+        assert_eq!(end, 3, "v{version}");
+    }
+}
