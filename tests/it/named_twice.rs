@@ -1,8 +1,11 @@
 //! A produce that names a topic and its partition more than once, as no library does.
 
+use std::time::Duration;
+
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
 use palisade_protocol::messages::produce::ProduceRequest;
+use palisade_tests::check::eventually;
 use palisade_tests::requests::{self, newest};
 use palisade_tests::target::Target;
 use palisade_tests::wire::Connection;
@@ -19,6 +22,10 @@ fn the_last_one_counts() {
     for version in [BY_NAME, newest(ApiKey::Produce)] {
         let topic = format!("twice-{version}");
         let id = requests::create_topic(&mut connection, &topic, 1, &[]).expect("a topic");
+        // Kafka says that a topic is there before its leader knows.
+        eventually("a leader", Duration::from_secs(20), || {
+            requests::latest_offset(&mut connection, &topic).map_err(|error| error.to_string())
+        });
         // By name there is no field for the id, by id none for the name.
         let (name, id) = match version {
             BY_NAME => (topic.as_str(), Default::default()),
