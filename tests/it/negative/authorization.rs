@@ -29,6 +29,7 @@ use super::world::{World, closed, rule, send};
 
 pub(super) const ROWS: &[Row] = &[
     ("A02", reader_as_follower),
+    ("A03", old_follower),
     ("A04", transactional_batches),
     ("A07", forbidden_and_absent),
     ("A08", creation_by_metadata),
@@ -124,6 +125,20 @@ fn reader_as_follower(world: &World) {
         .call(newest(ApiKey::Fetch), &request)
         .expect("an answer");
     assert_eq!(answer.responses[0].partitions[0].error_code, DENIED);
+}
+
+/// Up to version 14 the follower names itself in the body, and later in a tag: either makes it one.
+fn old_follower(world: &World) {
+    let id = topic(world, "a03");
+    add(world, vec![rule(BOB, "a03", LITERAL, READ, ALLOW)]);
+    let mut bob = world.bob();
+    for (replica_id, code) in [(-1, ErrorCode::NONE), (1, DENIED)] {
+        let mut request = requests::fetch_request("a03", id, 0, 0);
+        request.replica_id = replica_id;
+        let answer = bob.call(14, &request).expect("an answer");
+        let partition = &answer.responses[0].partitions[0];
+        assert_eq!(partition.error_code, code, "replica {replica_id}");
+    }
 }
 
 fn transactional_batches(world: &World) {

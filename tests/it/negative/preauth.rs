@@ -183,10 +183,8 @@ fn many_rounds(world: &World) {
         assert_eq!(handshake(&mut connection, 1, "SCRAM-SHA-256"), 0);
         let client = ScramClient::new("SCRAM-SHA-256", "bob", "x");
         for _ in 0..9 {
-            let mut body = 0_i32.to_be_bytes().to_vec();
-            body.clear();
             let first = client.first();
-            body.extend_from_slice(&(first.len() as u32).to_be_bytes());
+            let mut body = (first.len() as u32).to_be_bytes().to_vec();
             body.extend_from_slice(first.as_bytes());
             send(&mut connection, 36, 0, &body);
         }
