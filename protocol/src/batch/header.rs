@@ -179,6 +179,19 @@ impl BatchHeader {
         self.attributes & DELETE_HORIZON_BIT != 0
     }
 
+    /// Makes `horizon` the time from which compaction may drop the batch's tombstones (KIP-534).
+    ///
+    /// It takes the place of the base timestamp: the records' deltas must be rebased on it.
+    pub fn set_delete_horizon(&mut self, horizon: TimestampMs) {
+        self.attributes |= DELETE_HORIZON_BIT;
+        self.base_timestamp = horizon;
+    }
+
+    /// Makes the attributes those of a batch without records.
+    pub(crate) fn clear_codec_and_horizon(&mut self) {
+        self.attributes &= !(CODEC_MASK | DELETE_HORIZON_BIT);
+    }
+
     /// Whose clock the timestamps are from.
     pub fn timestamp_type(&self) -> TimestampType {
         if self.attributes & LOG_APPEND_TIME_BIT == 0 {

@@ -14,6 +14,7 @@
 //! Base offset, length and leader epoch lie outside the CRC, so that a leader stamps them for nothing.
 
 pub mod builder;
+pub mod compaction;
 pub mod compression;
 pub mod crc;
 pub mod error;

@@ -68,6 +68,11 @@ impl<'a> RecordIter<'a> {
         }
     }
 
+    /// Bytes of the section that were not read yet: where a record ends, seen after it was read.
+    pub fn unread(&self) -> usize {
+        self.cursor.rest.len()
+    }
+
     fn read(&mut self) -> Result<Option<Record<'a>>, BatchError> {
         if self.index >= self.count {
             return match self.cursor.rest.len() {
