@@ -51,6 +51,17 @@ pub struct LogConfig {
     pub delete: bool,
     /// Cleanup policy contains `compact`: batches may leave gaps between offsets.
     pub compact: bool,
+    /// Share of uncleaned bytes from which the log is cleaned, in millionths
+    /// (`min.cleanable.dirty.ratio`).
+    pub min_cleanable_millionths: u32,
+    /// Age below which records are not cleaned, in milliseconds (`min.compaction.lag.ms`).
+    pub min_compaction_lag_ms: i64,
+    /// Age above which records are cleaned whatever the ratio, in milliseconds
+    /// (`max.compaction.lag.ms`).
+    pub max_compaction_lag_ms: i64,
+    /// How long a tombstone or marker stays after nothing before it depends on it any more, in
+    /// milliseconds (`delete.retention.ms`).
+    pub delete_retention_ms: i64,
     /// Still written when free space is below the reserve (raft, coordinator topics).
     pub essential: bool,
     /// Blocks are allocated ahead of the end on the disk thread.
@@ -73,6 +84,10 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             delete: true,
             compact: false,
+            min_cleanable_millionths: 500_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 86_400_000,
             essential: false,
             allocate_ahead: true,
         }

@@ -14,6 +14,7 @@ mod append;
 mod append_vec;
 mod batch;
 mod checkpoint;
+mod cleaner;
 mod config;
 mod disk;
 pub mod durable;
@@ -44,6 +45,7 @@ mod segment;
 mod segment_index;
 mod shared;
 mod space;
+mod swap;
 mod sync;
 mod synced_mark;
 #[cfg(test)]
@@ -57,6 +59,7 @@ mod types;
 mod writer_guard;
 
 pub use append::{AppendAs, Appended, TryAppend};
+pub use cleaner::{CleanOptions, Cleaned, CleanedBy, Dirtiness, Pace};
 pub use config::{Background, FlushPolicy, LogConfig, LogDirOptions};
 pub use error::StorageError;
 pub use log::{DamagedRange, EpochEnd, Log, TimestampOffset};

@@ -105,6 +105,12 @@ pub struct Log {
     pub(crate) damage: ArcSwap<Vec<DamagedRange>>,
     pub(crate) maintenance: Mutex<()>,
     pub(crate) syncing: Mutex<()>,
+    /// One pass of the cleaner at a time; taken before every other lock.
+    pub(crate) cleaning: Mutex<()>,
+    /// A pass met bytes that do not verify: there are no more until the log is opened again.
+    pub(crate) uncleanable: AtomicBool,
+    /// How often the end was taken back; changed with the maintenance lock held.
+    pub(crate) cuts: AtomicU64,
     writer: Mutex<Writer>,
     /// Some transaction may bound what is stable; readers ask for the lock only then.
     pub(crate) transactions: AtomicBool,
@@ -172,6 +178,9 @@ impl Log {
             damage: ArcSwap::from_pointee(parts.damage),
             maintenance: Mutex::new(()),
             syncing: Mutex::new(()),
+            cleaning: Mutex::new(()),
+            uncleanable: AtomicBool::new(false),
+            cuts: AtomicU64::new(0),
             writer: Mutex::new(parts.writer),
             closed: AtomicBool::new(false),
             contended: AtomicBool::new(false),

@@ -48,7 +48,7 @@ fn has_records(fs: &dyn Fs, dir: &Path) -> bool {
     };
     entries
         .iter()
-        .filter(|entry| entry.name.ends_with(".log"))
+        .filter(|entry| entry.name.ends_with(".log") || entry.name.ends_with(".log.swap"))
         .any(|entry| {
             let size = fs
                 .open(&dir.join(&entry.name), OpenHow::Read)

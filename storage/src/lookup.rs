@@ -147,7 +147,12 @@ fn in_batch(
     fits: impl Fn(TimestampMs) -> bool,
 ) -> Result<Option<(Offset, TimestampMs)>, &'static str> {
     let header = &found.header;
-    if header.timestamp_type() == TimestampType::LogAppendTime {
+    if header.records_count == 0 {
+        return Ok(None);
+    }
+    let append_time = header.timestamp_type() == TimestampType::LogAppendTime;
+    let whole = i64::from(header.records_count) == i64::from(header.last_offset_delta) + 1;
+    if append_time && whole {
         return Ok(Some((header.base_offset.max(start), header.max_timestamp)));
     }
     let range = found.position as usize + HEADER_LEN..found.end() as usize;
@@ -157,8 +162,15 @@ fn in_batch(
     let stored = region.slice(range);
     let fit = |offset_delta: i32, timestamp_delta: i64| {
         let offset = header.base_offset.checked_add(i64::from(offset_delta))?;
-        let time = header.base_timestamp.value();
-        let time = TimestampMs::new(time.saturating_add(timestamp_delta));
+        let time = match append_time {
+            true => header.max_timestamp,
+            false => TimestampMs::new(
+                header
+                    .base_timestamp
+                    .value()
+                    .saturating_add(timestamp_delta),
+            ),
+        };
         (offset >= start && fits(time)).then_some((offset, time))
     };
     let codec = header.codec().map_err(|_| "unknown codec")?;

@@ -63,6 +63,8 @@ struct Recovery<'a> {
     recovery_point: Offset,
     /// The log start was found in its checkpoint.
     start_is_known: bool,
+    /// Offsets may leave gaps: the log is compacted, or has been.
+    sparse: bool,
     segments: Vec<Arc<Segment>>,
     /// The last segment, if it can be appended to: its file, and bytes since its last entry.
     active: Option<(Arc<dyn FsFile>, u32)>,
@@ -87,7 +89,9 @@ pub(crate) fn open_log(
     now: TimestampMs,
 ) -> Result<(Arc<Log>, RecoveryReport), StorageError> {
     let dir = shared.path.join(&spec.dir_name);
-    refuse_vanished(shared, &spec.dir_name, spec.topic_id, &dir, config.compact)?;
+    let (name, topic_id) = (spec.dir_name.as_str(), spec.topic_id);
+    let sparse = config.compact || shared.cleaner_points.get(name, topic_id).is_some();
+    refuse_vanished(shared, name, topic_id, &dir, sparse)?;
     forget_predecessor(shared, &spec.dir_name, &dir)?;
     let created = prepare_dir(shared, &dir, spec.topic_id)?;
     let home = SegmentHome {
@@ -95,7 +99,7 @@ pub(crate) fn open_log(
         maps: shared.maps.clone(),
         dir,
     };
-    let (name, topic_id) = (spec.dir_name.as_str(), spec.topic_id);
+    crate::swap::finish(&home)?;
     let recovery_point = shared
         .recovery_points
         .get(name, topic_id)
@@ -111,6 +115,7 @@ pub(crate) fn open_log(
         now,
         recovery_point,
         start_is_known: known_start.is_some(),
+        sparse,
         segments: Vec::new(),
         active: None,
         damage: Vec::new(),
@@ -128,6 +133,7 @@ pub(crate) fn open_log(
     recovery.sync()?;
     let (parts, report) = recovery.finish(topic_id, stored_start)?;
     let log = Log::new(shared.clone(), observer, parts);
+    log.lower_cleaner_point(log.log_end_offset())?;
     log.queue_missing_seals();
     Ok((log, report))
 }
@@ -199,7 +205,7 @@ impl Recovery<'_> {
                 break;
             }
         }
-        if let Some(first) = bases.first().filter(|_| !self.config.compact)
+        if let Some(first) = bases.first().filter(|_| !self.sparse)
             && self.start_is_known
             && *first > stored_start
         {

@@ -198,7 +198,10 @@ impl Log {
     }
 
     /// Renames the files of a segment so that no start takes them for part of the log.
-    fn retire_files(&self, segment: &Segment) -> Result<Vec<std::path::PathBuf>, StorageError> {
+    pub(crate) fn retire_files(
+        &self,
+        segment: &Segment,
+    ) -> Result<Vec<std::path::PathBuf>, StorageError> {
         let fs = &*self.shared.fs;
         let mut files = Vec::new();
         for extension in SEGMENT_EXTENSIONS {

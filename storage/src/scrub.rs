@@ -31,7 +31,7 @@ impl Log {
     }
 
     /// Notes the batches of a segment that do not verify.
-    fn find_damage(&self, segment: &Arc<Segment>) -> Result<(), StorageError> {
+    pub(crate) fn find_damage(&self, segment: &Arc<Segment>) -> Result<(), StorageError> {
         let (region, index) = (segment.region()?, segment.index()?);
         let tail = segment.tail();
         let mut walk = Walk::new(&region, 0, tail.position, segment.base).crc_from(Offset::new(-1));

@@ -48,6 +48,8 @@ pub(crate) struct Segment {
     sealed: AtomicBool,
     synced: AtomicBool,
     pub(crate) touched: AtomicBool,
+    /// The files are about to lose their names: what is open stays open. Guarded by `file`.
+    pinned: AtomicBool,
 }
 
 /// End of a segment at one moment.
@@ -154,6 +156,7 @@ impl Segment {
             sealed: AtomicBool::new(false),
             synced: AtomicBool::new(false),
             touched: AtomicBool::new(false),
+            pinned: AtomicBool::new(false),
         };
         segment.set_tail(tail);
         segment
@@ -321,10 +324,25 @@ impl Segment {
 
     /// Gives back the mapping and the mapped indexes; readers keep what they hold.
     pub(crate) fn evict(&self) {
-        if self.is_sealed() {
+        let _file = self.file.lock();
+        if self.is_sealed() && !self.pinned.load(Ordering::Relaxed) {
             self.region.store(None);
             self.index.store(None);
         }
+    }
+
+    /// Opens what readers need and keeps it open: another file is about to take the name.
+    ///
+    /// # Errors
+    /// As [`Segment::region`] and [`Segment::index`].
+    pub(crate) fn pin(self: &Arc<Self>) -> Result<(), StorageError> {
+        {
+            let _file = self.file.lock();
+            self.pinned.store(true, Ordering::Relaxed);
+        }
+        self.region()?;
+        self.index()?;
+        Ok(())
     }
 
     /// True when nobody can touch the mapping any more; it is given back then.

@@ -1,6 +1,6 @@
 //! The indexes of one segment: vectors in memory while it is active, mapped files once sealed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -59,6 +59,11 @@ pub(crate) struct IndexCrcs {
 }
 
 impl MemoryIndex {
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
     /// Adds an entry for the batch at `entry`; nothing before it is younger than `largest`.
     pub(crate) fn push(&self, entry: IndexEntry, largest: TimestampMs) {
         // Times first: a reader that sees the offset entry finds its time.
@@ -180,6 +185,15 @@ impl SegmentIndex {
 
     /// Writes and syncs the three files beside the segment at `log`.
     pub(crate) fn store(&self, fs: &dyn Fs, log: &Path) -> Result<IndexCrcs, StorageError> {
+        self.store_as(fs, |extension| log.with_extension(extension))
+    }
+
+    /// The same under the names that `path_of` makes of their extensions.
+    pub(crate) fn store_as(
+        &self,
+        fs: &dyn Fs,
+        path_of: impl Fn(&str) -> PathBuf,
+    ) -> Result<IndexCrcs, StorageError> {
         let count = self.len();
         let mut offsets = header(offset_index::MAGIC, count);
         let mut times = header(time_index::MAGIC, count);
@@ -192,15 +206,15 @@ impl SegmentIndex {
             }
             .encode(&mut times);
         }
-        let index = write(fs, &log.with_extension("index"), &offsets)?;
-        let time = write(fs, &log.with_extension("timeindex"), &times)?;
+        let index = write(fs, &path_of("index"), &offsets)?;
+        let time = write(fs, &path_of("timeindex"), &times)?;
         let aborted = self.aborted();
         let txn = if aborted.is_empty() {
             None
         } else {
             let mut bytes = header(txn_index::MAGIC, aborted.len());
             aborted.iter().for_each(|txn| txn.encode(&mut bytes));
-            Some(write(fs, &log.with_extension("txnindex"), &bytes)?)
+            Some(write(fs, &path_of("txnindex"), &bytes)?)
         };
         Ok(IndexCrcs { index, time, txn })
     }
@@ -213,10 +227,7 @@ impl SegmentIndex {
         if entries(&times, time_index::MAGIC, time_index::ENTRY_LEN)? != count {
             return None;
         }
-        let aborted = match seal.txn_crc {
-            None => Vec::new(),
-            Some(crc) => load_aborted(fs, &log.with_extension("txnindex"), crc)?,
-        };
+        let aborted = stored_aborted(fs, log, seal)?;
         Some(Self::Files(FileIndex {
             offsets,
             times,
@@ -266,6 +277,14 @@ fn count_in(head: &[u8], length: usize, magic: &[u8; 4], entry_len: usize) -> Op
     let count = usize::try_from(u64::from_le_bytes(*rest.first_chunk::<8>()?)).ok()?;
     let whole = count.checked_mul(entry_len)?.checked_add(FILE_HEADER)? == length;
     (found == magic && u32::from_le_bytes(*version) == VERSION && whole).then_some(count)
+}
+
+/// The aborted transactions that the files of a sealed segment name; `None` where they do not verify.
+pub(crate) fn stored_aborted(fs: &dyn Fs, log: &Path, seal: &Seal) -> Option<Vec<AbortedTxn>> {
+    match seal.txn_crc {
+        None => Some(Vec::new()),
+        Some(crc) => load_aborted(fs, &log.with_extension("txnindex"), crc),
+    }
 }
 
 fn load_aborted(fs: &dyn Fs, path: &Path, crc: u32) -> Option<Vec<AbortedTxn>> {
@@ -351,8 +370,11 @@ impl IndexBuilder {
 
     fn count(&mut self, found: &Found) {
         self.since = self.since.saturating_add(found.header.total_len() as u32);
-        self.max_timestamp = self.max_timestamp.max(found.header.max_timestamp);
-        self.first_timestamp
-            .get_or_insert(found.header.max_timestamp);
+        // A batch that lost its records keeps its timestamp, but nothing carries it any more.
+        if found.header.records_count > 0 {
+            self.max_timestamp = self.max_timestamp.max(found.header.max_timestamp);
+            self.first_timestamp
+                .get_or_insert(found.header.max_timestamp);
+        }
     }
 }

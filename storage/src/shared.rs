@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) recovery_points: Checkpoint,
     pub(crate) log_starts: Checkpoint,
     pub(crate) high_watermarks: Checkpoint,
+    /// Per log: below it no key has an older record, and tombstones hide nothing any more.
+    pub(crate) cleaner_points: Checkpoint,
     pub(crate) logs: Mutex<BTreeMap<String, Weak<Log>>>,
     offline: AtomicBool,
     now: AtomicI64,
@@ -50,6 +52,7 @@ impl Shared {
             recovery_points: checkpoint("recovery-point-checkpoint")?,
             log_starts: checkpoint("log-start-offset-checkpoint")?,
             high_watermarks: checkpoint("replication-offset-checkpoint")?,
+            cleaner_points: checkpoint("cleaner-offset-checkpoint")?,
             space: SpaceGuard::new(fs.clone(), path.clone(), &options),
             maps: Arc::new(MapCache::new(options.mapped_segments)),
             flusher: FlushQueue::default(),

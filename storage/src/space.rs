@@ -85,6 +85,12 @@ impl SpaceGuard {
             .map_err(|error| StorageError::io("statvfs", &self.dir, &error))
     }
 
+    /// True when `bytes` more leave the reserve untouched; blocks.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let room = |space: Space| space.free >= bytes.saturating_add(self.reserve(&space));
+        !self.is_full() && self.space().is_ok_and(room)
+    }
+
     fn reserve(&self, space: &Space) -> u64 {
         self.reserve_bytes
             .unwrap_or_else(|| (space.total / 50).min(LARGEST_RESERVE))

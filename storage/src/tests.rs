@@ -3,6 +3,8 @@
 #[cfg(feature = "failpoints")]
 mod aborts;
 mod basic;
+mod compaction;
+mod compaction_model;
 mod crashes;
 mod damage;
 mod full_disk;

@@ -186,6 +186,7 @@ impl Log {
 
     /// Lowers the stored recovery point before files shrink: below it that would be damage.
     fn lower_recovery_point(&self, end: Offset) -> Result<(), StorageError> {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
         let durable = self.durable.load().min(end);
         self.durable.store(durable);
         self.high_watermark
@@ -197,6 +198,19 @@ impl Log {
         {
             points.set(&self.name, self.topic_id, durable);
             self.shared.store(points)?;
+        }
+        self.lower_cleaner_point(end)
+    }
+
+    /// Takes back how far the log is clean: what takes the place of lost records is not.
+    pub(crate) fn lower_cleaner_point(&self, end: Offset) -> Result<(), StorageError> {
+        let cleaned = &self.shared.cleaner_points;
+        if cleaned
+            .get(&self.name, self.topic_id)
+            .is_some_and(|point| point > end)
+        {
+            cleaned.set(&self.name, self.topic_id, end);
+            self.shared.store(cleaned)?;
         }
         Ok(())
     }
@@ -219,9 +233,10 @@ impl Log {
         let from = Offset::new(target.base.value() + i64::from(entry.relative));
         let region = target.region()?;
         let mut walk = Walk::new(&region, u64::from(entry.position), tail.position, from);
+        // In a gap, which only compaction leaves, the log ends at the offset itself.
         let mut cut = Tail {
             position: tail.position,
-            next: offset.max(tail.next),
+            next: offset,
         };
         while let Some(found) = walk.next() {
             let found = found.map_err(|bad| StorageError::Corrupt {
@@ -291,7 +306,8 @@ impl Log {
         let mut list = self.segments.load().as_ref().clone();
         list.push(segment.clone());
         let end = segment.tail().next;
-        let producers = replay_producers(&self.home, &list, self.start.load(), end, end)?;
+        let first = list.first().map_or(end, |first| first.base);
+        let producers = replay_producers(&self.home, &list, first, end, end)?;
         let index = segment
             .memory_index()
             .expect("an opened segment has its index in memory");

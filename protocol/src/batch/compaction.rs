@@ -85,7 +85,12 @@ mod tests {
             .transactional(true);
         for n in 0..3 {
             builder
-                .add(TimestampMs::new(500 + n), Some(b"k"), Some(b"v"), &[("h", None)])
+                .add(
+                    TimestampMs::new(500 + n),
+                    Some(b"k"),
+                    Some(b"v"),
+                    &[("h", None)],
+                )
                 .unwrap();
         }
         builder.build().unwrap().to_vec()
@@ -127,8 +132,13 @@ mod tests {
         while let Some(record) = records.next() {
             let record = record.unwrap();
             let end = section.len() - records.unread();
-            push_rebased(&mut out, &section[at..end], &record, record.timestamp_delta - 1_000_000)
-                .unwrap();
+            push_rebased(
+                &mut out,
+                &section[at..end],
+                &record,
+                record.timestamp_delta - 1_000_000,
+            )
+            .unwrap();
             at = end;
             before.push(record);
         }

@@ -110,6 +110,7 @@ impl LogDir {
             &shared.recovery_points,
             &shared.log_starts,
             &shared.high_watermarks,
+            &shared.cleaner_points,
         ] {
             table.remove(name);
         }

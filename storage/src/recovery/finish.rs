@@ -118,7 +118,8 @@ impl Recovery<'_> {
         let start = stored_start.max(first.min(missing));
         let epochs = self.load_epochs(start, end)?;
         let newest = self.replay_from.unwrap_or(end).min(end);
-        let mut producers = replay_producers(&self.home, &self.segments, start, newest, end)?;
+        // From the first file, not from the log start: deleted records leave their producers known.
+        let mut producers = replay_producers(&self.home, &self.segments, first, newest, end)?;
         producers.expire(self.now, self.config.producer_id_expiration_ms);
         let marked = self
             .shared

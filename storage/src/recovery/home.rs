@@ -33,6 +33,7 @@ pub(super) fn forget_predecessor(
         &shared.recovery_points,
         &shared.log_starts,
         &shared.high_watermarks,
+        &shared.cleaner_points,
     ] {
         // Removed from memory at the deletion; the file may be older than that.
         if table.remove(name) || table.is_stale() {
@@ -57,7 +58,7 @@ pub(super) fn refuse_vanished(
     name: &str,
     topic_id: TopicId,
     dir: &Path,
-    compact: bool,
+    sparse: bool,
 ) -> Result<(), StorageError> {
     let io = |error| StorageError::io("open", dir, &error);
     let of = |table: &Checkpoint| table.get(name, topic_id).unwrap_or(Offset::ZERO);
@@ -65,7 +66,7 @@ pub(super) fn refuse_vanished(
     let fs = &*shared.fs;
     let to = if !fs.exists(dir).map_err(io)? {
         synced.max(of(&shared.high_watermarks)).max(from)
-    } else if synced > from && !holds_records(fs, dir, synced, compact).map_err(io)? {
+    } else if synced > from && !holds_records(fs, dir, synced, sparse).map_err(io)? {
         synced
     } else {
         Offset::ZERO
@@ -97,7 +98,7 @@ pub(super) fn refuse_vanished(
 
 /// Whether a log's directory has a byte of records, or shows that there need not be one below
 /// `synced`: compaction may have taken all of them.
-fn holds_records(fs: &dyn Fs, dir: &Path, synced: Offset, compact: bool) -> std::io::Result<bool> {
+fn holds_records(fs: &dyn Fs, dir: &Path, synced: Offset, sparse: bool) -> std::io::Result<bool> {
     for entry in fs.list(dir)? {
         let Some(base) = base_of(&entry.name) else {
             if entry.name.ends_with(".swap") {
@@ -106,7 +107,7 @@ fn holds_records(fs: &dyn Fs, dir: &Path, synced: Offset, compact: bool) -> std:
             continue;
         };
         let size = fs.open(&dir.join(&entry.name), OpenHow::Read)?.size()?;
-        if size > 0 || compact && base >= synced {
+        if size > 0 || sparse && base >= synced {
             return Ok(true);
         }
     }

@@ -47,7 +47,7 @@ impl Recovery<'_> {
             path: &path,
             base,
             interval: self.config.index_interval_bytes,
-            exact: !self.config.compact,
+            exact: !self.sparse,
             // A sealed segment that does not match is looked through from its start.
             recovery_point: if seal.is_some() {
                 Offset::ZERO
@@ -135,7 +135,7 @@ impl Recovery<'_> {
                 path: &path,
                 base,
                 interval: self.config.index_interval_bytes,
-                exact: !self.config.compact,
+                exact: !self.sparse,
                 recovery_point: self.recovery_point,
                 next_base: None,
                 may_be_torn: false,
@@ -198,15 +198,16 @@ impl Recovery<'_> {
         Ok(crc == seal.log_crc)
     }
 
-    /// True when what follows a segment that was never synced does not continue it.
+    /// True when what follows a segment that was never synced does not continue it: even a
+    /// compacted log has its gaps inside of segments only.
     fn is_hole(&self, next: Offset, next_base: Option<Offset>, sealed_later: bool) -> bool {
         let gap = next_base.is_some_and(|base| base > next);
-        gap && !self.config.compact && next >= self.recovery_point && !sealed_later
+        gap && next >= self.recovery_point && !sealed_later
     }
 
     /// Notes offsets that are missing between two segments.
     fn note_gap(&mut self, next: Offset, next_base: Option<Offset>, base: Offset) {
-        if let Some(to) = next_base.filter(|to| *to > next && !self.config.compact) {
+        if let Some(to) = next_base.filter(|to| *to > next) {
             self.note_missing(next, to, base);
         }
     }

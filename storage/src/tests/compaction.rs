@@ -1,0 +1,421 @@
+//! Single passes of the cleaner, step by step.
+
+use palisade_protocol::batch::{BatchBuilder, BatchIter, Codec, RecordIter};
+
+use crate::cleaner::CleanedBy;
+use crate::fs::{Crash, FaultyFs};
+use crate::testing::*;
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use crate::{AppendAs, CleanOptions, Cleaned, EpochEnd, FlushPolicy, LogConfig, StorageError};
+
+fn config() -> LogConfig {
+    LogConfig {
+        compact: true,
+        delete: false,
+        segment_bytes: 1000,
+        index_interval_bytes: 150,
+        delete_retention_ms: 500,
+        min_cleanable_millionths: 500_000,
+        ..small()
+    }
+}
+
+/// A batch with one record.
+fn keyed(key: &str, value: Option<&str>, timestamp: i64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Codec::None);
+    let value = value.map(str::as_bytes);
+    builder
+        .add(time(timestamp), Some(key.as_bytes()), value, &[])
+        .unwrap();
+    builder.build().unwrap().to_vec()
+}
+
+fn put(bench: &Bench, key: &str, value: &str, timestamp: i64) -> i64 {
+    let value = format!("{value:>50}");
+    let appended = bench.put(keyed(key, Some(&value), timestamp));
+    appended.base_offset.value()
+}
+
+/// Fills segments with other keys, so that everything before is sealed.
+fn fill(bench: &Bench, timestamp: i64) {
+    (0..18).for_each(|n| {
+        put(bench, &format!("filler {}", n % 3), "f", timestamp);
+    });
+    bench.dir.run_pending();
+}
+
+fn clean_at(bench: &Bench, now: i64) -> Cleaned {
+    let end = bench.log.log_end_offset();
+    bench
+        .log
+        .clean(end, time(now), &CleanOptions::default(), &mut ())
+        .unwrap()
+}
+
+/// Offset, key and value of what can be read.
+fn records(bench: &Bench) -> Vec<(i64, String, Option<String>)> {
+    let log = &bench.log;
+    let mut found = Vec::new();
+    let mut from = log.log_start_offset();
+    while from < log.log_end_offset() {
+        let read = log.read(from, log.log_end_offset(), 1 << 20, true).unwrap();
+        for item in BatchIter::new(read.slice.unwrap().as_ref()) {
+            let (header, batch) = item.unwrap();
+            let section = &batch[palisade_protocol::batch::BATCH_HEADER_LEN..];
+            for record in RecordIter::new(section, header.records_count) {
+                let record = record.unwrap();
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                found.push((
+                    header.base_offset.value() + i64::from(record.offset_delta),
+                    text(record.key.unwrap()),
+                    record.value.map(|value| text(value).trim().to_owned()),
+                ));
+            }
+        }
+        from = read.next_offset;
+    }
+    found
+}
+
+fn of_key(bench: &Bench, key: &str) -> Vec<(i64, Option<String>)> {
+    records(bench)
+        .into_iter()
+        .filter(|(_, found, _)| found == key)
+        .map(|(at, _, value)| (at, value))
+        .collect()
+}
+
+#[test]
+fn the_last_record_of_a_key_stays_and_segments_are_merged() {
+    let bench = Bench::new(config());
+    for n in 0..60 {
+        put(&bench, &format!("k{}", n % 4), &n.to_string(), 1000);
+    }
+    fill(&bench, 1000);
+    let (before, end) = (bench.log.segment_count(), bench.log.log_end_offset());
+    let cleaned = clean_at(&bench, 1000);
+    assert_eq!(cleaned.by, CleanedBy::Done);
+    assert_eq!(cleaned.segments_before, before - 1);
+    // An input joins while even all of it would fit.
+    assert_eq!(cleaned.segments_after, 2);
+    assert_eq!(bench.log.segment_count(), 3);
+    assert_eq!(cleaned.keys, 7);
+    assert!(cleaned.bytes_after < cleaned.bytes_before / 4);
+    for n in 0..4 {
+        let key = format!("k{n}");
+        assert_eq!(of_key(&bench, &key), [(56 + n, Some((56 + n).to_string()))]);
+    }
+    assert_eq!(bench.log.log_end_offset(), end);
+    assert_eq!(bench.log.cleaned_up_to(), cleaned.up_to);
+    // Nothing new came: there is nothing to do, also after a restart.
+    assert_eq!(clean_at(&bench, 1000).by, CleanedBy::Nothing);
+    let all = records(&bench);
+    let bench = bench.reopen(config());
+    assert_eq!(bench.report.scanned_bytes, 0);
+    assert_eq!(records(&bench), all);
+    assert_eq!(clean_at(&bench, 1000).by, CleanedBy::Nothing);
+}
+
+#[test]
+fn a_fetch_in_a_gap_gets_what_follows() {
+    let bench = Bench::new(config());
+    (0..30).for_each(|n| {
+        put(&bench, "k", &n.to_string(), 1000 + n);
+    });
+    (0..18).for_each(|_| {
+        let value = format!("{:>50}", "f");
+        bench.put_as(keyed("filler", Some(&value), 2000), leader(3));
+    });
+    bench.dir.run_pending();
+    clean_at(&bench, 2000);
+    let log = &bench.log;
+    for from in 0..29 {
+        let read = log
+            .read(offset(from), log.log_end_offset(), 1, true)
+            .unwrap();
+        assert_eq!(read.start_offset, offset(29), "from {from}");
+        let found = log.find_by_timestamp(time(1000 + from), log.log_end_offset());
+        assert_eq!(found.unwrap().unwrap().offset, offset(29), "at {from}");
+    }
+    // Epochs do not depend on which records are left.
+    let known = EpochEnd::Known {
+        epoch: LeaderEpoch::new(0),
+        end: offset(30),
+    };
+    assert_eq!(log.epoch_end(LeaderEpoch::new(0)), known);
+    let newest = log.max_timestamp(log.log_end_offset()).unwrap().unwrap();
+    assert_eq!(newest.timestamp, time(2000));
+}
+
+#[test]
+fn a_tombstone_goes_after_its_horizon_and_hides_until_then() {
+    let bench = Bench::new(config());
+    put(&bench, "k", "old", 1000);
+    bench.put(keyed("k", None, 1000));
+    fill(&bench, 1000);
+    clean_at(&bench, 2000);
+    assert_eq!(of_key(&bench, "k"), [(1, None)]);
+    fill(&bench, 2100);
+    clean_at(&bench, 2499);
+    assert_eq!(of_key(&bench, "k"), [(1, None)], "its horizon is 2500");
+    fill(&bench, 2200);
+    clean_at(&bench, 2500);
+    assert_eq!(of_key(&bench, "k"), []);
+    assert_eq!(bench.log.log_start_offset(), offset(0));
+}
+
+#[test]
+fn readers_keep_what_they_hold() {
+    let bench = Bench::new(config());
+    (0..40).for_each(|n| {
+        put(&bench, "k", &n.to_string(), 1000);
+    });
+    fill(&bench, 1000);
+    let log = &bench.log;
+    let held = log
+        .read(offset(0), log.log_end_offset(), 1 << 20, true)
+        .unwrap();
+    let slice = held.slice.unwrap();
+    let before = slice.as_ref().to_vec();
+    clean_at(&bench, 1000);
+    assert_eq!(slice.as_ref(), before);
+    let names: Vec<String> = {
+        use crate::fs::Fs as _;
+        let entries = bench.fs.list(bench.file("x").parent().unwrap()).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect()
+    };
+    let left = |end: &str| names.iter().any(|name| name.ends_with(end));
+    assert!(
+        !left(".deleted") && !left(".cleaned") && !left(".swap"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn lags_and_ratio_decide_when() {
+    let bench = Bench::new(LogConfig {
+        min_compaction_lag_ms: 100,
+        ..config()
+    });
+    (0..40).for_each(|_| {
+        put(&bench, "k", "v", 1000);
+    });
+    fill(&bench, 1000);
+    let end = bench.log.log_end_offset();
+    let dirtiness = |now| bench.log.dirtiness(end, time(now));
+    assert_eq!(dirtiness(1099), None, "too young");
+    let found = dirtiness(1100).unwrap();
+    assert_eq!((found.clean_bytes, found.millionths), (0, 1_000_000));
+    assert!(found.is_due);
+    assert!(
+        bench.log.dirtiness(offset(3), time(1100)).is_none(),
+        "not stable"
+    );
+    clean_at(&bench, 1100);
+    (0..40).for_each(|n| {
+        put(&bench, &format!("k{n}"), "v", 1100);
+    });
+    fill(&bench, 1100);
+    clean_at(&bench, 1200);
+    put(&bench, "k", "v", 1200);
+    fill(&bench, 1200);
+    let found = bench
+        .log
+        .dirtiness(bench.log.log_end_offset(), time(1300))
+        .unwrap();
+    assert!(found.clean_bytes > 0 && found.millionths < 500_000 && !found.is_due);
+    bench.log.set_config(LogConfig {
+        max_compaction_lag_ms: 50,
+        ..config()
+    });
+    let found = bench
+        .log
+        .dirtiness(bench.log.log_end_offset(), time(1300))
+        .unwrap();
+    assert!(found.is_due, "overdue");
+    bench.log.set_config(LogConfig {
+        compact: false,
+        ..config()
+    });
+    assert_eq!(clean_at(&bench, 9000).by, CleanedBy::Nothing);
+}
+
+#[test]
+fn damage_ends_the_cleaning_and_is_told() {
+    // In the records, and in a base offset, which no batch's checksum covers.
+    for (at, mask) in [(90, 1), (7, 1)] {
+        let bench = Bench::new(config());
+        (0..40).for_each(|n| {
+            put(&bench, "k", &n.to_string(), 1000);
+        });
+        fill(&bench, 1000);
+        let before = bench.log.segment_count();
+        bench
+            .fs
+            .flip(&bench.file("00000000000000000000.log"), at, mask);
+        let end = bench.log.log_end_offset();
+        let cleaned = bench
+            .log
+            .clean(end, time(1000), &CleanOptions::default(), &mut ());
+        assert!(
+            matches!(cleaned, Err(StorageError::Corrupt { .. })),
+            "{cleaned:?}"
+        );
+        assert_eq!(bench.log.segment_count(), before);
+        assert_eq!(bench.log.dirtiness(end, time(1000)), None);
+        assert_eq!(clean_at(&bench, 1000).by, CleanedBy::Nothing);
+    }
+}
+
+#[test]
+fn without_room_a_pass_waits() {
+    let bench = Bench::new(config());
+    (0..40).for_each(|n| {
+        put(&bench, "k", &n.to_string(), 1000);
+    });
+    fill(&bench, 1000);
+    bench.fs.set_capacity(bench.fs.used() + 100);
+    assert_eq!(clean_at(&bench, 1000).by, CleanedBy::NoRoom);
+    bench.fs.set_capacity(1 << 30);
+    assert_eq!(clean_at(&bench, 1000).by, CleanedBy::Done);
+}
+
+fn transactional(key: &str, sequence: i32) -> Vec<u8> {
+    let id = ProducerId::new(9);
+    let mut builder = BatchBuilder::new(Codec::None)
+        .producer(id, ProducerEpoch::new(0), sequence)
+        .transactional(true);
+    builder
+        .add(time(1000), Some(key.as_bytes()), Some(&[b'v'; 40]), &[])
+        .unwrap();
+    builder.build().unwrap().to_vec()
+}
+
+fn marker(commit: bool) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Codec::None)
+        .producer(ProducerId::new(9), ProducerEpoch::new(0), -1)
+        .transactional(true)
+        .control(true);
+    let key = [0, 0, 0, u8::from(commit)];
+    builder
+        .add(time(1000), Some(&key), Some(&[0, 0, 0, 0, 0, 1]), &[])
+        .unwrap();
+    builder.build().unwrap().to_vec()
+}
+
+#[test]
+fn an_aborted_record_replaces_nothing() {
+    let bench = Bench::new(config());
+    put(&bench, "k", "committed", 1000);
+    bench.put(transactional("k", 0));
+    bench.put(marker(false));
+    (1..9).for_each(|n| {
+        bench.put(transactional("other", n));
+    });
+    bench.put(marker(true));
+    fill(&bench, 1000);
+    clean_at(&bench, 1000);
+    assert_eq!(of_key(&bench, "k"), [(0, Some("committed".to_owned()))]);
+    // Its data is gone, its marker and entry are not: the horizon is set by the next pass.
+    let aborted = |bench: &Bench| {
+        let end = bench.log.log_end_offset();
+        bench
+            .log
+            .aborted_transactions(Offset::ZERO, end)
+            .unwrap()
+            .len()
+    };
+    assert_eq!(aborted(&bench), 1);
+    fill(&bench, 1000);
+    clean_at(&bench, 2000);
+    assert_eq!(aborted(&bench), 1);
+    fill(&bench, 1000);
+    clean_at(&bench, 3000);
+    assert_eq!(aborted(&bench), 0, "marker and entry go together");
+    assert_eq!(of_key(&bench, "k"), [(0, Some("committed".to_owned()))]);
+}
+
+#[test]
+fn without_its_transaction_index_a_segment_is_not_cleaned() {
+    let bench = Bench::new(config());
+    put(&bench, "k", "committed", 1000);
+    bench.put(transactional("k", 0));
+    bench.put(marker(false));
+    fill(&bench, 1000);
+    bench
+        .fs
+        .flip(&bench.file("00000000000000000000.txnindex"), 20, 1);
+    let end = bench.log.log_end_offset();
+    let cleaned = bench
+        .log
+        .clean(end, time(1000), &CleanOptions::default(), &mut ());
+    assert!(matches!(cleaned, Err(StorageError::Corrupt { .. })));
+}
+
+#[test]
+fn gaps_are_no_damage_under_another_policy() {
+    let bench = Bench::new(config());
+    (0..40).for_each(|n| {
+        put(&bench, &format!("k{}", n % 9), &n.to_string(), 1000);
+    });
+    fill(&bench, 1000);
+    clean_at(&bench, 1000);
+    let all = records(&bench);
+    let deleting = LogConfig {
+        compact: false,
+        ..config()
+    };
+    // Without its seal the segment is looked through batch by batch.
+    let seal = bench.file("00000000000000000000.seal");
+    bench.fs.flip(&seal, 20, 1);
+    let bench = bench.crash(Crash::PowerLoss, deleting);
+    assert_eq!(bench.log.damage(), []);
+    assert_eq!(records(&bench), all);
+}
+
+#[test]
+fn a_cut_in_a_gap_ends_the_log_there() {
+    let bench = Bench::new(config());
+    (0..40).for_each(|n| {
+        put(&bench, "k", &n.to_string(), 1000);
+    });
+    fill(&bench, 1000);
+    clean_at(&bench, 1000);
+    bench.log.truncate_to(offset(20)).unwrap();
+    assert_eq!(bench.log.log_end_offset(), offset(20));
+    assert_eq!(bench.log.cleaned_up_to(), offset(20));
+    assert_eq!(put(&bench, "k", "new", 1000), 20);
+    assert_eq!(of_key(&bench, "k"), [(20, Some("new".to_owned()))]);
+}
+
+#[test]
+fn a_follower_takes_over_a_cleaned_log() {
+    let bench = Bench::new(config());
+    (0..40).for_each(|n| {
+        put(&bench, &format!("k{}", n % 9), &n.to_string(), 1000);
+    });
+    fill(&bench, 1000);
+    clean_at(&bench, 1000);
+    let follower = Bench::on(
+        FaultyFs::new(),
+        LogConfig {
+            flush_policy: FlushPolicy::Ack,
+            ..config()
+        },
+    );
+    let (mut from, end) = (offset(0), bench.log.log_end_offset());
+    while from < end {
+        let read = bench.log.read(from, end, 500, true).unwrap();
+        for item in BatchIter::new(read.slice.unwrap().as_ref()) {
+            let (_, batch) = item.unwrap();
+            follower.put_as(batch.to_vec(), AppendAs::Replica);
+        }
+        from = read.next_offset;
+    }
+    follower.dir.run_pending();
+    assert_eq!(follower.log.log_end_offset(), end);
+    assert_eq!(records(&follower), records(&bench));
+    let follower = follower.crash(Crash::PowerLoss, config());
+    assert_eq!(follower.log.log_end_offset(), end);
+    assert_eq!(records(&follower), records(&bench));
+}
