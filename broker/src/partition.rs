@@ -5,6 +5,7 @@
 //! is held across an await, a write or a sync.
 
 mod append;
+mod cleaner;
 mod directory;
 mod error;
 mod handle;
@@ -28,6 +29,7 @@ mod waiting;
 
 pub(crate) use replica::Subscribed;
 
+pub use cleaner::Cleaners;
 pub use error::PartitionError;
 pub use handle::Partition;
 pub use maintenance::{MaintenanceIntervals, maintain};

@@ -10,10 +10,10 @@ use std::{
 use palisade_auth::Principal;
 
 use super::{
-    AuditSettings, AuthorizerSettings, Config, ConfigError, ConfigErrors, FlushPolicyName, Limits,
-    LogSettings, RecordValidation, Sources, TopicSettings, Warning, Warnings, checks, files,
-    follow_ons, indirection::Providers, listeners, listeners::relation, own_keys, source,
-    topic_defaults, values::Values,
+    AuditSettings, AuthorizerSettings, CleanerSettings, Config, ConfigError, ConfigErrors,
+    FlushPolicyName, Limits, LogSettings, RecordValidation, Sources, TopicSettings, Warning,
+    Warnings, checks, files, follow_ons, indirection::Providers, listeners, listeners::relation,
+    own_keys, source, topic_defaults, values::Values,
 };
 
 impl Config {
@@ -258,6 +258,26 @@ fn log(values: &Values) -> LogSettings {
         producer_id_expiration: millis(values, "producer.id.expiration.ms"),
         checkpoint_interval: millis(values, "log.flush.offset.checkpoint.interval.ms"),
         recovery_threads: size(values, "num.recovery.threads.per.data.dir"),
+        cleaner: cleaner(values),
+    }
+}
+
+fn cleaner(values: &Values) -> CleanerSettings {
+    let fraction = |key, or: f64| {
+        let text: Option<f64> = values.text(key).and_then(|text| text.parse().ok());
+        text.filter(|value| *value > 0.0).unwrap_or(or)
+    };
+    let threads = match values.flag("log.cleaner.enable") {
+        true => size(values, "log.cleaner.threads"),
+        false => 0,
+    };
+    CleanerSettings {
+        threads,
+        backoff: millis(values, "log.cleaner.backoff.ms"),
+        max_bytes_per_second: fraction("log.cleaner.io.max.bytes.per.second", f64::INFINITY),
+        map_bytes: size(values, "log.cleaner.dedupe.buffer.size"),
+        map_load: fraction("log.cleaner.io.buffer.load.factor", 0.9),
+        buffer_bytes: size(values, "log.cleaner.io.buffer.size"),
     }
 }
 

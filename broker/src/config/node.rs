@@ -44,8 +44,25 @@ pub enum RecordValidation {
     Full,
 }
 
+/// How compacted topics are cleaned (`log.cleaner.*`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct CleanerSettings {
+    /// Number of threads; none cleans nothing (`log.cleaner.threads`, `log.cleaner.enable`).
+    pub threads: usize,
+    /// Wait after a look that found nothing to do (`log.cleaner.backoff.ms`).
+    pub backoff: Duration,
+    /// Bytes read and written per second by all threads (`log.cleaner.io.max.bytes.per.second`).
+    pub max_bytes_per_second: f64,
+    /// Bytes of the key maps of all threads (`log.cleaner.dedupe.buffer.size`).
+    pub map_bytes: usize,
+    /// Share of a key map that may be taken (`log.cleaner.io.buffer.load.factor`).
+    pub map_load: f64,
+    /// Bytes of each thread's read buffer (`log.cleaner.io.buffer.size`).
+    pub buffer_bytes: usize,
+}
+
 /// Settings of the logs as a whole; those of one topic are its configuration's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogSettings {
     /// When appended batches are synced.
     pub flush_policy: FlushPolicyName,
@@ -59,6 +76,8 @@ pub struct LogSettings {
     pub checkpoint_interval: Duration,
     /// Threads that open logs at start (`num.recovery.threads.per.data.dir`).
     pub recovery_threads: usize,
+    /// How compacted topics are cleaned.
+    pub cleaner: CleanerSettings,
 }
 
 /// What is done about topics on their own.

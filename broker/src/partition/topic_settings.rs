@@ -97,6 +97,10 @@ fn log_config(topic: &TopicImage, config: &EffectiveTopicConfig, policy: NodePol
         file_delete_delay_ms: config.file_delete_delay_ms,
         delete: config.cleanup_delete,
         compact: config.cleanup_compact,
+        min_cleanable_millionths: (config.min_cleanable_dirty_ratio * 1_000_000.0) as u32,
+        min_compaction_lag_ms: config.min_compaction_lag_ms,
+        max_compaction_lag_ms: config.max_compaction_lag_ms,
+        delete_retention_ms: config.delete_retention_ms,
         essential: topic.is_internal(),
         ..LogConfig::default()
     }

@@ -37,7 +37,7 @@ use crate::metadata::{
     Actor, Bootstrap, BrokerEndpoint, ControllerError, ControllerSettings, Internal,
     MetadataOptions, MetadataService,
 };
-use crate::partition::{MaintenanceIntervals, ReplicaManager, maintain, settings_of};
+use crate::partition::{Cleaners, MaintenanceIntervals, ReplicaManager, maintain, settings_of};
 use crate::producer_ids::ProducerIds;
 use crate::raft::RaftError;
 use crate::server::{Bound, BudgetTooSmall, ListenError, ListenerState, Server};
@@ -105,6 +105,7 @@ pub struct Running {
     server: Arc<Server>,
     broker_epoch: i64,
     metadata: MetadataService,
+    cleaners: Cleaners,
     log_dir: Arc<LogDir>,
     audit: Option<Arc<AuditLog>>,
     shutdown: Shutdown,
@@ -196,6 +197,7 @@ async fn start_within(
     let server = Server::new(Arc::clone(&broker) as Arc<_>, shutdown.clone())?;
     handle.listen(Arc::new(reactions::EndedLogins::new(&server)));
 
+    let cleaners = Cleaners::start(Arc::clone(&topics), config.log.cleaner.clone(), clock::now)?;
     let maintenance = maintain(
         topics,
         MaintenanceIntervals {
@@ -227,6 +229,7 @@ async fn start_within(
         server,
         broker_epoch,
         metadata,
+        cleaners,
         log_dir,
         audit,
         shutdown,
@@ -402,6 +405,8 @@ impl Running {
     }
 
     fn close(self) -> Result<(), StopError> {
+        // A pass ends at its next step; what it was writing is left out.
+        drop(self.cleaners);
         self.metadata.stop().map_err(StopError::System)?;
         let closed = self.broker.topics.close(self.broker_epoch);
         drop(self.log_dir);

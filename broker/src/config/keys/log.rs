@@ -117,35 +117,47 @@ pub(super) const KEYS: &[Key] = &[
     boolean("unclean.leader.election.enable")
         .or("false")
         .dynamic(),
-    boolean("log.cleaner.enable").or("true"),
-    int("log.cleaner.threads").or("1").min(0).dynamic(),
+    boolean("log.cleaner.enable").or("true").effect(),
+    int("log.cleaner.threads").or("1").min(0).dynamic().effect(),
+    // Kafka's default is 128 MiB, which it allocates at once; more keys only take more passes.
     long("log.cleaner.dedupe.buffer.size")
-        .or("134217728")
+        .or("41943040")
         .min(1_048_576)
-        .dynamic(),
+        .dynamic()
+        .effect(),
     int("log.cleaner.io.buffer.size")
         .or("524288")
         .min(0)
-        .dynamic(),
+        .dynamic()
+        .effect(),
     double("log.cleaner.io.buffer.load.factor")
         .or("0.9")
-        .dynamic(),
+        .dynamic()
+        .effect(),
     double("log.cleaner.io.max.bytes.per.second")
         .or("1.7976931348623157E308")
-        .dynamic(),
-    long("log.cleaner.backoff.ms").or("15000").min(0).dynamic(),
+        .dynamic()
+        .effect(),
+    long("log.cleaner.backoff.ms")
+        .or("15000")
+        .min(0)
+        .dynamic()
+        .effect(),
     double("log.cleaner.min.cleanable.ratio")
         .or("0.5")
         .valid(Valid::Fraction(0.0, 1.0))
-        .dynamic(),
+        .dynamic()
+        .effect(),
     long("log.cleaner.delete.retention.ms")
         .or("86400000")
         .min(0)
-        .dynamic(),
+        .dynamic()
+        .effect(),
     long("log.cleaner.min.compaction.lag.ms")
         .or("0")
         .min(0)
-        .dynamic(),
+        .dynamic()
+        .effect(),
     long("log.cleaner.max.compaction.lag.ms")
         .or(I64_MAX)
         .min(1)
