@@ -4,6 +4,7 @@
 mod aborts;
 mod basic;
 mod compaction;
+mod compaction_crashes;
 mod compaction_model;
 mod crashes;
 mod damage;

@@ -7,15 +7,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use palisade_protocol::batch::compression::decompress;
-use palisade_protocol::batch::{BATCH_HEADER_LEN, BatchBuilder, BatchIter, Codec, RecordIter};
+use palisade_protocol::batch::{BatchIter, Codec};
 use proptest::prelude::*;
 
 use crate::cleaner::CleanedBy;
 use crate::fs::{Crash, FaultyFs};
 use crate::testing::*;
-use crate::types::{ProducerEpoch, ProducerId};
+use crate::types::ProducerId;
 use crate::{CleanOptions, FlushPolicy, LogConfig, Pace, StorageError};
+
+mod batches;
+
+use batches::{decode, encode};
 
 const DELETE_RETENTION_MS: i64 = 5000;
 /// Producers below this write transactions, those from it on are only idempotent.
@@ -571,79 +574,7 @@ impl Sim {
     }
 }
 
-fn encode(sent: &Sent, size: usize, codec: Codec, now: i64) -> Vec<u8> {
-    let id = ProducerId::new(sent.producer);
-    let epoch = ProducerEpoch::new(0);
-    let builder = match &sent.content {
-        Content::Marker { commit } => {
-            let mut builder = BatchBuilder::new(Codec::None)
-                .producer(id, epoch, -1)
-                .transactional(true)
-                .control(true);
-            let key = [0, 0, 0, u8::from(*commit)];
-            builder
-                .add(time(now), Some(&key), Some(&[0, 0, 0, 0, 0, 1]), &[])
-                .unwrap();
-            builder
-        }
-        Content::Data {
-            sequence,
-            transactional,
-            records,
-        } => {
-            let mut builder = BatchBuilder::new(codec).transactional(*transactional);
-            if sent.producer >= 0 {
-                builder = builder.producer(id, epoch, *sequence);
-            }
-            for record in records {
-                let value = record.value.map(|tag| {
-                    let mut value = tag.to_be_bytes().to_vec();
-                    value.resize(8 + size, tag as u8);
-                    value
-                });
-                builder
-                    .add(
-                        time(record.time),
-                        Some(&[record.key]),
-                        value.as_deref(),
-                        &[],
-                    )
-                    .unwrap();
-            }
-            builder
-        }
-    };
-    builder.build().unwrap().to_vec()
-}
-
-fn decode(header: &crate::batch::BatchHeader, batch: &[u8]) -> Vec<(i64, Stored)> {
-    if header.records_count == 0 {
-        assert_eq!(batch.len(), BATCH_HEADER_LEN);
-        return Vec::new();
-    }
-    let section = decompress(header.codec().unwrap(), &batch[BATCH_HEADER_LEN..], 1 << 20).unwrap();
-    let records: Vec<(i64, Stored)> = RecordIter::new(&section, header.records_count)
-        .map(|record| {
-            let record = record.unwrap();
-            let stored = Stored {
-                key: record.key.unwrap()[0],
-                value: record
-                    .value
-                    .map(|value| u64::from_be_bytes(value[..8].try_into().unwrap())),
-                time: header.base_timestamp.value() + record.timestamp_delta,
-            };
-            (
-                header.base_offset.value() + i64::from(record.offset_delta),
-                stored,
-            )
-        })
-        .collect();
-    let newest = records.iter().map(|(_, stored)| stored.time).max();
-    assert_eq!(newest, Some(header.max_timestamp.value()));
-    records
-}
-
-pub(super) fn crash() -> impl Strategy<Value = Crash> {
+fn crash() -> impl Strategy<Value = Crash> {
     prop_oneof![
         Just(Crash::Kill),
         Just(Crash::PowerLoss),
@@ -706,109 +637,5 @@ proptest! {
     #[test]
     fn without_syncs_too(ops in prop::collection::vec(op(), 1..120)) {
         play(FlushPolicy::Os, &ops);
-    }
-}
-
-/// A life with several passes, each of which has something to do.
-fn story() -> Vec<Op> {
-    let mut ops = Vec::new();
-    for round in 0..4_u8 {
-        for n in 0..14_u8 {
-            ops.push(Op::Append {
-                keys: vec![(n % 5, n % 6 != 5), ((n + round) % 7, true)],
-                size: 40,
-                producer: i64::from(n % 5) - 1,
-                codec: if n % 4 == 3 { Codec::Zstd } else { Codec::None },
-            });
-            if n % 7 == 6 {
-                ops.push(Op::EndTransaction {
-                    producer: 0,
-                    commit: round % 2 == 0,
-                });
-                ops.push(Op::EndTransaction {
-                    producer: 1,
-                    commit: n == 6,
-                });
-            }
-        }
-        ops.push(Op::Pending);
-        ops.push(Op::Clean {
-            map_bytes: if round == 1 { 140 } else { 1 << 16 },
-            patience: u64::MAX,
-        });
-        ops.push(Op::Advance { ms: 4000 });
-        ops.push(Op::Pending);
-    }
-    ops
-}
-
-#[test]
-fn the_story_has_something_to_clean() {
-    let mut sim = Sim::new(FlushPolicy::Ack);
-    story().iter().for_each(|op| sim.run(op));
-    assert_eq!(sim.passes, 4);
-    assert!(sim.dropped > 40, "{} records went", sim.dropped);
-}
-
-fn crash_everywhere(crash: impl Fn(u64) -> Crash) {
-    let steps = {
-        let mut sim = Sim::new(FlushPolicy::Ack);
-        story().iter().for_each(|op| sim.run(op));
-        sim.fs().operations()
-    };
-    for step in 0..steps {
-        let mut sim = Sim::new(FlushPolicy::Ack);
-        sim.run(&Op::CrashAfter {
-            operations: step,
-            crash: crash(step),
-        });
-        story().iter().for_each(|op| sim.run(op));
-    }
-}
-
-#[test]
-fn power_loss_at_every_step_of_a_pass() {
-    crash_everywhere(|_| Crash::PowerLoss);
-}
-
-#[test]
-fn torn_writes_at_every_step_of_a_pass() {
-    for seed in 1..4 {
-        crash_everywhere(|step| Crash::Torn {
-            seed: seed * 104_729 + step,
-        });
-    }
-}
-
-#[test]
-fn a_kill_at_every_step_of_a_pass() {
-    crash_everywhere(|_| Crash::Kill);
-}
-
-#[test]
-fn a_failed_sync_at_every_step_of_a_pass() {
-    let syncs = {
-        let mut sim = Sim::new(FlushPolicy::Ack);
-        story().iter().for_each(|op| sim.run(op));
-        sim.fs().syncs()
-    };
-    for sync in 0..syncs {
-        let mut sim = Sim::new(FlushPolicy::Ack);
-        sim.run(&Op::FailSyncAfter { syncs: sync });
-        story().iter().for_each(|op| sim.run(op));
-    }
-}
-
-#[test]
-fn a_full_disk_at_every_step_of_a_pass() {
-    let growths = {
-        let mut sim = Sim::new(FlushPolicy::Ack);
-        story().iter().for_each(|op| sim.run(op));
-        sim.fs().growths()
-    };
-    for growth in 0..growths {
-        let mut sim = Sim::new(FlushPolicy::Ack);
-        sim.run(&Op::RefuseGrowthAfter { growths: growth });
-        story().iter().for_each(|op| sim.run(op));
     }
 }
