@@ -6,6 +6,7 @@
 mod authorization_table;
 mod cli;
 mod cold_read;
+mod compaction;
 mod crash;
 mod dev;
 mod disk_full;

@@ -143,11 +143,7 @@ pub(super) fn change_topic(
     context: &Context<'_>,
 ) -> Result<Vec<MetadataRecord>, RowError> {
     permit.covers(&topic.name);
-    // The broker's own topics are compacted; whoever changes another key of them keeps that.
-    let internal = context.rights.is_internal()
-        || (topic.is_internal()
-            && settings.get("cleanup.policy") == topic.config.get("cleanup.policy"));
-    topic_config::validate(settings, &context.settings.topic_defaults, internal)
+    topic_config::validate(settings, &context.settings.topic_defaults)
         .map_err(|error| RowError::new(ErrorCode::INVALID_CONFIG, error.to_string()))?;
     let record = |key: &str, value: Option<&str>| MetadataRecord::Config {
         resource_type: ConfigResourceType::Topic,

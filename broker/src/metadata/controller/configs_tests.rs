@@ -130,8 +130,10 @@ fn lists_grow_and_shrink_from_the_built_in_base() {
         Some(""),
         "an empty list, not none"
     );
-    let refused = one(&mut bench, &[("cleanup.policy", 2, Some("compact"))]);
-    assert_eq!(refused.0, ErrorCode::INVALID_CONFIG);
+    let append = [("cleanup.policy", 2, Some("compact"))];
+    assert_eq!(one(&mut bench, &append).0, ErrorCode::NONE);
+    let config = bench.image.topics.get("a").unwrap().config.clone();
+    assert_eq!(config.get("cleanup.policy"), Some("compact"));
 }
 
 #[test]

@@ -151,8 +151,7 @@ fn new_topic(
     permit.covers(&topic.name);
     check_name(&topic.name, context)?;
     let config = settings_of(topic)?;
-    let internal = context.rights.is_internal();
-    topic_config::validate(&config, &context.settings.topic_defaults, internal)
+    topic_config::validate(&config, &context.settings.topic_defaults)
         .map_err(|error| RowError::new(ErrorCode::INVALID_CONFIG, error.to_string()))?;
     let id = context.random_id();
     let (partitions, replication_factor) = if topic.assignments.is_empty() {

@@ -6,7 +6,7 @@ use palisade_protocol::messages::create_topics::{
 };
 use palisade_protocol::types::BrokerId;
 
-use super::super::testing::{Bench, allow, internal, user};
+use super::super::testing::{Bench, allow, user};
 use super::*;
 
 fn topic(name: &'static str) -> CreatableTopic {
@@ -140,7 +140,7 @@ fn faults_of_one_topic_leave_the_others() {
             count("rf2", 1, 2),
             with("unknown", vec![config("no.such.key", Some("1"))]),
             with("null", vec![config("retention.ms", None)]),
-            with("compact", vec![config("cleanup.policy", Some("compact"))]),
+            with("policy", vec![config("cleanup.policy", Some("shrink"))]),
         ],
     );
     assert_eq!(
@@ -158,7 +158,7 @@ fn faults_of_one_topic_leave_the_others() {
             ("rf2", ErrorCode::INVALID_REPLICATION_FACTOR),
             ("unknown", ErrorCode::INVALID_CONFIG),
             ("null", ErrorCode::INVALID_CONFIG),
-            ("compact", ErrorCode::INVALID_CONFIG),
+            ("policy", ErrorCode::INVALID_CONFIG),
         ]
     );
     let text = |at: usize| rows[at].error_message.as_deref().unwrap().to_owned();
@@ -316,12 +316,14 @@ fn too_many_partitions_refuse_the_whole_request() {
 }
 
 #[test]
-fn the_broker_itself_makes_compacted_topics() {
+fn topics_may_be_compacted() {
     let mut bench = Bench::new();
-    let mut wanted = topic("__consumer_offsets");
-    wanted.configs = vec![config("cleanup.policy", Some("compact"))];
-    let rows = bench.submit(&request(vec![wanted]), 7, internal()).topics;
-    assert_eq!(codes(&rows), [("__consumer_offsets", ErrorCode::NONE)]);
+    for (name, policy) in [("one", "compact"), ("both", "compact,delete")] {
+        let mut wanted = topic(name);
+        wanted.configs = vec![config("cleanup.policy", Some(policy))];
+        let rows = create(&mut bench, vec![wanted]);
+        assert_eq!(codes(&rows), [(name, ErrorCode::NONE)]);
+    }
 }
 
 #[test]

@@ -42,23 +42,13 @@ pub enum ConfigError {
          remote log storage."
     )]
     RemoteStorage,
-    /// Compaction does not exist here yet.
-    #[error(
-        "cleanup.policy={0} is not supported: log compaction is not built yet, and records would \
-         be kept forever or lost"
-    )]
-    Compaction(String),
 }
 
-/// Checks the complete settings of a topic. `internal`: set by the broker for its own topics.
+/// Checks the complete settings of a topic.
 ///
 /// # Errors
 /// The first fault: unknown keys before bad values, bad values before conflicts.
-pub fn validate(
-    settings: &ConfigMap,
-    defaults: &TopicDefaults,
-    internal: bool,
-) -> Result<(), ConfigError> {
+pub fn validate(settings: &ConfigMap, defaults: &TopicDefaults) -> Result<(), ConfigError> {
     for (name, _) in settings.iter() {
         if lookup(name).is_none() {
             return Err(ConfigError::UnknownKey(shown(name)));
@@ -82,11 +72,6 @@ pub fn validate(
     if effective.remote_storage_enable {
         return Err(ConfigError::RemoteStorage);
     }
-    // Also where the node's file, not the topic, asks for it.
-    if !internal && effective.cleanup_compact {
-        let policy = settings.get("cleanup.policy").unwrap_or("compact");
-        return Err(ConfigError::Compaction(shown(policy)));
-    }
     Ok(())
 }
 
@@ -96,7 +81,7 @@ mod tests {
 
     fn check(pairs: &[(&str, &str)]) -> Result<(), String> {
         let settings: ConfigMap = pairs.iter().copied().collect();
-        validate(&settings, &TopicDefaults::default(), false).map_err(|error| error.to_string())
+        validate(&settings, &TopicDefaults::default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -104,6 +89,8 @@ mod tests {
         for good in [
             ("cleanup.policy", ""),
             ("cleanup.policy", " delete "),
+            ("cleanup.policy", "compact"),
+            ("cleanup.policy", "compact, delete"),
             ("compression.gzip.level", "-1"),
             ("compression.zstd.level", "-131072"),
             ("retention.ms", "-1"),
@@ -160,13 +147,8 @@ mod tests {
             ),
             (
                 "cleanup.policy",
-                "compact",
-                "log compaction is not built yet",
-            ),
-            (
-                "cleanup.policy",
-                "compact,delete",
-                "log compaction is not built yet",
+                "compacted",
+                "String must be one of: compact, delete",
             ),
         ] {
             let error = check(&[(key, value)]).unwrap_err();
@@ -196,11 +178,5 @@ mod tests {
             ("max.compaction.lag.ms", "5"),
         ]);
         assert!(error.unwrap_err().contains("min.compaction.lag.ms (6)"));
-    }
-
-    #[test]
-    fn the_broker_itself_may_compact() {
-        let settings: ConfigMap = [("cleanup.policy", "compact")].into_iter().collect();
-        assert_eq!(validate(&settings, &TopicDefaults::default(), true), Ok(()));
     }
 }
