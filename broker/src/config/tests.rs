@@ -57,6 +57,32 @@ fn a_stock_single_node_file_starts() {
 }
 
 #[test]
+fn the_cleaners_keys_take_effect() {
+    let cleaner = |text: &str| {
+        let (config, warnings) = good(&format!("{BASE}{text}"));
+        let idle = |warning: &String| warning.contains("without meaning");
+        assert!(!warnings.iter().any(idle), "{warnings:?}");
+        config.log.cleaner
+    };
+    let set = cleaner(
+        "log.cleaner.threads=3\nlog.cleaner.backoff.ms=7\nlog.cleaner.dedupe.buffer.size=2097152\n\
+         log.cleaner.io.buffer.size=4096\nlog.cleaner.io.buffer.load.factor=0.5\n\
+         log.cleaner.io.max.bytes.per.second=1e6\n",
+    );
+    let wanted = CleanerSettings {
+        threads: 3,
+        backoff: Duration::from_millis(7),
+        max_bytes_per_second: 1e6,
+        map_bytes: 2 << 20,
+        map_load: 0.5,
+        buffer_bytes: 4096,
+    };
+    assert_eq!(set, wanted);
+    assert_eq!(cleaner("log.cleaner.enable=false\n").threads, 0);
+    assert_eq!(cleaner("").map_bytes, 40 << 20);
+}
+
+#[test]
 fn defaults_are_those_of_the_tables() {
     let (config, _) = good(BASE);
     let listener = &config.listeners[0];

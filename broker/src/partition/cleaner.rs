@@ -5,6 +5,7 @@
 //! allowance of bytes per second. What may be cleaned ends at the last stable offset.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -47,9 +48,30 @@ struct State {
     stopping: bool,
     /// Partitions in work, by topic and index.
     busy: HashSet<(Arc<str>, i32)>,
-    /// Until then the bytes spent so far are paid for.
+    tab: Tab,
+}
+
+/// What the bytes read and written so far have cost in time.
+#[derive(Debug, Default)]
+struct Tab {
+    /// Until then nothing more may be spent.
     paid_until: Option<Instant>,
 }
+
+impl Tab {
+    /// Pays for bytes at a rate per second; answers until when the payer has to wait.
+    fn pay(&mut self, bytes: u64, rate: f64, now: Instant) -> Option<Instant> {
+        let price = Duration::try_from_secs_f64(bytes as f64 / rate).unwrap_or(Duration::MAX);
+        let from = self.paid_until.filter(|until| *until > now).unwrap_or(now);
+        // A rate so low that no clock reaches its end lets nothing more pass.
+        let until = from.checked_add(price).unwrap_or(from + LONGEST);
+        self.paid_until = Some(until);
+        Some(until).filter(|until| *until > now)
+    }
+}
+
+/// Longest wait for one step: a year.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Cleaners {
     /// Starts the threads.
@@ -81,7 +103,9 @@ impl Cleaners {
         for number in 0..cleaners.shared.settings.threads {
             let shared = Arc::clone(&cleaners.shared);
             let thread = std::thread::Builder::new().name(format!("cleaner-{number}"));
-            cleaners.threads.push(thread.spawn(move || shared.run())?);
+            cleaners
+                .threads
+                .push(thread.spawn(move || shared.guarded())?);
         }
         Ok(cleaners)
     }
@@ -93,14 +117,20 @@ impl Drop for Cleaners {
         self.shared.state.lock().stopping = true;
         self.shared.woken.notify_all();
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                error!("a cleaner has panicked");
-            }
+            // Its panic was told when it happened.
+            let _ = thread.join();
         }
     }
 }
 
 impl Shared {
+    /// Compaction that ends in silence would be found by a full disk.
+    fn guarded(&self) {
+        if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            error!("a cleaner has panicked; it cleans nothing any more");
+        }
+    }
+
     fn run(&self) {
         let mut worked = true;
         loop {
@@ -202,17 +232,6 @@ impl Shared {
             CleanedBy::Nothing | CleanedBy::Stopped | CleanedBy::Overtaken => false,
         }
     }
-
-    /// Pays for bytes; answers until when that keeps the thread.
-    fn pay(&self, bytes: u64) -> Option<Instant> {
-        let rate = self.settings.max_bytes_per_second;
-        let price = Duration::try_from_secs_f64(bytes as f64 / rate).unwrap_or(Duration::ZERO);
-        let mut state = self.state.lock();
-        let now = Instant::now();
-        let from = state.paid_until.filter(|until| *until > now).unwrap_or(now);
-        state.paid_until = from.checked_add(price);
-        state.paid_until.filter(|until| *until > now)
-    }
 }
 
 /// The share of one pass in the bytes per second.
@@ -222,13 +241,44 @@ struct Allowance<'a> {
 
 impl Pace for Allowance<'_> {
     fn spend(&mut self, bytes: u64) -> bool {
-        match self.shared.pay(bytes) {
+        let rate = self.shared.settings.max_bytes_per_second;
+        let mut state = self.shared.state.lock();
+        let until = state.tab.pay(bytes, rate, Instant::now());
+        let stopping = state.stopping;
+        drop(state);
+        match until {
             Some(until) => self.shared.wait(until),
-            None => !self.shared.state.lock().stopping,
+            None => !stopping,
         }
     }
 }
 
 fn place(replica: &Replica) -> (Arc<str>, i32) {
     (Arc::clone(&replica.topic), replica.index.value())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_paid_in_time() {
+        let mut tab = Tab::default();
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(tab.pay(1 << 40, f64::INFINITY, now), None);
+        assert_eq!(tab.pay(500, 1000.0, now), Some(now + second / 2));
+        assert_eq!(
+            tab.pay(500, 1000.0, now),
+            Some(now + second),
+            "one tab for all"
+        );
+        let later = now + 5 * second;
+        assert_eq!(
+            tab.pay(1000, 1000.0, later),
+            Some(later + second),
+            "nothing is saved up"
+        );
+        assert!(tab.pay(u64::MAX, 1e-300, later).is_some());
+    }
 }

@@ -165,6 +165,36 @@ fn a_tombstone_goes_after_its_horizon_and_hides_until_then() {
 }
 
 #[test]
+fn append_times_are_those_of_records_that_are_left() {
+    let bench = Bench::new(config());
+    let mut builder = BatchBuilder::new(Codec::None);
+    for key in ["gone", "left"] {
+        builder
+            .add(time(5), Some(key.as_bytes()), Some(&[b'v'; 40]), &[])
+            .unwrap();
+    }
+    let mut batch = builder.build().unwrap().to_vec();
+    palisade_protocol::batch::set_log_append_time(&mut batch, time(1500));
+    bench.put(batch);
+    put(&bench, "gone", "again", 1600);
+    fill(&bench, 1700);
+    clean_at(&bench, 1700);
+    let end = bench.log.log_end_offset();
+    let found = bench
+        .log
+        .find_by_timestamp(time(1500), end)
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.offset, found.timestamp), (offset(1), time(1500)));
+    let found = bench
+        .log
+        .find_by_timestamp(time(1501), end)
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.offset, found.timestamp), (offset(2), time(1600)));
+}
+
+#[test]
 fn readers_keep_what_they_hold() {
     let bench = Bench::new(config());
     (0..40).for_each(|n| {
