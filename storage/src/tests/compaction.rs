@@ -1,6 +1,8 @@
 //! Single passes of the cleaner, step by step.
 
-use palisade_protocol::batch::{BatchBuilder, BatchIter, Codec, RecordIter};
+use palisade_protocol::batch::{
+    BATCH_HEADER_LEN, BatchBuilder, BatchHeader, BatchIter, Codec, RecordIter,
+};
 
 use crate::cleaner::CleanedBy;
 use crate::fs::{Crash, FaultyFs};
@@ -61,7 +63,7 @@ fn records(bench: &Bench) -> Vec<(i64, String, Option<String>)> {
         let read = log.read(from, log.log_end_offset(), 1 << 20, true).unwrap();
         for item in BatchIter::new(read.slice.unwrap().as_ref()) {
             let (header, batch) = item.unwrap();
-            let section = &batch[palisade_protocol::batch::BATCH_HEADER_LEN..];
+            let section = &batch[BATCH_HEADER_LEN..];
             for record in RecordIter::new(section, header.records_count) {
                 let record = record.unwrap();
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -174,7 +176,11 @@ fn append_times_are_those_of_records_that_are_left() {
             .unwrap();
     }
     let mut batch = builder.build().unwrap().to_vec();
-    palisade_protocol::batch::set_log_append_time(&mut batch, time(1500));
+    let mut header = BatchHeader::parse(&batch).unwrap();
+    header.attributes |= 1 << 3;
+    header.max_timestamp = time(1500);
+    let sealed = palisade_protocol::batch::seal(&header, &batch[BATCH_HEADER_LEN..]);
+    batch[..BATCH_HEADER_LEN].copy_from_slice(&sealed);
     bench.put(batch);
     put(&bench, "gone", "again", 1600);
     fill(&bench, 1700);
