@@ -86,6 +86,22 @@ impl Config {
             .iter()
             .find(|listener| listener.name.eq_ignore_ascii_case(name))
     }
+
+    /// The number of a key that has a default.
+    pub(crate) fn number(&self, key: &'static str) -> i64 {
+        self.values.number(key)
+    }
+
+    /// The text of a key, empty when it has none.
+    pub(crate) fn text(&self, key: &'static str) -> &str {
+        self.values.text(key).unwrap_or_default()
+    }
+
+    /// The items of a list.
+    pub(crate) fn items(&self, key: &'static str) -> Vec<String> {
+        let items = self.values.items(key);
+        items.into_iter().map(str::to_owned).collect()
+    }
 }
 
 /// Reads a `.properties` text as Java does; of a key that comes twice, the last one counts.

@@ -1,0 +1,120 @@
+//! The settings of groups (configs.md §3.4).
+
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// What the node's configuration says of groups; times as durations.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GroupConfig {
+    /// Bounds of a classic member's session timeout (`group.{min,max}.session.timeout.ms`).
+    pub(crate) min_session_timeout: Duration,
+    /// The upper one.
+    pub(crate) max_session_timeout: Duration,
+    /// How long an empty classic group waits for more members (`group.initial.rebalance.delay.ms`).
+    pub(crate) initial_rebalance_delay: Duration,
+    /// Most members of a classic group (`group.max.size`).
+    pub(crate) max_size: usize,
+    /// Most UTF-16 units of the text beside an offset (`offset.metadata.max.bytes`).
+    pub(crate) offset_metadata_max: usize,
+    /// How long offsets of a group that is not used are kept (`offsets.retention.minutes`).
+    pub(crate) offsets_retention: Duration,
+    /// Between two looks for expired ones (`offsets.retention.check.interval.ms`).
+    pub(crate) offsets_retention_check_interval: Duration,
+    /// How long a write may wait for its replicas (`offsets.commit.timeout.ms`).
+    pub(crate) commit_timeout: Duration,
+    /// Settings of consumer groups.
+    pub(crate) consumer: ConsumerGroupConfig,
+}
+
+/// Settings of consumer groups (KIP-848), of the broker or with a group's own on top.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ConsumerGroupConfig {
+    /// How long a member may be silent (`group.consumer.session.timeout.ms`).
+    pub(crate) session_timeout: Duration,
+    /// How often a member is to call (`group.consumer.heartbeat.interval.ms`).
+    pub(crate) heartbeat_interval: Duration,
+    /// Between two runs of the assignor (`group.consumer.assignment.interval.ms`).
+    pub(crate) assignment_interval: Duration,
+    /// Most members (`group.consumer.max.size`).
+    pub(crate) max_size: usize,
+    /// Names of the assignors served, the default first (`group.consumer.assignors`).
+    pub(crate) assignors: Vec<String>,
+    /// Which groups may become one of the other kind (`group.consumer.migration.policy`).
+    pub(crate) migration: MigrationPolicy,
+    /// Longest time between two looks for an expression's topics
+    /// (`group.consumer.regex.refresh.interval.ms`).
+    pub(crate) regex_refresh_interval: Duration,
+}
+
+/// Which way a group with members may be converted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MigrationPolicy {
+    /// Neither.
+    Disabled,
+    /// Classic groups into consumer groups.
+    Upgrade,
+    /// Consumer groups into classic groups.
+    Downgrade,
+    /// Both.
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// Whether a classic group with members may become a consumer group.
+    pub(crate) fn upgrades(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    /// Whether a consumer group whose members are classic ones may become a classic group.
+    pub(crate) fn downgrades(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
+
+    fn parse(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "disabled" => Self::Disabled,
+            "upgrade" => Self::Upgrade,
+            "downgrade" => Self::Downgrade,
+            // The key's check lets no other word through.
+            _ => Self::Bidirectional,
+        }
+    }
+}
+
+impl GroupConfig {
+    /// The settings of a node.
+    pub(crate) fn of(config: &Config) -> Self {
+        let millis = |key| millis(config.number(key));
+        let minutes = config
+            .number("offsets.retention.minutes")
+            .saturating_mul(60_000);
+        Self {
+            min_session_timeout: millis("group.min.session.timeout.ms"),
+            max_session_timeout: millis("group.max.session.timeout.ms"),
+            initial_rebalance_delay: millis("group.initial.rebalance.delay.ms"),
+            max_size: count(config.number("group.max.size")),
+            offset_metadata_max: count(config.number("offset.metadata.max.bytes")),
+            offsets_retention: self::millis(minutes),
+            offsets_retention_check_interval: millis("offsets.retention.check.interval.ms"),
+            commit_timeout: millis("offsets.commit.timeout.ms"),
+            consumer: ConsumerGroupConfig {
+                session_timeout: millis("group.consumer.session.timeout.ms"),
+                heartbeat_interval: millis("group.consumer.heartbeat.interval.ms"),
+                assignment_interval: millis("group.consumer.assignment.interval.ms"),
+                max_size: count(config.number("group.consumer.max.size")),
+                assignors: config.items("group.consumer.assignors"),
+                migration: MigrationPolicy::parse(config.text("group.consumer.migration.policy")),
+                regex_refresh_interval: millis("group.consumer.regex.refresh.interval.ms"),
+            },
+        }
+    }
+}
+
+fn millis(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+fn count(value: i64) -> usize {
+    usize::try_from(value).unwrap_or(0)
+}
