@@ -299,7 +299,7 @@ fn the_other_records_of_consumer_groups() {
         regex: "t.*".into(),
         value: Some(RegexValue {
             topics: vec!["t1".into()],
-            version: 8,
+            metadata_version: 8,
             timestamp: 9,
         }),
     };

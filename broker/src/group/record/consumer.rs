@@ -172,7 +172,7 @@ pub(crate) struct RegexValue {
     /// The topics, by name.
     pub(crate) topics: Vec<Str>,
     /// The offset of the metadata that they were looked up in.
-    pub(crate) version: i64,
+    pub(crate) metadata_version: i64,
     /// When they were looked up, in milliseconds since the epoch.
     pub(crate) timestamp: i64,
 }
