@@ -14,6 +14,7 @@ use crate::context::RequestContext;
 use crate::decoding::Decoding;
 use crate::dispatch::{self, Outcome, Stage};
 use crate::fetch_session::FetchSessions;
+use crate::group::GroupCoordinator;
 use crate::metadata::{Controller, MetadataHandle};
 use crate::partition::ReplicaManager;
 use crate::producer_ids::ProducerIds;
@@ -34,6 +35,8 @@ pub struct Broker {
     pub topics: Arc<ReplicaManager>,
     /// What clients' incremental fetches remember.
     pub fetch_sessions: Arc<FetchSessions>,
+    /// Consumer groups of this node.
+    pub(crate) groups: Arc<GroupCoordinator>,
     /// Ids for idempotent producers.
     pub producer_ids: Arc<ProducerIds>,
     /// Who may do what.

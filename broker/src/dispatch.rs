@@ -188,20 +188,31 @@ macro_rules! row {
 // After `controlled` stand the APIs whose handler is the controller.
 rows! {
     api_versions: ApiVersionsRequest,
+    delete_groups: DeleteGroupsRequest,
     delete_records: DeleteRecordsRequest,
     describe_acls: DescribeAclsRequest,
     describe_cluster: DescribeClusterRequest,
     describe_configs: DescribeConfigsRequest,
+    describe_groups: DescribeGroupsRequest,
     describe_topic_partitions: DescribeTopicPartitionsRequest,
     describe_user_scram_credentials: DescribeUserScramCredentialsRequest,
     fetch: FetchRequest,
+    find_coordinator: FindCoordinatorRequest,
+    heartbeat: HeartbeatRequest,
     init_producer_id: InitProducerIdRequest,
+    join_group: JoinGroupRequest,
+    leave_group: LeaveGroupRequest,
+    list_groups: ListGroupsRequest,
     list_offsets: ListOffsetsRequest,
     metadata: MetadataRequest,
+    offset_commit: OffsetCommitRequest,
+    offset_delete: OffsetDeleteRequest,
+    offset_fetch: OffsetFetchRequest,
     offset_for_leader_epoch: OffsetForLeaderEpochRequest,
     produce: ProduceRequest,
+    sasl_authenticate: SaslAuthenticateRequest,
     sasl_handshake: SaslHandshakeRequest,
-    sasl_authenticate: SaslAuthenticateRequest;
+    sync_group: SyncGroupRequest;
     controlled:
     alter_configs: AlterConfigsRequest,
     alter_user_scram_credentials: AlterUserScramCredentialsRequest,

@@ -5,12 +5,23 @@
 //! appended, replayed into the state, and answered once the high watermark has passed them: state
 //! changes in replay only, so a new leader that reads the log arrives at the same state.
 
-#![allow(dead_code, reason = "the engines that use it come next")]
+#![allow(dead_code, reason = "consumer groups use the rest")]
 
+pub(crate) mod classic;
 pub(crate) mod config;
+pub(crate) mod coordinator;
 pub(crate) mod decision;
 pub(crate) mod error;
+mod load;
+pub(crate) mod offsets;
 pub(crate) mod record;
+mod runtime;
+pub(crate) mod shard;
+pub(crate) mod step;
+mod timers;
+mod write;
+
+pub(crate) use coordinator::{GroupCoordinator, TOPIC};
 
 #[cfg(test)]
 mod record_tests;

@@ -15,6 +15,7 @@ mod isr;
 mod log_opening;
 mod maintenance;
 mod opener;
+pub(crate) mod own;
 pub(crate) mod read;
 pub(crate) mod ready;
 mod replica;

@@ -82,13 +82,6 @@ pub(crate) enum TimerKey {
         /// The member.
         member: Str,
     },
-    /// A classic member waits in the join phase since it first joined, at most five minutes.
-    NewMember {
-        /// The group.
-        group: Str,
-        /// The member.
-        member: Str,
-    },
     /// A member id was handed out and not used (KIP-394).
     Pending {
         /// The group.

@@ -48,6 +48,9 @@ pub enum PartitionError {
     /// A new leader does not know yet how far its epoch is committed (records.md §9).
     #[error("the high watermark has not reached the start of the leader epoch")]
     OffsetNotAvailable,
+    /// Too few replicas are in sync to acknowledge a write of the broker itself.
+    #[error("too few replicas are in sync")]
+    TooFewInSync,
     /// The log's disk failed, or the partition is being deleted.
     #[error("the log is offline")]
     Offline,
@@ -68,6 +71,7 @@ impl PartitionError {
             PartitionError::UnknownLeaderEpoch { .. } => ErrorCode::UNKNOWN_LEADER_EPOCH,
             PartitionError::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
             PartitionError::OffsetNotAvailable => ErrorCode::OFFSET_NOT_AVAILABLE,
+            PartitionError::TooFewInSync => ErrorCode::NOT_ENOUGH_REPLICAS,
             PartitionError::Offline => ErrorCode::KAFKA_STORAGE_ERROR,
             PartitionError::Storage(error) => storage_code(error),
         }

@@ -86,6 +86,18 @@ impl ReplicaManager {
         Ok(Partition::new(Arc::clone(replica)))
     }
 
+    /// A replica of this node, for the broker's own work.
+    ///
+    /// # Errors
+    /// `NotHosted`, `Offline`.
+    pub(super) fn replica(
+        &self,
+        topic: &str,
+        index: PartitionIndex,
+    ) -> Result<Arc<Replica>, PartitionError> {
+        self.hosted.load().replica(topic, index).cloned()
+    }
+
     /// Makes the partitions of this node what `image` says; `delta` names what changed.
     ///
     /// Blocks while logs are opened. A log that cannot be opened is reported and answers

@@ -32,6 +32,7 @@ use crate::clock::{self, Clock};
 use crate::config::{Config, ListenerConfig, SecurityProtocol};
 use crate::decoding::Decoding;
 use crate::fetch_session::FetchSessions;
+use crate::group::GroupCoordinator;
 use crate::metadata::controller::{RegisterBroker, SetBrokerFenced};
 use crate::metadata::{
     Actor, Bootstrap, BrokerEndpoint, ControllerError, ControllerSettings, Internal,
@@ -180,7 +181,16 @@ async fn start_within(
     }
     let listeners: Vec<_> = bound.iter().map(|one| Arc::clone(&one.state)).collect();
 
+    let groups = GroupCoordinator::new(
+        &config,
+        node_id,
+        Arc::clone(&topics),
+        handle.clone(),
+        shutdown.clone(),
+    );
+    handle.listen(Arc::clone(&groups) as Arc<_>);
     let broker = Arc::new(Broker {
+        groups,
         node_id,
         metadata: handle.clone(),
         controller: metadata.controller().clone(),

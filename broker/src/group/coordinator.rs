@@ -1,0 +1,310 @@
+//! The coordinator as handlers see it: finds the shard of a group and waits for its answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palisade_protocol::batch::Codec;
+use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
+use palisade_protocol::{Str, Uuid};
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::config::GroupConfig;
+use super::error::GroupError;
+use super::runtime::{Command, Phase, Runner, ShardHandle};
+use super::shard::Shard;
+use super::step::{Asker, Moment, Step, Verdict};
+use super::write::refusal;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metadata::{
+    ClusterDelta, ClusterImage, ImageListener, Internal, MetadataHandle, TopicImage,
+};
+use crate::partition::ReplicaManager;
+use crate::shutdown::{Shutdown, Stage};
+use crate::task;
+
+/// The topic in which groups are kept.
+pub(crate) const TOPIC: &str = "__consumer_offsets";
+
+/// The group coordinator of this node.
+pub(crate) struct GroupCoordinator {
+    config: Arc<GroupConfig>,
+    codec: Codec,
+    node: BrokerId,
+    topics: Arc<ReplicaManager>,
+    metadata: MetadataHandle,
+    shutdown: Shutdown,
+    /// Tasks are spawned from the raft thread, which is not the runtime's.
+    runtime: Handle,
+    /// The shards led here, by partition.
+    shards: RwLock<BTreeMap<PartitionIndex, Arc<ShardHandle>>>,
+}
+
+/// An answer that is on its way.
+pub(crate) struct Awaited<T> {
+    shard: Arc<ShardHandle>,
+    answer: oneshot::Receiver<Verdict<T>>,
+    config: Arc<GroupConfig>,
+    shutdown: Shutdown,
+}
+
+impl GroupCoordinator {
+    /// A coordinator without groups; it follows the metadata once it listens to it.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn new(
+        config: &Config,
+        node: BrokerId,
+        topics: Arc<ReplicaManager>,
+        metadata: MetadataHandle,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        let codec = i16::try_from(config.number("offsets.topic.compression.codec"));
+        let codec = codec.ok().and_then(|id| Codec::from_id(id).ok());
+        Arc::new(Self {
+            config: Arc::new(GroupConfig::of(config)),
+            codec: codec.unwrap_or(Codec::None),
+            node,
+            topics,
+            metadata,
+            shutdown,
+            runtime: Handle::current(),
+            shards: RwLock::new(BTreeMap::new()),
+        })
+    }
+
+    /// The settings of groups.
+    pub(crate) fn config(&self) -> &GroupConfig {
+        &self.config
+    }
+
+    /// The shard that coordinates a group.
+    ///
+    /// # Errors
+    /// `NotAvailable` while there is no topic, `NotCoordinator`, `Loading`.
+    fn shard_of(&self, group: &str) -> Result<Arc<ShardHandle>, GroupError> {
+        let image = self.metadata.image();
+        let topic = image.topics.get(TOPIC).ok_or(GroupError::NotAvailable)?;
+        let index = partition_of(group, topic.partitions.len());
+        let shard = self.shards.read().get(&index).cloned();
+        let shard = shard.ok_or(GroupError::NotCoordinator)?;
+        check_phase(&shard)?;
+        Ok(shard)
+    }
+
+    /// Has an event happen to a group; what it leads to is sent to the asker it is given.
+    ///
+    /// Ordered: events of one connection and one group happen in the order of the calls.
+    ///
+    /// # Errors
+    /// `NotAvailable`, `NotCoordinator`, `Loading`: nothing has happened.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        group: Str,
+        event: impl FnOnce(&mut Shard, &Moment<'_>, Asker<T>) -> Step + Send + 'static,
+    ) -> Result<Awaited<T>, GroupError> {
+        let shard = self.shard_of(&group)?;
+        self.send(shard, Some(group), event).await
+    }
+
+    /// Has an event happen to every shard of this node, each with a copy of it.
+    ///
+    /// # Errors
+    /// `Loading` where one of them is not ready.
+    pub(crate) async fn ask_all<T, E>(&self, event: E) -> Result<Vec<Awaited<T>>, GroupError>
+    where
+        T: Send + 'static,
+        E: FnOnce(&mut Shard, &Moment<'_>, Asker<T>) -> Step + Clone + Send + 'static,
+    {
+        let shards: Vec<_> = self.shards.read().values().cloned().collect();
+        let mut awaited = Vec::with_capacity(shards.len());
+        for shard in shards {
+            match check_phase(&shard) {
+                Ok(()) => awaited.push(self.send(shard, None, event.clone()).await?),
+                // Whoever leads it now lists its groups.
+                Err(GroupError::NotCoordinator) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(awaited)
+    }
+
+    async fn send<T: Send + 'static>(
+        &self,
+        shard: Arc<ShardHandle>,
+        group: Option<Str>,
+        event: impl FnOnce(&mut Shard, &Moment<'_>, Asker<T>) -> Step + Send + 'static,
+    ) -> Result<Awaited<T>, GroupError> {
+        let (asker, answer) = oneshot::channel();
+        let run =
+            Box::new(move |shard: &mut Shard, moment: &Moment<'_>| event(shard, moment, asker));
+        let sent = shard.mailbox.send(Command { group, run }).await;
+        sent.map_err(|_| GroupError::NotCoordinator)?;
+        Ok(Awaited {
+            shard,
+            answer,
+            config: Arc::clone(&self.config),
+            shutdown: self.shutdown.clone(),
+        })
+    }
+
+    /// Makes the shards what the image says.
+    fn reconcile(&self, topic: Option<&TopicImage>) {
+        let mut led: BTreeMap<PartitionIndex, (Uuid, LeaderEpoch)> = BTreeMap::new();
+        if let Some(topic) = topic {
+            for (index, partition) in (0_i32..).zip(topic.partitions.iter()) {
+                if partition.leader == Some(self.node) {
+                    let place = (topic.id, partition.leader_epoch);
+                    led.insert(PartitionIndex::new(index), place);
+                }
+            }
+        }
+        let mut shards = self.shards.write();
+        shards.retain(|index, shard| {
+            let stays = led.get(index) == Some(&(shard.topic_id, shard.epoch));
+            if !stays {
+                shard.close();
+            }
+            stays
+        });
+        for (index, (topic_id, epoch)) in led {
+            if shards.contains_key(&index) {
+                continue;
+            }
+            if let Some(shard) = self.start(index, topic_id, epoch) {
+                shards.insert(index, shard);
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        index: PartitionIndex,
+        topic_id: Uuid,
+        epoch: LeaderEpoch,
+    ) -> Option<Arc<ShardHandle>> {
+        let token = Internal::for_purpose("group coordinator");
+        let partition = match self.topics.own_partition(&token, TOPIC, index) {
+            Ok(partition) => partition,
+            Err(error) => {
+                tracing::error!(partition = %index, %error, "groups not coordinated");
+                return None;
+            }
+        };
+        let (handle, events) = ShardHandle::new(index, topic_id, epoch, partition);
+        let runner = Runner {
+            handle: Arc::clone(&handle),
+            events,
+            config: Arc::clone(&self.config),
+            codec: self.codec,
+            metadata: self.metadata.clone(),
+            clock: Clock,
+            shutdown: self.shutdown.clone(),
+        };
+        let _inside = self.runtime.enter();
+        task::spawn_in(self.shutdown.gate(), "group shard", runner.run());
+        Some(handle)
+    }
+}
+
+impl ImageListener for GroupCoordinator {
+    fn changed(&self, delta: &ClusterDelta, image: &Arc<ClusterImage>) {
+        let topic = image.topics.get(TOPIC);
+        let mut touched = delta
+            .topics_created
+            .values()
+            .chain(delta.topics_deleted.values());
+        let changed = topic.is_some_and(|topic| delta.topics_changed.contains_key(&topic.id));
+        if delta.reset || changed || touched.any(|topic| *topic.name == *TOPIC) {
+            self.reconcile(topic.map(Arc::as_ref));
+        }
+        let deleted: Vec<_> = delta
+            .topics_deleted
+            .values()
+            .map(|topic| (Arc::clone(&topic.name), topic.id))
+            .collect();
+        if !deleted.is_empty() {
+            for shard in self.shards.read().values() {
+                shard.topics_deleted(&deleted);
+            }
+        }
+    }
+}
+
+impl<T> Awaited<T> {
+    /// The answer, once everything that it depends on is replicated.
+    ///
+    /// An answer that was overtaken by a newer request of the same member never comes while the
+    /// node runs, as in the original.
+    ///
+    /// # Errors
+    /// `NotCoordinator` when the partition was lost meanwhile, `NotAvailable` when its replicas
+    /// are too slow.
+    pub(crate) async fn answer(self) -> Result<T, GroupError> {
+        match self.answer.await {
+            Ok(Verdict::Answer(answer, end)) => {
+                replicated(&self.shard, end, &self.config).await?;
+                Ok(answer)
+            }
+            Ok(Verdict::Forgotten) => {
+                self.shutdown.reached(Stage::Draining).await;
+                Err(GroupError::NotCoordinator)
+            }
+            Err(_) => Err(GroupError::NotCoordinator),
+        }
+    }
+}
+
+async fn replicated(
+    shard: &ShardHandle,
+    end: Offset,
+    config: &GroupConfig,
+) -> Result<(), GroupError> {
+    let deadline = Instant::now() + config.commit_timeout;
+    let waited = shard.partition.replicated(end, shard.epoch, deadline).await;
+    waited.map_err(|error| refusal(&error))
+}
+
+fn check_phase(shard: &ShardHandle) -> Result<(), GroupError> {
+    match shard.phase() {
+        Phase::Active => Ok(()),
+        Phase::Loading => Err(GroupError::Loading),
+        Phase::Failed => Err(GroupError::NotAvailable),
+        Phase::Closed => Err(GroupError::NotCoordinator),
+    }
+}
+
+/// The partition of `__consumer_offsets` that a group belongs to: Java's hash of its name.
+pub(crate) fn partition_of(group: &str, partitions: usize) -> PartitionIndex {
+    let hash = group.encode_utf16().fold(0_i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    });
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX).max(1);
+    // The one number without a positive twin counts as 0.
+    PartitionIndex::new(hash.checked_abs().unwrap_or(0) % partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_spread_as_java_does() {
+        for (group, partition) in [
+            ("", 0),
+            ("my-group", 12),
+            ("polygenelubricants", 0),
+            ("größe", 7),
+            ("😀", 49),
+            ("console-consumer-1", 24),
+        ] {
+            assert_eq!(partition_of(group, 50).value(), partition, "{group}");
+        }
+        // i32::MIN has no absolute value.
+        assert_eq!(partition_of("polygenelubricants", 7).value(), 0);
+    }
+}

@@ -1,0 +1,425 @@
+//! The task that owns one shard: loads it, decides, appends, replays, lets timers go off.
+//!
+//! Events of different groups do not see each other, so their records share an append; an event of
+//! a group whose records are not appended yet waits for them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use palisade_protocol::batch::Codec;
+use palisade_protocol::types::{LeaderEpoch, Offset, PartitionIndex};
+use palisade_protocol::{Str, Uuid};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::config::GroupConfig;
+use super::decision::TimerChange;
+use super::error::GroupError;
+use super::load::{Loaded, load};
+use super::shard::{Shard, Source};
+use super::step::{Moment, Step};
+use super::timers::Timers;
+use super::write::{Packed, pack, refusal};
+use crate::clock::Clock;
+use crate::metadata::MetadataHandle;
+use crate::partition::own::OwnPartition;
+use crate::shutdown::{Shutdown, Stage};
+
+/// Events that wait for one shard at most; more wait with their connections.
+pub(crate) const MAILBOX: usize = 1024;
+/// Events that share one append at most.
+const TURN: usize = 128;
+/// How long to wait before a log that did not load is read again.
+const RELOAD: Duration = Duration::from_secs(10);
+/// Groups looked at for expired offsets before others get their turn.
+const EXPIRY_TURN: usize = 50;
+
+/// An event on its way to a shard.
+pub(crate) struct Command {
+    /// The group it concerns; none for one that concerns all.
+    pub(crate) group: Option<Str>,
+    /// What happens.
+    pub(crate) run: Box<dyn FnOnce(&mut Shard, &Moment<'_>) -> Step + Send>,
+}
+
+/// How far a shard is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Its log is being read.
+    Loading,
+    /// It answers.
+    Active,
+    /// Its log could not be read; it will be tried again.
+    Failed,
+    /// Another node coordinates, or this one stops.
+    Closed,
+}
+
+/// A shard as everyone but its task sees it.
+pub(crate) struct ShardHandle {
+    pub(crate) index: PartitionIndex,
+    /// The topic that the partition belongs to.
+    pub(crate) topic_id: Uuid,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) partition: OwnPartition,
+    pub(crate) mailbox: mpsc::Sender<Command>,
+    phase: AtomicU8,
+    /// Topics that were deleted and whose offsets are still there.
+    deleted: Mutex<Vec<(Arc<str>, Uuid)>>,
+    /// Something other than the mailbox wants the task's attention.
+    attention: Notify,
+}
+
+impl ShardHandle {
+    pub(crate) fn new(
+        index: PartitionIndex,
+        topic_id: Uuid,
+        epoch: LeaderEpoch,
+        partition: OwnPartition,
+    ) -> (Arc<Self>, mpsc::Receiver<Command>) {
+        let (mailbox, events) = mpsc::channel(MAILBOX);
+        let handle = Self {
+            index,
+            topic_id,
+            epoch,
+            partition,
+            mailbox,
+            phase: AtomicU8::new(Phase::Loading as u8),
+            deleted: Mutex::new(Vec::new()),
+            attention: Notify::new(),
+        };
+        (Arc::new(handle), events)
+    }
+
+    /// How far the shard is.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Loading,
+            1 => Phase::Active,
+            2 => Phase::Failed,
+            _ => Phase::Closed,
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        // Closed is for good: the closing may come while the log is being read.
+        let _ = self
+            .phase
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+                (now != Phase::Closed as u8).then_some(phase as u8)
+            });
+    }
+
+    /// Ends the shard: another node coordinates.
+    pub(crate) fn close(&self) {
+        self.set_phase(Phase::Closed);
+        self.attention.notify_one();
+    }
+
+    /// Has the offsets of deleted topics deleted.
+    pub(crate) fn topics_deleted(&self, topics: &[(Arc<str>, Uuid)]) {
+        self.deleted.lock().extend_from_slice(topics);
+        self.attention.notify_one();
+    }
+}
+
+/// The task's own things.
+pub(crate) struct Runner {
+    pub(crate) handle: Arc<ShardHandle>,
+    pub(crate) events: mpsc::Receiver<Command>,
+    pub(crate) config: Arc<GroupConfig>,
+    pub(crate) codec: Codec,
+    pub(crate) metadata: MetadataHandle,
+    pub(crate) clock: Clock,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Runner {
+    /// Serves until the partition is lost or the node stops.
+    pub(crate) async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
+        let stopped = async {
+            shutdown.reached(Stage::Stopped).await;
+        };
+        tokio::select! {
+            () = self.serve() => {}
+            () = stopped => {}
+        }
+        self.handle.set_phase(Phase::Closed);
+        // What is still in the mailbox is dropped, which tells who asked.
+        self.events.close();
+    }
+
+    async fn serve(&mut self) {
+        let Some(shard) = self.load().await else {
+            return;
+        };
+        let now = Instant::now();
+        let mut work = Work {
+            end: self.handle.partition.log_end_offset(),
+            expiry_at: now + self.config.offsets_retention_check_interval,
+            runner: self,
+            shard,
+            timers: Timers::default(),
+            queue: Vec::new(),
+            busy: HashSet::new(),
+            draining: false,
+        };
+        work.begin().await;
+        work.serve().await;
+        work.release();
+    }
+
+    /// Reads the log until that succeeds or the partition is lost.
+    async fn load(&self) -> Option<Shard> {
+        let handle = &self.handle;
+        while handle.phase() != Phase::Closed {
+            let began = Instant::now();
+            let end = handle.partition.log_end_offset();
+            let mut shard = Shard::default();
+            match load(&handle.partition, end, &mut shard).await {
+                Ok(Loaded { records, .. }) => {
+                    if records > 0 {
+                        info!(
+                            partition = %handle.index,
+                            leader_epoch = %handle.epoch,
+                            records,
+                            groups = shard.group_count(),
+                            offsets = shard.offset_count(),
+                            millis = began.elapsed().as_millis(),
+                            "groups loaded"
+                        );
+                    }
+                    return Some(shard);
+                }
+                Err(error) if handle.phase() != Phase::Closed => {
+                    error!(partition = %handle.index, %error, "groups not loaded");
+                    handle.set_phase(Phase::Failed);
+                    let again = tokio::time::sleep(RELOAD);
+                    tokio::select! {
+                        () = again => {}
+                        () = handle.attention.notified() => {}
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        None
+    }
+}
+
+/// A loaded shard at work.
+struct Work<'a> {
+    runner: &'a mut Runner,
+    shard: Shard,
+    timers: Timers,
+    /// Log end after the last append; what answers depend on.
+    end: Offset,
+    /// Steps whose records are not appended yet.
+    queue: Vec<Step>,
+    /// The groups of those.
+    busy: HashSet<Str>,
+    expiry_at: Instant,
+    /// The node stops: nothing is kept waiting.
+    draining: bool,
+}
+
+impl Work<'_> {
+    fn moment_of<'m>(
+        runner: &'m Runner,
+        image: &'m Arc<crate::metadata::ClusterImage>,
+    ) -> Moment<'m> {
+        Moment {
+            now: runner.clock.now(),
+            image,
+            config: &runner.config,
+        }
+    }
+
+    async fn begin(&mut self) {
+        let image = self.runner.metadata.image();
+        let steps = self.shard.loaded(&Self::moment_of(self.runner, &image));
+        for step in steps {
+            self.take(None, step);
+        }
+        self.flush().await;
+        self.runner.handle.set_phase(Phase::Active);
+    }
+
+    async fn serve(&mut self) {
+        let handle = Arc::clone(&self.runner.handle);
+        let shutdown = self.runner.shutdown.clone();
+        let drain = shutdown.reached(Stage::Draining);
+        tokio::pin!(drain);
+        while handle.phase() != Phase::Closed {
+            let look = self.timers.next_look().unwrap_or(self.expiry_at);
+            let look = look.min(self.expiry_at);
+            tokio::select! {
+                event = self.runner.events.recv() => match event {
+                    Some(event) => self.turn(event).await,
+                    None => return,
+                },
+                () = tokio::time::sleep_until(look) => self.look_at_timers().await,
+                () = handle.attention.notified() => self.drop_deleted_topics().await,
+                () = &mut drain, if !self.draining => self.draining = true,
+            }
+            if self.draining {
+                self.release();
+            }
+        }
+    }
+
+    /// Takes an event and those that wait behind it.
+    async fn turn(&mut self, first: Command) {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(Command { group, run }) = next {
+            let must_wait = match &group {
+                Some(group) => self.busy.contains(group.as_str()),
+                None => !self.queue.is_empty(),
+            };
+            if must_wait {
+                self.flush().await;
+            }
+            let image = self.runner.metadata.image();
+            let step = run(&mut self.shard, &Self::moment_of(self.runner, &image));
+            self.take(group, step);
+            taken += 1;
+            next = match taken {
+                TURN => None,
+                _ => self.runner.events.try_recv().ok(),
+            };
+        }
+        self.flush().await;
+    }
+
+    /// Does what needs no append at once, and queues the rest.
+    fn take(&mut self, group: Option<Str>, mut step: Step) {
+        self.change_timers(std::mem::take(&mut step.timers));
+        if step.records.is_empty() {
+            self.finish(step, Ok(()));
+        } else {
+            self.busy.extend(group);
+            self.queue.push(step);
+        }
+    }
+
+    fn change_timers(&mut self, changes: Vec<TimerChange>) {
+        let now = Instant::now();
+        for change in changes {
+            self.timers.change(change, now);
+        }
+    }
+
+    /// What follows a step whose records are appended, or not.
+    fn finish(&mut self, step: Step, result: Result<(), GroupError>) {
+        for delivery in step.deliveries {
+            delivery(self.end);
+        }
+        if let Some(after) = step.after {
+            let image = self.runner.metadata.image();
+            let moment = Self::moment_of(self.runner, &image);
+            let next = after(&mut self.shard, &moment, result);
+            self.take(None, next);
+        }
+    }
+
+    /// Appends and replays everything that is queued.
+    async fn flush(&mut self) {
+        while !self.queue.is_empty() {
+            let steps = std::mem::take(&mut self.queue);
+            let mut results = vec![Ok(()); steps.len()];
+            let packed = self.pack(&steps, &mut results);
+            self.append(packed, &mut results).await;
+            for (step, result) in steps.into_iter().zip(results) {
+                if result.is_ok() {
+                    for record in &step.records {
+                        self.shard.replay(record, Source::Decision);
+                    }
+                }
+                self.finish(step, result);
+            }
+        }
+        self.busy.clear();
+    }
+
+    fn pack(&self, steps: &[Step], results: &mut [Result<(), GroupError>]) -> Vec<Packed> {
+        let max_bytes = self.runner.handle.partition.max_batch_bytes();
+        let now = self.runner.clock.now();
+        pack(steps, results, self.runner.codec, max_bytes, now)
+    }
+
+    async fn append(&mut self, packed: Vec<Packed>, results: &mut [Result<(), GroupError>]) {
+        let handle = &self.runner.handle;
+        for Packed { batch, steps } in packed {
+            let now = self.runner.clock.now();
+            match handle.partition.append(batch, handle.epoch, now).await {
+                Ok(end) => self.end = end,
+                Err(error) => {
+                    let refused = refusal(&error);
+                    warn!(partition = %handle.index, %error, "not appended");
+                    for step in steps {
+                        if let Some(result) = results.get_mut(step) {
+                            *result = Err(refused.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_at_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(key) = self.timers.pop_due(now) {
+            let image = self.runner.metadata.image();
+            let moment = Self::moment_of(self.runner, &image);
+            let step = self.shard.expired(&key, &moment);
+            self.take(None, step);
+            self.flush().await;
+        }
+        if now >= self.expiry_at {
+            self.expire().await;
+            self.expiry_at = Instant::now() + self.runner.config.offsets_retention_check_interval;
+        }
+    }
+
+    async fn expire(&mut self) {
+        for groups in self.shard.names().chunks(EXPIRY_TURN) {
+            for group in groups {
+                let image = self.runner.metadata.image();
+                let moment = Self::moment_of(self.runner, &image);
+                let step = self.shard.expire(group, &moment);
+                self.take(None, step);
+            }
+            self.flush().await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn drop_deleted_topics(&mut self) {
+        let topics = std::mem::take(&mut *self.runner.handle.deleted.lock());
+        if topics.is_empty() {
+            return;
+        }
+        for groups in self.shard.names().chunks(EXPIRY_TURN) {
+            for group in groups {
+                for (name, id) in &topics {
+                    let step = self.shard.drop_topic(group, name, *id);
+                    self.take(None, step);
+                }
+            }
+            self.flush().await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Answers everything that waits in a group.
+    fn release(&mut self) {
+        let step = self.shard.release_parked();
+        self.finish(step, Ok(()));
+    }
+}

@@ -1,0 +1,124 @@
+//! What operators ask: lists, descriptions, deletions.
+
+use palisade_protocol::{ErrorCode, Str};
+
+use super::expire::group_tombstone;
+use super::{Group, Shard};
+use crate::group::classic::Description;
+use crate::group::decision::Decision;
+use crate::group::error::GroupError;
+use crate::group::offsets::tombstone;
+use crate::group::step::{Asker, Step, deliver};
+
+/// A group in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ListedGroup {
+    /// Its id.
+    pub(crate) id: Str,
+    /// Its protocol type.
+    pub(crate) protocol_type: Str,
+    /// Its state.
+    pub(crate) state: &'static str,
+    /// `classic` or `consumer`.
+    pub(crate) kind: &'static str,
+}
+
+/// A group as DescribeGroups sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum GroupView {
+    /// A classic group.
+    Classic(Description),
+    /// None, with why.
+    Absent(String),
+}
+
+/// Partitions whose offsets are to be deleted, by topic.
+pub(crate) type OffsetDeletion = Vec<(Str, Vec<i32>)>;
+
+impl Shard {
+    /// Every group.
+    pub(crate) fn list(&self) -> Vec<ListedGroup> {
+        let groups = self.groups.iter().map(|(id, entry)| match &entry.group {
+            Group::Classic(group) => ListedGroup {
+                id: id.clone(),
+                protocol_type: Str::copy(group.protocol_type()),
+                state: group.state().name(),
+                kind: "classic",
+            },
+        });
+        groups.collect()
+    }
+
+    /// One group.
+    pub(crate) fn describe(&self, id: &Str) -> GroupView {
+        match self.groups.get(id.as_str()).map(|entry| &entry.group) {
+            Some(Group::Classic(group)) => GroupView::Classic(group.describe()),
+            None => GroupView::Absent(format!("Group {id} not found.")),
+        }
+    }
+
+    /// Deletes an empty group with everything it committed.
+    pub(crate) fn delete_group(&self, id: &Str, asker: Asker<Result<(), GroupError>>) -> Step {
+        let refused = |asker, error| Step::decided(Decision::refuse(error), asker);
+        let Some(entry) = self.groups.get(id.as_str()) else {
+            let text = format!("Group {id} not found.");
+            return refused(asker, GroupError::GroupNotFound(text));
+        };
+        let is_empty = match &entry.group {
+            Group::Classic(group) => group.is_empty(),
+        };
+        if !is_empty {
+            return refused(asker, GroupError::NonEmptyGroup);
+        }
+        let rows = entry.offsets.sorted(&self.topics).into_iter();
+        let mut records: Vec<_> = rows
+            .map(|(topic, partition, _)| tombstone(id, topic, partition))
+            .collect();
+        records.push(group_tombstone(id));
+        Step {
+            records,
+            divisible: true,
+            after: Some(Box::new(move |_, _, result| Step {
+                deliveries: vec![deliver(asker, result)],
+                ..Step::default()
+            })),
+            ..Step::default()
+        }
+    }
+
+    /// Deletes offsets of topics that no member consumes; one code for each partition.
+    pub(crate) fn delete_offsets(
+        &self,
+        id: &Str,
+        asked: OffsetDeletion,
+    ) -> Decision<Vec<Vec<ErrorCode>>> {
+        let Some(entry) = self.groups.get(id.as_str()) else {
+            let text = format!("Group {id} not found.");
+            return Decision::refuse(GroupError::GroupNotFound(text));
+        };
+        let in_use = match &entry.group {
+            Group::Classic(group) => group.topics_in_use(),
+        };
+        let in_use = match in_use {
+            Ok(in_use) => in_use,
+            Err(error) => return Decision::refuse(error),
+        };
+        let mut decision = Decision::answer(Vec::new());
+        let mut codes = Vec::with_capacity(asked.len());
+        for (topic, partitions) in asked {
+            if in_use.contains(&topic) {
+                let code = GroupError::SubscribedToTopic.code();
+                codes.push(vec![code; partitions.len()]);
+                continue;
+            }
+            codes.push(vec![ErrorCode::NONE; partitions.len()]);
+            for partition in partitions {
+                if entry.offsets.get(&self.topics, &topic, partition).is_some() {
+                    decision.records.push(tombstone(id, &topic, partition));
+                }
+            }
+        }
+        decision.answer = Ok(codes);
+        decision
+    }
+}

@@ -1,0 +1,98 @@
+//! Offsets and groups that are no longer used (coordination.md §3), and those of deleted topics.
+
+use palisade_protocol::types::TimestampMs;
+use palisade_protocol::{Str, Uuid};
+
+use super::{Entry, Group, Shard};
+use crate::group::classic::{ExpiryBase, InUse};
+use crate::group::config::GroupConfig;
+use crate::group::offsets::{Committed, tombstone};
+use crate::group::record::GroupRecord;
+use crate::group::step::{Moment, Step};
+
+impl Shard {
+    /// Deletes what of a group has been kept long enough, and the group if nothing is left.
+    pub(crate) fn expire(&self, id: &Str, moment: &Moment<'_>) -> Step {
+        let Some(entry) = self.groups.get(id.as_str()) else {
+            return Step::none();
+        };
+        let Group::Classic(group) = &entry.group;
+        let (base, in_use) = group.expiry();
+        let is_due = Due {
+            base,
+            in_use,
+            now: moment.now,
+            config: moment.config,
+        };
+        let rows = entry.offsets.sorted(&self.topics);
+        let due = rows
+            .iter()
+            .filter(|(topic, _, one)| is_due.test(topic, one));
+        let mut records: Vec<_> = due
+            .map(|(topic, partition, _)| tombstone(id, topic, *partition))
+            .collect();
+        if group.is_empty() && records.len() == entry.offsets.len() {
+            records.push(group_tombstone(id));
+        }
+        Step {
+            records,
+            divisible: true,
+            ..Step::default()
+        }
+    }
+
+    /// Deletes a group's offsets in a topic that is gone; a namesake's stay.
+    pub(crate) fn drop_topic(&self, id: &Str, name: &str, topic_id: Uuid) -> Step {
+        let Some(Entry { offsets, .. }) = self.groups.get(id.as_str()) else {
+            return Step::none();
+        };
+        if self.topics.number(name).is_none() {
+            return Step::none();
+        }
+        let rows = offsets.sorted(&self.topics).into_iter();
+        let gone = rows.filter(|(topic, _, one)| {
+            *topic == name && (one.topic_id.is_nil() || one.topic_id == topic_id)
+        });
+        Step {
+            records: gone
+                .map(|(topic, partition, _)| tombstone(id, topic, partition))
+                .collect(),
+            divisible: true,
+            ..Step::default()
+        }
+    }
+}
+
+/// The record that deletes a classic group.
+pub(super) fn group_tombstone(id: &Str) -> GroupRecord {
+    GroupRecord::Group {
+        group: id.clone(),
+        value: None,
+    }
+}
+
+/// The rule by which offsets of one group expire.
+struct Due<'a> {
+    base: ExpiryBase,
+    in_use: InUse,
+    now: TimestampMs,
+    config: &'a GroupConfig,
+}
+
+impl Due<'_> {
+    fn test(&self, topic: &str, committed: &Committed) -> bool {
+        if self.in_use.contains(topic) {
+            return false;
+        }
+        let base = match self.base {
+            ExpiryBase::Never => return false,
+            ExpiryBase::Commit => TimestampMs::new(committed.commit_timestamp),
+            ExpiryBase::Instant(instant) => instant,
+        };
+        if committed.expire_timestamp >= 0 {
+            return self.now.value() >= committed.expire_timestamp;
+        }
+        let kept = i64::try_from(self.config.offsets_retention.as_millis()).unwrap_or(i64::MAX);
+        self.now.millis_since(base) >= kept
+    }
+}

@@ -1,0 +1,85 @@
+//! Requests of members of classic groups.
+
+use palisade_protocol::Str;
+
+use super::{Group, Parked, Shard};
+use crate::group::classic::{Identity, JoinAnswer, JoinAsk, JoinRefused, SyncAnswer, SyncAsk};
+use crate::group::error::GroupError;
+use crate::group::step::{Asker, Moment, Step, deliver};
+
+impl Shard {
+    /// JoinGroup: an unknown group comes into being for who has no member id yet.
+    pub(crate) fn join(
+        &mut self,
+        id: &Str,
+        ask: JoinAsk,
+        asker: Asker<JoinAnswer>,
+        moment: &Moment<'_>,
+    ) -> Step {
+        if !self.groups.contains_key(id.as_str()) && !ask.member_id.is_empty() {
+            let refused = JoinRefused {
+                error: GroupError::UnknownMember,
+                member_id: ask.member_id,
+            };
+            return answer(asker, Err(refused));
+        }
+        self.entry(id);
+        let token = self.park(Parked::Join(asker));
+        self.on_classic(id, |group| {
+            group.join(ask, token, moment.now, moment.config)
+        })
+    }
+
+    /// SyncGroup.
+    pub(crate) fn sync(&mut self, id: &Str, ask: SyncAsk, asker: Asker<SyncAnswer>) -> Step {
+        if !self.groups.contains_key(id.as_str()) {
+            return answer(asker, Err(GroupError::UnknownMember));
+        }
+        let token = self.park(Parked::Sync(asker));
+        self.on_classic(id, |group| group.sync(ask, token))
+    }
+
+    /// Heartbeat.
+    pub(crate) fn heartbeat(
+        &mut self,
+        id: &Str,
+        member: &Str,
+        instance: Option<&str>,
+        generation: i32,
+        asker: Asker<Result<(), GroupError>>,
+    ) -> Step {
+        let Some(group) = self.classic(id) else {
+            return answer(asker, Err(GroupError::UnknownMember));
+        };
+        let (answer, effects) = group.heartbeat(member, instance, generation);
+        let mut step = self.step(id, effects);
+        step.deliveries.push(deliver(asker, answer));
+        step
+    }
+
+    /// LeaveGroup: one answer for each member.
+    pub(crate) fn leave(
+        &mut self,
+        id: &Str,
+        leaving: &[Identity],
+        asker: Asker<Result<Vec<Result<(), GroupError>>, GroupError>>,
+        moment: &Moment<'_>,
+    ) -> Step {
+        let Some(entry) = self.groups.get_mut(id.as_str()) else {
+            let unknown = leaving.iter().map(|_| Err(GroupError::UnknownMember));
+            return answer(asker, Ok(unknown.collect()));
+        };
+        let Group::Classic(group) = &mut entry.group;
+        let (answers, effects) = group.leave(leaving, moment.now, moment.config);
+        let mut step = self.step(id, effects);
+        step.deliveries.push(deliver(asker, Ok(answers)));
+        step
+    }
+}
+
+fn answer<T: Send + 'static>(asker: Asker<T>, answer: T) -> Step {
+    Step {
+        deliveries: vec![deliver(asker, answer)],
+        ..Step::default()
+    }
+}

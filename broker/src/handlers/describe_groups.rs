@@ -1,0 +1,121 @@
+//! DescribeGroups (15), versions 0-6: classic groups and their members.
+//!
+//! v3 what the caller may do (KIP-430); v4 static members (KIP-345); v5 flexible; v6 an error with
+//! words for groups that do not exist (KIP-1043).
+
+use palisade_auth::acl::ResourceType;
+use palisade_auth::grant::Describe;
+use palisade_protocol::messages::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+};
+use palisade_protocol::{ErrorCode, Str};
+
+use super::denied;
+use crate::context::RequestContext;
+use crate::dispatch::Handled;
+use crate::group::classic::{DescribedMember, Description};
+use crate::group::decision::Decision;
+use crate::group::error::GroupError;
+use crate::group::shard::GroupView;
+use crate::group::step::Step;
+
+/// Unknown groups are an error.
+const UNKNOWN_IS_ERROR: i16 = 6;
+
+/// Describes each group.
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: DescribeGroupsRequest,
+) -> Handled<DescribeGroupsResponse> {
+    let access = ctx.access();
+    let version = ctx.api_version;
+    let mut asked = Vec::with_capacity(request.groups.len());
+    for group in &request.groups {
+        let id = group.detached();
+        if let Err(refused) = access.group::<Describe>(&id) {
+            let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
+            asked.push((id, i32::MIN, Err(code)));
+            continue;
+        }
+        let operations = match request.include_authorized_operations {
+            true => access.authorized_operations(ResourceType::Group, &id),
+            false => i32::MIN,
+        };
+        let name = id.clone();
+        let awaited = ctx
+            .broker
+            .groups
+            .ask(id.clone(), move |shard, _, asker| {
+                Step::decided(Decision::answer(shard.describe(&name)), asker)
+            })
+            .await;
+        let awaited = awaited.map_err(|error: GroupError| error.code());
+        asked.push((id, operations, awaited));
+    }
+    Handled::Later(Box::pin(async move {
+        let mut response = DescribeGroupsResponse::default();
+        for (id, operations, awaited) in asked {
+            let view = match awaited {
+                Ok(awaited) => {
+                    let answer = awaited.answer().await.and_then(|answer| answer);
+                    answer.map_err(|error| error.code())
+                }
+                Err(code) => Err(code),
+            };
+            response.groups.push(row(id, operations, view, version));
+        }
+        response
+    }))
+}
+
+fn row(
+    group_id: Str,
+    operations: i32,
+    view: Result<GroupView, ErrorCode>,
+    version: i16,
+) -> DescribedGroup {
+    let blank = DescribedGroup {
+        group_id,
+        ..DescribedGroup::default()
+    };
+    match view {
+        Ok(GroupView::Classic(description)) => described(blank, operations, description),
+        Ok(GroupView::Absent(text)) if version >= UNKNOWN_IS_ERROR => DescribedGroup {
+            error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+            error_message: Some(Str::from(text)),
+            group_state: Str::from_static("Dead"),
+            ..blank
+        },
+        Ok(GroupView::Absent(_)) => DescribedGroup {
+            group_state: Str::from_static("Dead"),
+            authorized_operations: operations,
+            ..blank
+        },
+        Err(error_code) => DescribedGroup {
+            error_code,
+            ..blank
+        },
+    }
+}
+
+fn described(blank: DescribedGroup, operations: i32, found: Description) -> DescribedGroup {
+    DescribedGroup {
+        group_state: Str::from_static(found.state.name()),
+        protocol_type: found.protocol_type,
+        protocol_data: found.protocol,
+        members: found.members.into_iter().map(member).collect(),
+        authorized_operations: operations,
+        ..blank
+    }
+}
+
+fn member(member: DescribedMember) -> DescribedGroupMember {
+    DescribedGroupMember {
+        member_id: member.member_id,
+        group_instance_id: member.instance_id,
+        client_id: member.client_id,
+        client_host: member.client_host,
+        member_metadata: member.metadata,
+        member_assignment: member.assignment,
+    }
+}

@@ -1,0 +1,221 @@
+//! FindCoordinator (10), versions 0-6: which node keeps a group.
+//!
+//! v1 kinds of keys; v3 flexible; v4 several keys (KIP-699); v5 a new error for transactions; v6
+//! share groups (KIP-932). The first look-up of a group creates the topic that groups are kept in.
+//! Transactions and share groups are not built: who may use them is told so, for good.
+
+use palisade_auth::Access;
+use palisade_auth::grant::{ClusterAction, Describe};
+use palisade_protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use palisade_protocol::messages::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use palisade_protocol::types::TopicId;
+use palisade_protocol::{ErrorCode, Str};
+
+use super::{denied, endpoints};
+use crate::config::Config;
+use crate::context::RequestContext;
+use crate::dispatch::Handled;
+use crate::group::TOPIC;
+use crate::group::coordinator::partition_of;
+use crate::metadata::{Actor, Internal};
+
+/// Several keys in one request.
+const BATCHED: i16 = 4;
+/// Share groups have keys.
+const SHARE: i16 = 6;
+/// CreateTopics version whose defaults (-1) mean "as the broker is configured".
+const CREATE_VERSION: i16 = 7;
+
+/// Names the coordinator of each key.
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: FindCoordinatorRequest,
+) -> Handled<FindCoordinatorResponse> {
+    let access = ctx.access();
+    if ctx.api_version >= BATCHED {
+        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+        for key in &request.coordinator_keys {
+            let found = find(ctx, &access, request.key_type, key).await;
+            coordinators.push(row(key, found));
+        }
+        return Handled::Now(FindCoordinatorResponse {
+            coordinators,
+            ..FindCoordinatorResponse::default()
+        });
+    }
+    let found = find(ctx, &access, request.key_type, &request.key).await;
+    let row = row(&request.key, found);
+    Handled::Now(FindCoordinatorResponse {
+        error_code: row.error_code,
+        error_message: row.error_message,
+        node_id: row.node_id,
+        host: row.host,
+        port: row.port,
+        ..FindCoordinatorResponse::default()
+    })
+}
+
+/// Where a coordinator is.
+struct Place {
+    node_id: i32,
+    host: Str,
+    port: i32,
+}
+
+/// Why there is none.
+struct Absent {
+    code: ErrorCode,
+    text: &'static str,
+}
+
+impl Absent {
+    const fn new(code: ErrorCode, text: &'static str) -> Self {
+        Self { code, text }
+    }
+}
+
+fn row(key: &Str, found: Result<Place, Absent>) -> Coordinator {
+    match found {
+        Ok(place) => Coordinator {
+            key: key.clone(),
+            node_id: place.node_id,
+            host: place.host,
+            port: place.port,
+            ..Coordinator::default()
+        },
+        Err(absent) => Coordinator {
+            key: key.clone(),
+            node_id: -1,
+            port: -1,
+            error_code: absent.code,
+            error_message: Some(Str::from_static(absent.text)),
+            ..Coordinator::default()
+        },
+    }
+}
+
+async fn find(
+    ctx: &RequestContext,
+    access: &Access,
+    key_type: i8,
+    key: &Str,
+) -> Result<Place, Absent> {
+    match key_type {
+        0 => {
+            access.group::<Describe>(key).map_err(|refused| {
+                let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
+                Absent::new(code, "not authorized to describe the group")
+            })?;
+            group_coordinator(ctx, key).await
+        }
+        1 => {
+            access
+                .transactional_id::<Describe>(key)
+                .map_err(|refused| {
+                    let code = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+                    let code = denied::code(&refused, code);
+                    Absent::new(code, "not authorized to describe the transactional id")
+                })?;
+            // Not one of the codes on which clients come again for ever.
+            let text = "transactions are not supported yet";
+            Err(Absent::new(ErrorCode::INVALID_REQUEST, text))
+        }
+        2 if ctx.api_version >= SHARE => {
+            access.cluster::<ClusterAction>().map_err(|refused| {
+                let code = denied::code(&refused, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
+                Absent::new(code, "not authorized to act for the cluster")
+            })?;
+            let text = match is_share_key(key) {
+                true => "share groups are not supported yet",
+                false => "a share key is group:topic id:partition",
+            };
+            Err(Absent::new(ErrorCode::INVALID_REQUEST, text))
+        }
+        _ => {
+            let text = "the key type is not known in this version";
+            Err(Absent::new(ErrorCode::INVALID_REQUEST, text))
+        }
+    }
+}
+
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.rsplitn(3, ':');
+    let partition = parts.next().and_then(|part| part.parse::<i32>().ok());
+    let topic = parts.next().and_then(|part| part.parse::<TopicId>().ok());
+    let group = parts.next().filter(|group| !group.is_empty());
+    partition.is_some() && topic.is_some() && group.is_some()
+}
+
+async fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent> {
+    let unavailable = |text| Absent::new(ErrorCode::COORDINATOR_NOT_AVAILABLE, text);
+    let mut image = ctx.broker.metadata.image();
+    if image.topics.get(TOPIC).is_none() {
+        create_topic(ctx).await;
+        image = ctx.broker.metadata.image();
+    }
+    let topic = image.topics.get(TOPIC);
+    let topic = topic.ok_or(unavailable("the topic of groups does not exist yet"))?;
+    let index = partition_of(group, topic.partitions.len());
+    let leader = topic.partition(index).and_then(|one| one.leader);
+    let leader = leader.filter(|leader| image.brokers.is_live(*leader));
+    let leader = leader.ok_or(unavailable("the group's partition has no leader"))?;
+    let listener = ctx.session.listener.config.name.as_str();
+    let endpoint = endpoints::of_node(&image, leader, listener);
+    let endpoint = endpoint.ok_or(unavailable("the coordinator lacks this listener"))?;
+    Ok(Place {
+        node_id: leader.value(),
+        host: endpoint.host,
+        port: endpoint.port,
+    })
+}
+
+/// Has the topic made; whether that worked shows in the metadata.
+async fn create_topic(ctx: &RequestContext) {
+    let request = CreateTopicsRequest {
+        topics: vec![offsets_topic(&ctx.broker.config)],
+        ..CreateTopicsRequest::default()
+    };
+    let actor = Actor::internal(Internal::for_purpose("topic of groups"));
+    let created = ctx
+        .broker
+        .controller
+        .submit(request, CREATE_VERSION, actor)
+        .await;
+    match created {
+        Ok(response) => {
+            let row = response.topics.first();
+            let code = row.map_or(ErrorCode::NONE, |row| row.error_code);
+            if code.is_error() && code != ErrorCode::TOPIC_ALREADY_EXISTS {
+                tracing::warn!(topic = TOPIC, %code, "not created");
+            }
+        }
+        Err(error) => tracing::warn!(topic = TOPIC, %error, "not created"),
+    }
+}
+
+/// The topic as the node's configuration wants it (configs.md §2).
+pub(crate) fn offsets_topic(config: &Config) -> CreatableTopic {
+    let setting = |name: &'static str, value: String| CreatableTopicConfig {
+        name: Str::from_static(name),
+        value: Some(Str::from(value)),
+        ..CreatableTopicConfig::default()
+    };
+    let segment_bytes = config.number("offsets.topic.segment.bytes");
+    let partitions = config.number("offsets.topic.num.partitions");
+    let replicas = config.number("offsets.topic.replication.factor");
+    CreatableTopic {
+        name: Str::from_static(TOPIC),
+        num_partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+        replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
+        configs: vec![
+            setting("cleanup.policy", "compact".to_owned()),
+            setting("compression.type", "producer".to_owned()),
+            setting("segment.bytes", segment_bytes.to_string()),
+        ],
+        ..CreatableTopic::default()
+    }
+}

@@ -1,0 +1,237 @@
+//! OffsetFetch (9), versions 1-10: where groups are (coordination.md §3).
+//!
+//! v2 all topics; v5 leader epochs (KIP-320); v6 flexible; v7 stable offsets (KIP-447: there are no
+//! transactions, so every offset is); v8 several groups (KIP-709); v9 consumer groups (KIP-848);
+//! v10 topics by id (KIP-848).
+
+mod response;
+
+use std::sync::Arc;
+
+use palisade_auth::Access;
+use palisade_auth::grant::Describe;
+use palisade_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
+use palisade_protocol::{ErrorCode, Str, Uuid};
+
+use self::response::{Answered, Row, Topic};
+use super::denied;
+use crate::context::RequestContext;
+use crate::dispatch::Handled;
+use crate::group::coordinator::Awaited;
+use crate::group::error::GroupError;
+use crate::group::shard::{FetchAsk, FetchedTopic};
+use crate::group::step::Step;
+
+/// Several groups in one request.
+const BATCHED: i16 = 8;
+/// Topics by id only.
+const BY_ID: i16 = 10;
+
+/// Says where each group is.
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: OffsetFetchRequest,
+) -> Handled<OffsetFetchResponse> {
+    let access = ctx.access();
+    let version = ctx.api_version;
+    let groups = match version {
+        BATCHED.. => request.groups,
+        _ => vec![alone(request)],
+    };
+    let mut asked = Vec::with_capacity(groups.len());
+    for group in &groups {
+        asked.push(ask(ctx, &access, group).await);
+    }
+    drop(access);
+    drop(groups);
+    Handled::Later(Box::pin(async move {
+        let mut answered = Vec::with_capacity(asked.len());
+        for one in asked {
+            answered.push(one.answer(version >= BY_ID).await);
+        }
+        response::response(answered, version)
+    }))
+}
+
+/// The one group of an older request.
+fn alone(request: OffsetFetchRequest) -> OffsetFetchRequestGroup {
+    let topics = request.topics.map(|topics| {
+        let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
+            name: topic.name,
+            topic_id: Uuid::NIL,
+            partition_indexes: topic.partition_indexes,
+        });
+        topics.collect()
+    });
+    OffsetFetchRequestGroup {
+        group_id: request.group_id,
+        topics,
+        ..OffsetFetchRequestGroup::default()
+    }
+}
+
+/// A group that has been asked.
+struct Asked {
+    group: Str,
+    /// What every named partition says if the group fails.
+    topics: Vec<Topic>,
+    fetched: Result<Awaited<Result<Vec<FetchedTopic>, GroupError>>, ErrorCode>,
+    /// All topics were asked for: those that may be seen, with their ids.
+    visible: Option<Visible>,
+}
+
+/// Which topics a caller sees, of those that exist or existed.
+type Visible = Box<dyn Fn(&str) -> Option<Uuid> + Send>;
+
+async fn ask(ctx: &RequestContext, access: &Access, group: &OffsetFetchRequestGroup) -> Asked {
+    let id = group.group_id.detached();
+    let mut asked = Asked {
+        group: id.clone(),
+        topics: Vec::new(),
+        fetched: Err(ErrorCode::NONE),
+        visible: None,
+    };
+    let granted = access.group::<Describe>(&id);
+    let granted =
+        granted.map_err(|refused| denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED));
+    let what = match &group.topics {
+        None => {
+            asked.visible = Some(visible(ctx));
+            FetchAsk::All
+        }
+        Some(topics) => {
+            let (rows, wanted) = judge(ctx, access, topics, granted.is_ok());
+            asked.topics = rows;
+            FetchAsk::Topics(wanted)
+        }
+    };
+    if let Err(code) = granted {
+        asked.fetched = Err(code);
+        return asked;
+    }
+    let awaited = ctx
+        .broker
+        .groups
+        .ask(id.clone(), move |shard, _, asker| {
+            Step::decided(shard.fetch(&id, what), asker)
+        })
+        .await;
+    asked.fetched = awaited.map_err(|error| code(&error));
+    asked
+}
+
+/// Consumers before 3.9 do not expect to hear that there is no coordinator here.
+fn code(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::NotAvailable => ErrorCode::NOT_COORDINATOR,
+        error => error.code(),
+    }
+}
+
+/// A topic that a group is asked for, with the id that its offsets must have.
+type Wanted = (Str, Option<Uuid>, Vec<i32>);
+
+/// Answers what the group need not see, and collects the rest.
+fn judge(
+    ctx: &RequestContext,
+    access: &Access,
+    topics: &[OffsetFetchRequestTopics],
+    ask_topics: bool,
+) -> (Vec<Topic>, Vec<Wanted>) {
+    let by_id = ctx.api_version >= BY_ID;
+    let mut rows = Vec::with_capacity(topics.len());
+    let mut wanted = Vec::new();
+    for topic in topics {
+        let found = by_id.then(|| ctx.image.topics.by_id(topic.topic_id));
+        let refused = match found {
+            Some(None) => Some(ErrorCode::UNKNOWN_TOPIC_ID),
+            _ if !ask_topics => None,
+            found => {
+                let name = match &found {
+                    Some(Some(image)) => &*image.name,
+                    _ => &*topic.name,
+                };
+                let granted = access.topic::<Describe>(name);
+                let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+                granted.err().map(|refused| denied::code(&refused, code))
+            }
+        };
+        let indexes = topic.partition_indexes.iter();
+        let row = |partition: &i32| match refused {
+            Some(code) => Row::failed(*partition, code),
+            None => Row::Wanted(*partition),
+        };
+        rows.push(Topic {
+            name: topic.name.detached(),
+            topic_id: topic.topic_id,
+            is_wanted: refused.is_none(),
+            rows: indexes.map(row).collect(),
+        });
+        if refused.is_none() {
+            let name = match found.flatten() {
+                Some(image) => Str::copy(&image.name),
+                None => topic.name.detached(),
+            };
+            let id = by_id.then_some(topic.topic_id);
+            wanted.push((name, id, topic.partition_indexes.clone()));
+        }
+    }
+    (rows, wanted)
+}
+
+/// A test for each topic of a group, asked once the group has said which it has.
+fn visible(ctx: &RequestContext) -> Visible {
+    let (access, image) = (ctx.access(), Arc::clone(&ctx.image));
+    Box::new(move |name| {
+        access.probe_topic::<Describe>(name)?;
+        let image = image.topics.get(name);
+        Some(image.map_or(Uuid::NIL, |image| image.id))
+    })
+}
+
+impl Asked {
+    async fn answer(self, by_id: bool) -> Answered {
+        let Self {
+            group,
+            mut topics,
+            fetched,
+            visible,
+        } = self;
+        let fetched = match fetched {
+            Ok(awaited) => {
+                let answer = awaited.answer().await.and_then(|answer| answer);
+                answer.map_err(|error| code(&error))
+            }
+            Err(code) => Err(code),
+        };
+        let error = fetched.as_ref().err().copied();
+        match (fetched, visible) {
+            (Err(code), _) => {
+                for topic in &mut topics {
+                    topic.fail(code);
+                }
+            }
+            (Ok(fetched), None) => {
+                let waiting = topics.iter_mut().filter(|topic| topic.is_wanted);
+                for (topic, found) in waiting.zip(fetched) {
+                    topic.fill(found);
+                }
+            }
+            (Ok(fetched), Some(visible)) => {
+                for found in fetched {
+                    let Some(id) = visible(&found.name) else {
+                        continue;
+                    };
+                    topics.extend(Topic::of_all(found, id, by_id));
+                }
+            }
+        }
+        Answered {
+            group,
+            topics,
+            error: error.unwrap_or(ErrorCode::NONE),
+        }
+    }
+}
