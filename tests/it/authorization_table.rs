@@ -17,6 +17,7 @@ use palisade_tests::requests::{self, newest};
 use palisade_tests::target::Target;
 use palisade_tests::wire::Connection;
 
+use self::asks::groups::{self, GROUP};
 use self::asks::{ABSENT, Ask, Place, TOPIC};
 
 const MECHANISM: &str = "SCRAM-SHA-512";
@@ -69,6 +70,8 @@ type Right = (i8, &'static str, i8);
 struct Row {
     api: ApiKey,
     what: &'static str,
+    /// What is granted throughout, to reach the check that the row is about.
+    base: &'static [Right],
     /// Each of these alone is enough.
     enough: &'static [Right],
     /// Not even all of these together are.
@@ -80,7 +83,8 @@ struct Row {
 
 #[rustfmt::skip]
 fn rows() -> Vec<Row> {
-    let row = |api, what, enough, misses, refused, granted, ask| Row { api, what, enough, misses, refused, granted, ask };
+    let row = |api, what, enough, misses, refused, granted, ask| Row { api, what, base: &[], enough, misses, refused, granted, ask };
+    let beside = |base, row| Row { base, ..row };
     vec![
         // Data
         row(ApiKey::Produce, "", &[(T, TOPIC, WRITE), (T, "*", ALL)],
@@ -110,6 +114,37 @@ fn rows() -> Vec<Row> {
             &[(T, TOPIC, DESCRIBE)], TOPIC_REFUSED, Code(3), asks::metadata_of_absent),
         row(ApiKey::DescribeTopicPartitions, "", &[(T, TOPIC, DESCRIBE)],
             &[(T, TOPIC, CREATE), (C, CLUSTER, ALL)], TOPIC_REFUSED, Code(0), asks::describe_topic_partitions),
+        // Groups
+        row(ApiKey::FindCoordinator, "of a group", &[(G, GROUP, DESCRIBE), (G, GROUP, READ), (G, GROUP, DELETE)],
+            &[(G, GROUP, DESCRIBE_CONFIGS), (T, "*", ALL), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::find_group),
+        row(ApiKey::FindCoordinator, "of a transaction", &[(X, "payments", DESCRIBE), (X, "payments", WRITE)],
+            &[(G, "*", ALL), (T, "*", ALL), (C, CLUSTER, ALL)], TRANSACTION_REFUSED, NoRefusal, groups::find_transaction),
+        row(ApiKey::FindCoordinator, "of a share partition", &[(C, CLUSTER, CLUSTER_ACTION)],
+            &[(G, "*", ALL), (T, "*", ALL), (C, CLUSTER, ALTER)], CLUSTER_REFUSED, NoRefusal, groups::find_share),
+        row(ApiKey::JoinGroup, "", &[(G, GROUP, READ)],
+            &[(G, GROUP, DESCRIBE), (G, GROUP, DELETE), (T, "*", ALL), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::join),
+        row(ApiKey::SyncGroup, "", &[(G, GROUP, READ)],
+            &[(G, GROUP, DESCRIBE), (G, GROUP, DELETE), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::sync),
+        row(ApiKey::Heartbeat, "", &[(G, GROUP, READ)],
+            &[(G, GROUP, DESCRIBE), (G, GROUP, DELETE), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::heartbeat),
+        row(ApiKey::LeaveGroup, "", &[(G, GROUP, READ)],
+            &[(G, GROUP, DESCRIBE), (G, GROUP, DELETE), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::leave),
+        row(ApiKey::DescribeGroups, "", &[(G, GROUP, DESCRIBE), (G, GROUP, READ), (G, GROUP, DELETE)],
+            &[(G, GROUP, DESCRIBE_CONFIGS), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::describe),
+        row(ApiKey::DeleteGroups, "", &[(G, GROUP, DELETE)],
+            &[(G, GROUP, READ), (G, GROUP, DESCRIBE), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::delete),
+        row(ApiKey::OffsetCommit, "of a topic that may not be read", &[(G, GROUP, READ)],
+            &[(G, GROUP, DESCRIBE), (T, "*", ALL), (C, CLUSTER, ALL)], GROUP_REFUSED, Code(TOPIC_REFUSED), groups::commit),
+        beside(&[(G, GROUP, READ)], row(ApiKey::OffsetCommit, "", &[(T, TOPIC, READ)],
+            &[(T, TOPIC, WRITE), (T, TOPIC, DESCRIBE), (C, CLUSTER, ALL)], TOPIC_REFUSED, NoRefusal, groups::commit)),
+        row(ApiKey::OffsetFetch, "of all topics", &[(G, GROUP, DESCRIBE), (G, GROUP, READ)],
+            &[(G, GROUP, DESCRIBE_CONFIGS), (T, "*", ALL), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::fetch_all),
+        beside(&[(G, GROUP, DESCRIBE)], row(ApiKey::OffsetFetch, "of a topic", &[(T, TOPIC, DESCRIBE), (T, TOPIC, READ)],
+            &[(T, TOPIC, CREATE), (C, CLUSTER, ALL)], TOPIC_REFUSED, NoRefusal, groups::fetch_topic)),
+        row(ApiKey::OffsetDelete, "of nothing", &[(G, GROUP, DELETE)],
+            &[(G, GROUP, READ), (T, "*", ALL), (C, CLUSTER, ALL)], GROUP_REFUSED, NoRefusal, groups::delete_no_offset),
+        beside(&[(G, GROUP, DELETE)], row(ApiKey::OffsetDelete, "of a topic", &[(T, TOPIC, READ)],
+            &[(T, TOPIC, DELETE), (T, TOPIC, DESCRIBE), (C, CLUSTER, ALL)], TOPIC_REFUSED, NoRefusal, groups::delete_offset)),
         // Topic and cluster administration
         row(ApiKey::CreateTopics, "", &[(C, CLUSTER, CREATE), (T, "made", CREATE)],
             &[(T, "made", WRITE), (T, TOPIC, CREATE), (C, CLUSTER, ALTER)], TOPIC_REFUSED, Code(0), asks::create_topics),
@@ -148,10 +183,12 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// What anyone who is logged in may ask; SASL after the login is refused in its own way.
-const FREE: [ApiKey; 4] = [
+/// What anyone who is logged in may ask, and is shown as much of as may be seen; SASL after the
+/// login is refused in its own way.
+const FREE: [ApiKey; 5] = [
     ApiKey::ApiVersions,
     ApiKey::DescribeCluster,
+    ApiKey::ListGroups,
     ApiKey::SaslHandshake,
     ApiKey::SaslAuthenticate,
 ];
@@ -245,12 +282,14 @@ fn every_api_asks_for_its_right() {
     let mut world = World::start(&target);
     for row in &rows() {
         world.restore();
-        world.expect(row, "without any right", |code| code == row.refused);
+        world.grant(row.base);
+        world.expect(row, "without its right", |code| code == row.refused);
         world.grant(row.misses);
         world.expect(row, "with rights beside the point", |code| {
             code == row.refused
         });
         world.revoke_all();
+        world.grant(row.base);
         for right in row.enough {
             world.grant(&[*right]);
             let when = format!("with {right:?}");
@@ -259,10 +298,12 @@ fn every_api_asks_for_its_right() {
                 NoRefusal => !REFUSALS.contains(&code),
             });
             world.revoke_all();
+            world.grant(row.base);
             world.restore();
         }
         // What was allowed a moment ago is refused on the same connection.
         world.expect(row, "after it was revoked", |code| code == row.refused);
+        world.revoke_all();
     }
 }
 
@@ -292,6 +333,45 @@ fn listings_hide() {
     listed(&mut world, 1);
     world.revoke_all();
     listed(&mut world, 0);
+}
+
+/// Groups are hidden likewise; a right on the cluster shows them all.
+#[test]
+fn listings_hide_groups() {
+    let target = Target::start();
+    let mut world = World::start(&target);
+    // A commit without membership makes a group, once there is a topic to keep it in.
+    eventually("a group", Duration::from_secs(60), || {
+        for ask in [groups::find_group as Ask, groups::commit] {
+            let codes = ask(&mut world.admin, &world.place).expect("an answer");
+            if let Some(code) = codes.into_iter().find(|code| code.is_error()) {
+                return Err(code.name().to_owned());
+            }
+        }
+        Ok(())
+    });
+    let listed = |world: &mut World, wanted: &[&str]| {
+        eventually("the listing", world.patience, || {
+            let names = groups::list(&mut world.user).map_err(|error| error.to_string())?;
+            match names == wanted {
+                true => Ok(()),
+                false => Err(format!("{names:?}")),
+            }
+        });
+    };
+    listed(&mut world, &[]);
+    for right in [
+        (G, GROUP, DESCRIBE),
+        (G, GROUP, READ),
+        (C, CLUSTER, DESCRIBE),
+    ] {
+        world.grant(&[right]);
+        listed(&mut world, &[GROUP]);
+        world.revoke_all();
+        listed(&mut world, &[]);
+    }
+    world.grant(&[(G, "another", ALL), (T, "*", ALL), (C, CLUSTER, CREATE)]);
+    listed(&mut world, &[]);
 }
 
 /// Before a login the connection closes without a word on all but the handshake's own APIs.

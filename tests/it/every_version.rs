@@ -1,5 +1,7 @@
 //! Every version of every API that a node advertises is asked of it over a socket, and the whole answer decodes.
 
+mod groups;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
@@ -143,6 +145,7 @@ fn every_version() {
     walk.patient = matches!(target, Target::Apache(_));
     data(&mut walk);
     metadata(&mut walk);
+    groups::groups(&mut walk);
     topics(&mut walk);
     configs(&mut walk);
     security(&mut walk);

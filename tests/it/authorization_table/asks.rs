@@ -1,5 +1,7 @@
 //! The questions of the table: each sends one request and returns every error code of the answer.
 
+pub(super) mod groups;
+
 use std::io;
 
 use palisade_protocol::api::ApiKey;
@@ -72,6 +74,7 @@ type Codes = io::Result<Vec<ErrorCode>>;
 fn call<R: Request>(connection: &mut Connection, request: &R) -> io::Result<R::Response> {
     let of_4_3 = match R::KEY {
         ApiKey::ApiVersions => 4,
+        ApiKey::DeleteGroups => 2,
         _ => i16::MAX,
     };
     connection.call(newest(R::KEY).min(of_4_3), request)
