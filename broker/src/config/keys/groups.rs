@@ -6,10 +6,10 @@ const I32_MAX: &str = "2147483647";
 const ONE_NODE: &str = "a single node holds every replica so far; set 1 or leave it out";
 
 pub(super) const KEYS: &[Key] = &[
-    int("group.min.session.timeout.ms").or("6000"),
-    int("group.max.session.timeout.ms").or("1800000"),
-    int("group.initial.rebalance.delay.ms").or("3000"),
-    int("group.max.size").or(I32_MAX).min(1),
+    int("group.min.session.timeout.ms").or("6000").effect(),
+    int("group.max.session.timeout.ms").or("1800000").effect(),
+    int("group.initial.rebalance.delay.ms").or("3000").effect(),
+    int("group.max.size").or(I32_MAX).min(1).effect(),
     list("group.coordinator.rebalance.protocols")
         .or("classic,consumer,streams")
         .one_of(&["classic", "consumer", "share", "streams"]),
@@ -20,36 +20,48 @@ pub(super) const KEYS: &[Key] = &[
         .or("1048588")
         .min(524_288)
         .dynamic(),
-    int("group.consumer.session.timeout.ms").or("45000").min(1),
+    int("group.consumer.session.timeout.ms")
+        .or("45000")
+        .min(1)
+        .effect(),
     int("group.consumer.min.session.timeout.ms")
         .or("45000")
-        .min(1),
+        .min(1)
+        .effect(),
     int("group.consumer.max.session.timeout.ms")
         .or("60000")
-        .min(1),
+        .min(1)
+        .effect(),
     int("group.consumer.heartbeat.interval.ms")
         .or("5000")
-        .min(1),
+        .min(1)
+        .effect(),
     int("group.consumer.min.heartbeat.interval.ms")
         .or("5000")
-        .min(1),
+        .min(1)
+        .effect(),
     int("group.consumer.max.heartbeat.interval.ms")
         .or("15000")
-        .min(1),
+        .min(1)
+        .effect(),
     int("group.consumer.assignment.interval.ms")
         .or("1000")
         .min(0)
-        .dynamic(),
+        .dynamic()
+        .effect(),
     int("group.consumer.min.assignment.interval.ms")
         .or("0")
-        .min(0),
+        .min(0)
+        .effect(),
     int("group.consumer.max.assignment.interval.ms")
         .or("15000")
-        .min(0),
-    int("group.consumer.max.size").or(I32_MAX).min(1),
+        .min(0)
+        .effect(),
+    int("group.consumer.max.size").or(I32_MAX).min(1).effect(),
     list("group.consumer.assignors")
         .or("uniform,range")
-        .valid(Valid::NotEmpty),
+        .valid(Valid::NotEmpty)
+        .effect(),
     string("group.consumer.migration.policy")
         .or("bidirectional")
         .valid(Valid::OneOfAnyCase(&[
@@ -57,11 +69,13 @@ pub(super) const KEYS: &[Key] = &[
             "downgrade",
             "upgrade",
             "bidirectional",
-        ])),
+        ]))
+        .effect(),
     int("group.consumer.regex.refresh.interval.ms")
         .or("600000")
         .min(10_000)
-        .internal(),
+        .internal()
+        .effect(),
     int("group.share.session.timeout.ms").or("45000").min(1),
     int("group.share.min.session.timeout.ms").or("45000").min(1),
     int("group.share.max.session.timeout.ms").or("60000").min(1),
@@ -181,19 +195,26 @@ pub(super) const KEYS: &[Key] = &[
         .or("1")
         .min(1)
         .refused(&["1"], ONE_NODE),
-    int("offset.metadata.max.bytes").or("4096"),
-    int("offsets.commit.timeout.ms").or("5000").min(1),
+    int("offset.metadata.max.bytes").or("4096").effect(),
+    int("offsets.commit.timeout.ms").or("5000").min(1).effect(),
     int("offsets.load.buffer.size").or("5242880").min(1),
-    int("offsets.retention.minutes").or("10080").min(1),
+    int("offsets.retention.minutes").or("10080").min(1).effect(),
     long("offsets.retention.check.interval.ms")
         .or("600000")
-        .min(1),
-    int("offsets.topic.num.partitions").or("50").min(1),
+        .min(1)
+        .effect(),
+    int("offsets.topic.num.partitions").or("50").min(1).effect(),
     short("offsets.topic.replication.factor")
         .or("1")
         .min(1)
         .refused(&["1"], ONE_NODE),
-    int("offsets.topic.segment.bytes").or("104857600").min(1),
-    int("offsets.topic.compression.codec").or("0").within(0, 4),
+    int("offsets.topic.segment.bytes")
+        .or("104857600")
+        .min(1)
+        .effect(),
+    int("offsets.topic.compression.codec")
+        .or("0")
+        .within(0, 4)
+        .effect(),
     boolean("group.coordinator.new.enable").gone(),
 ];
