@@ -18,6 +18,8 @@ use palisade_protocol::{ErrorCode, Str};
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::group;
+use crate::handlers::find_coordinator;
 use crate::metadata::TopicImage;
 use crate::metadata::topic_name;
 use crate::task::{Budget, ROW_WORK};
@@ -186,18 +188,21 @@ fn creatable(
     Ok(())
 }
 
-/// Has the controller create the topics of these rows with the broker's defaults, all at once.
+/// Has the controller create the topics of these rows with the settings of their kind, all at once.
 ///
-/// The answer that causes it says "unknown", as Kafka's does: clients ask again on that.
+/// The answer that causes it says "unknown", as Kafka does: clients ask again on that.
 async fn auto_create(ctx: &RequestContext, refused: &mut [MetadataResponseTopic], rows: &[usize]) {
     let names = rows
         .iter()
         .filter_map(|row| refused.get(*row)?.name.clone());
-    let topics = names.map(|name| CreatableTopic {
-        name,
-        num_partitions: -1,
-        replication_factor: -1,
-        ..CreatableTopic::default()
+    let topics = names.map(|name| match &*name {
+        group::TOPIC => find_coordinator::offsets_topic(&ctx.broker.config),
+        _ => CreatableTopic {
+            name,
+            num_partitions: -1,
+            replication_factor: -1,
+            ..CreatableTopic::default()
+        },
     });
     let request = CreateTopicsRequest {
         topics: topics.collect(),
