@@ -198,8 +198,8 @@ impl ClassicGroup {
     }
 }
 
-/// Longest prefix of a made member id: with the 37 bytes behind it, it still fits a string.
-const MAX_ID_PREFIX: usize = 32_767 - 37;
+/// Longest prefix of a made member id; a client may call itself by a name of 32 KiB.
+const MAX_ID_PREFIX: usize = 255;
 
 /// A member id: what its owner is called, and chance.
 fn member_id(prefix: &str, chance: Uuid) -> Str {

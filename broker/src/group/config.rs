@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use palisade_protocol::batch::Codec;
+
 use crate::config::Config;
 
 /// What the node's configuration says of groups; times as durations.
@@ -23,6 +25,8 @@ pub(crate) struct GroupConfig {
     pub(crate) offsets_retention_check_interval: Duration,
     /// How long a write may wait for its replicas (`offsets.commit.timeout.ms`).
     pub(crate) commit_timeout: Duration,
+    /// How records are compressed (`offsets.topic.compression.codec`).
+    pub(crate) codec: Codec,
     /// Settings of consumer groups.
     pub(crate) consumer: ConsumerGroupConfig,
 }
@@ -98,6 +102,7 @@ impl GroupConfig {
             offsets_retention: self::millis(minutes),
             offsets_retention_check_interval: millis("offsets.retention.check.interval.ms"),
             commit_timeout: millis("offsets.commit.timeout.ms"),
+            codec: codec(config.number("offsets.topic.compression.codec")),
             consumer: ConsumerGroupConfig {
                 session_timeout: millis("group.consumer.session.timeout.ms"),
                 heartbeat_interval: millis("group.consumer.heartbeat.interval.ms"),
@@ -115,6 +120,39 @@ fn millis(value: i64) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }
 
+/// The codec of an id; the key's bounds leave no other.
+fn codec(id: i64) -> Codec {
+    let id = i16::try_from(id).unwrap_or(0);
+    Codec::from_id(id).unwrap_or(Codec::None)
+}
+
 fn count(value: i64) -> usize {
     usize::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+impl GroupConfig {
+    /// Kafka's defaults.
+    pub(crate) fn defaults() -> Self {
+        Self {
+            min_session_timeout: millis(6000),
+            max_session_timeout: millis(1_800_000),
+            initial_rebalance_delay: millis(3000),
+            max_size: i32::MAX as usize,
+            offset_metadata_max: 4096,
+            offsets_retention: millis(604_800_000),
+            offsets_retention_check_interval: millis(600_000),
+            commit_timeout: millis(5000),
+            codec: Codec::None,
+            consumer: ConsumerGroupConfig {
+                session_timeout: millis(45_000),
+                heartbeat_interval: millis(5000),
+                assignment_interval: millis(1000),
+                max_size: i32::MAX as usize,
+                assignors: vec!["uniform".to_owned(), "range".to_owned()],
+                migration: MigrationPolicy::Bidirectional,
+                regex_refresh_interval: millis(600_000),
+            },
+        }
+    }
 }

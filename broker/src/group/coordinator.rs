@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use palisade_protocol::batch::Codec;
 use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use palisade_protocol::{Str, Uuid};
 use parking_lot::RwLock;
@@ -32,7 +31,6 @@ pub(crate) const TOPIC: &str = "__consumer_offsets";
 /// The group coordinator of this node.
 pub(crate) struct GroupCoordinator {
     config: Arc<GroupConfig>,
-    codec: Codec,
     node: BrokerId,
     topics: Arc<ReplicaManager>,
     metadata: MetadataHandle,
@@ -63,11 +61,23 @@ impl GroupCoordinator {
         metadata: MetadataHandle,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        let codec = i16::try_from(config.number("offsets.topic.compression.codec"));
-        let codec = codec.ok().and_then(|id| Codec::from_id(id).ok());
+        let config = GroupConfig::of(config);
+        Self::with(config, node, topics, metadata, shutdown)
+    }
+
+    /// The same with settings of the caller's.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn with(
+        config: GroupConfig,
+        node: BrokerId,
+        topics: Arc<ReplicaManager>,
+        metadata: MetadataHandle,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            config: Arc::new(GroupConfig::of(config)),
-            codec: codec.unwrap_or(Codec::None),
+            config: Arc::new(config),
             node,
             topics,
             metadata,
@@ -200,7 +210,6 @@ impl GroupCoordinator {
             handle: Arc::clone(&handle),
             events,
             config: Arc::clone(&self.config),
-            codec: self.codec,
             metadata: self.metadata.clone(),
             clock: Clock,
             shutdown: self.shutdown.clone(),

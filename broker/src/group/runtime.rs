@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use palisade_protocol::batch::Codec;
 use palisade_protocol::types::{LeaderEpoch, Offset, PartitionIndex};
 use palisade_protocol::{Str, Uuid};
 use parking_lot::Mutex;
@@ -132,7 +131,6 @@ pub(crate) struct Runner {
     pub(crate) handle: Arc<ShardHandle>,
     pub(crate) events: mpsc::Receiver<Command>,
     pub(crate) config: Arc<GroupConfig>,
-    pub(crate) codec: Codec,
     pub(crate) metadata: MetadataHandle,
     pub(crate) clock: Clock,
     pub(crate) shutdown: Shutdown,
@@ -350,7 +348,7 @@ impl Work<'_> {
     fn pack(&self, steps: &[Step], results: &mut [Result<(), GroupError>]) -> Vec<Packed> {
         let max_bytes = self.runner.handle.partition.max_batch_bytes();
         let now = self.runner.clock.now();
-        pack(steps, results, self.runner.codec, max_bytes, now)
+        pack(steps, results, self.runner.config.codec, max_bytes, now)
     }
 
     async fn append(&mut self, packed: Vec<Packed>, results: &mut [Result<(), GroupError>]) {
@@ -373,6 +371,13 @@ impl Work<'_> {
     }
 
     async fn look_at_timers(&mut self) {
+        // A heartbeat that waits here has come in time: a slow disk is not its member's fault.
+        for _ in 0..MAILBOX / TURN {
+            match self.runner.events.try_recv() {
+                Ok(event) => self.turn(event).await,
+                Err(_) => break,
+            }
+        }
         let now = Instant::now();
         while let Some(key) = self.timers.pop_due(now) {
             let image = self.runner.metadata.image();

@@ -7,6 +7,8 @@ mod commit;
 mod expire;
 mod fetch;
 mod members;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 

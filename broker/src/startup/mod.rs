@@ -188,7 +188,6 @@ async fn start_within(
         handle.clone(),
         shutdown.clone(),
     );
-    handle.listen(Arc::clone(&groups) as Arc<_>);
     let broker = Arc::new(Broker {
         groups,
         node_id,
@@ -224,6 +223,8 @@ async fn start_within(
         }
     });
     let broker_epoch = join(&broker, &listeners).await?;
+    // Joining elects this node anew: groups are read once, in the epoch that lasts.
+    handle.listen(Arc::clone(&broker.groups) as Arc<_>);
     prepare(&broker).await.map_err(StartError::Prepare)?;
     // What recovery verified is below the recovery points from now on: should the next start
     // find it damaged, it will not be taken for a torn tail (storage.md §7 step 7).

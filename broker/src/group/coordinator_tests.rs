@@ -1,0 +1,256 @@
+//! The whole coordinator over real logs: elected, deposed, elected again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use palisade_protocol::batch::{BatchBuilder, Codec};
+use palisade_protocol::types::{LeaderEpoch, PartitionIndex};
+use palisade_protocol::{ErrorCode, Str, Uuid};
+
+use super::classic::{JoinAnswer, JoinAsk};
+use super::config::GroupConfig;
+use super::coordinator::{Awaited, GroupCoordinator, TOPIC};
+use super::error::GroupError;
+use super::shard::{CommitAsk, CommitRow, FetchAsk};
+use super::step::Step;
+use crate::metadata::record::MetadataRecord;
+use crate::metadata::{ClusterDelta, ImageListener, Internal, MetadataHandle};
+use crate::partition::testing::{NODE, NOW, TestNode, partition_record, topic_id};
+use crate::shutdown::{Shutdown, Stage};
+
+struct Rig {
+    node: TestNode,
+    groups: Arc<GroupCoordinator>,
+    shutdown: Shutdown,
+}
+
+impl Rig {
+    /// A coordinator of one partition, in epoch 0.
+    fn new() -> Self {
+        let node = TestNode::new().topic(TOPIC, 1, &[]);
+        let shutdown = Shutdown::new();
+        let config = GroupConfig {
+            initial_rebalance_delay: Duration::ZERO,
+            commit_timeout: Duration::from_secs(60),
+            ..GroupConfig::defaults()
+        };
+        let groups = GroupCoordinator::with(
+            config,
+            NODE,
+            Arc::clone(&node.replicas),
+            MetadataHandle::new(Arc::clone(&node.image)),
+            shutdown.clone(),
+        );
+        let rig = Self {
+            node,
+            groups,
+            shutdown,
+        };
+        rig.follow();
+        rig
+    }
+
+    /// Has the coordinator see the node's image.
+    fn follow(&self) {
+        let everything = ClusterDelta::everything(&self.node.image);
+        self.groups.changed(&everything, &self.node.image);
+    }
+
+    /// Gives the partition to a node in an epoch.
+    fn elect(&mut self, leader: i32, epoch: i32) {
+        let id = topic_id(TOPIC);
+        let record = partition_record(id, 0, &[1, 2], &[1, 2], Some(leader), epoch);
+        self.node.apply(&[record]);
+        // One replica again: nobody else answers in this test.
+        if leader == 1 {
+            let alone = partition_record(id, 0, &[1], &[1], Some(1), epoch);
+            self.node.apply(&[alone]);
+        }
+        self.follow();
+    }
+
+    /// Asks until the log is read.
+    async fn commit(&self, offset: i64) -> Result<Vec<ErrorCode>, GroupError> {
+        loop {
+            let rows = vec![CommitRow {
+                topic: "t".into(),
+                topic_id: Uuid::NIL,
+                partition: 0,
+                offset,
+                leader_epoch: -1,
+                metadata: Str::EMPTY,
+            }];
+            let ask = CommitAsk {
+                member_id: Str::EMPTY,
+                instance_id: None,
+                generation: -1,
+                retention_ms: None,
+                knows_consumer_groups: true,
+                rows,
+            };
+            let asked = self
+                .groups
+                .ask("g".into(), |shard, moment, asker| {
+                    Step::decided(shard.commit(&"g".into(), ask, moment), asker)
+                })
+                .await;
+            match asked {
+                Ok(awaited) => return awaited.answer().await?,
+                Err(GroupError::Loading) => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn offset(&self) -> Result<i64, GroupError> {
+        loop {
+            let ask = FetchAsk::Topics(vec![("t".into(), None, vec![0])]);
+            let asked = self
+                .groups
+                .ask("g".into(), |shard, _, asker| {
+                    Step::decided(shard.fetch(&"g".into(), ask), asker)
+                })
+                .await;
+            match asked {
+                Ok(awaited) => {
+                    let topics = awaited.answer().await??;
+                    return Ok(topics[0].partitions[0].offset);
+                }
+                Err(GroupError::Loading) => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A new member: the first one is let in, the next one waits for the first to rejoin.
+    async fn parked(&self, chance: u8) -> Awaited<JoinAnswer> {
+        let ask = JoinAsk {
+            member_id: Str::EMPTY,
+            instance_id: None,
+            client_id: "c".into(),
+            client_host: "/h".into(),
+            session_timeout: Duration::from_secs(45),
+            rebalance_timeout: Duration::from_secs(60),
+            protocol_type: "consumer".into(),
+            protocols: vec![("range".into(), Bytes::new())],
+            needs_known_id: false,
+            may_skip_assignment: false,
+            chance: Uuid::from_bytes([chance; 16]),
+        };
+        let asked = self
+            .groups
+            .ask("members".into(), |shard, moment, asker| {
+                shard.join(&"members".into(), ask, asker, moment)
+            })
+            .await;
+        asked.expect("an active coordinator")
+    }
+}
+
+#[tokio::test]
+async fn state_follows_leadership() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
+    assert_eq!(rig.offset().await, Ok(7));
+    rig.elect(2, 1);
+    assert_eq!(rig.offset().await, Err(GroupError::NotCoordinator));
+    rig.elect(1, 2);
+    assert_eq!(rig.offset().await, Ok(7));
+    assert_eq!(rig.commit(8).await, Ok(vec![ErrorCode::NONE]));
+    // Elected again without having lost it: the epoch alone makes a new coordinator.
+    rig.elect(1, 3);
+    assert_eq!(rig.offset().await, Ok(8));
+}
+
+#[tokio::test]
+async fn without_a_topic_there_is_no_coordinator() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
+    rig.node.apply(&[MetadataRecord::RemoveTopic {
+        id: topic_id(TOPIC),
+    }]);
+    rig.follow();
+    assert_eq!(rig.offset().await, Err(GroupError::NotCoordinator));
+}
+
+#[tokio::test]
+async fn who_waits_learns_that_the_partition_is_lost() {
+    let mut rig = Rig::new();
+    rig.commit(1).await.unwrap();
+    let first = rig.parked(1).await;
+    first.answer().await.unwrap().unwrap();
+    // The first member does not come back, so the second one waits for it.
+    let waiting = rig.parked(2).await;
+    rig.elect(2, 1);
+    let answer = waiting.answer().await;
+    match answer {
+        Ok(Err(refused)) => assert_eq!(refused.error, GroupError::NotCoordinator),
+        Err(error) => assert_eq!(error, GroupError::NotCoordinator),
+        Ok(Ok(joined)) => panic!("{joined:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stop_answers_who_waits() {
+    let rig = Rig::new();
+    rig.commit(1).await.unwrap();
+    let first = rig.parked(1).await;
+    first.answer().await.unwrap().unwrap();
+    let waiting = rig.parked(2).await;
+    rig.shutdown.advance(Stage::Draining);
+    let refused = waiting.answer().await.unwrap().unwrap_err();
+    assert_eq!(refused.error, GroupError::NotCoordinator);
+    // What is quick is still served.
+    assert_eq!(rig.offset().await, Ok(1));
+    rig.shutdown.advance(Stage::Stopped);
+    rig.shutdown.gate().emptied().await;
+    assert_eq!(rig.offset().await, Err(GroupError::NotCoordinator));
+}
+
+#[tokio::test]
+async fn records_of_unknown_kinds_do_not_stop_a_load() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
+    let token = Internal::for_purpose("test");
+    let index = PartitionIndex::new(0);
+    let partition = rig
+        .node
+        .replicas
+        .own_partition(&token, TOPIC, index)
+        .unwrap();
+    // A share group's record, and a batch that another codec packed.
+    let mut builder = BatchBuilder::new(Codec::Lz4);
+    let key = [0, 11, 0, 1, b's'];
+    builder.add(NOW, Some(&key), Some(&[0, 0]), &[]).unwrap();
+    let batch = builder.build().unwrap();
+    let epoch = LeaderEpoch::new(0);
+    partition.append(batch, epoch, NOW).await.unwrap();
+    rig.elect(1, 1);
+    assert_eq!(rig.offset().await, Ok(7));
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_decode_is_not_served() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
+    let token = Internal::for_purpose("test");
+    let index = PartitionIndex::new(0);
+    let partition = rig
+        .node
+        .replicas
+        .own_partition(&token, TOPIC, index)
+        .unwrap();
+    let mut builder = BatchBuilder::new(Codec::None);
+    // An offset whose value is of a version to come.
+    let key = [0, 1, 0, 1, b'g', 0, 1, b't', 0, 0, 0, 0];
+    builder.add(NOW, Some(&key), Some(&[0, 99]), &[]).unwrap();
+    let batch = builder.build().unwrap();
+    partition
+        .append(batch, LeaderEpoch::new(0), NOW)
+        .await
+        .unwrap();
+    rig.elect(1, 1);
+    // Never -1, from which consumers would start anew.
+    assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
+}

@@ -1,0 +1,379 @@
+//! Requests in, answers and state out, as if every append succeeded at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use palisade_protocol::types::{Offset, TimestampMs};
+use palisade_protocol::{ErrorCode, Str, Uuid};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::group::classic::{Identity, JoinAsk, Joined, SyncAsk};
+use crate::group::config::GroupConfig;
+use crate::group::decision::Decision;
+use crate::metadata::ClusterImage;
+
+const TOPIC_ID: Uuid = Uuid::from_bytes([3; 16]);
+const DAY_MS: i64 = 86_400_000;
+
+struct Bench {
+    shard: Shard,
+    config: GroupConfig,
+    image: Arc<ClusterImage>,
+    now: i64,
+    log: Vec<GroupRecord>,
+    timers: Vec<TimerKey>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            shard: Shard::default(),
+            config: GroupConfig {
+                initial_rebalance_delay: Duration::ZERO,
+                ..GroupConfig::defaults()
+            },
+            image: Arc::new(ClusterImage::empty()),
+            now: 1000,
+            log: Vec::new(),
+            timers: Vec::new(),
+        }
+    }
+
+    fn with<T>(&mut self, event: impl FnOnce(&mut Shard, &Moment<'_>) -> T) -> T {
+        let moment = Moment {
+            now: TimestampMs::new(self.now),
+            image: &self.image,
+            config: &self.config,
+        };
+        event(&mut self.shard, &moment)
+    }
+
+    fn take(&mut self, mut step: Step) {
+        for record in &step.records {
+            self.shard.replay(record, Source::Decision);
+        }
+        self.log.append(&mut step.records);
+        self.timers
+            .extend(step.timers.into_iter().filter_map(|change| match change {
+                crate::group::decision::TimerChange::Set { key, .. } => Some(key),
+                crate::group::decision::TimerChange::Cancel { .. } => None,
+            }));
+        for delivery in step.deliveries {
+            delivery(Offset::ZERO);
+        }
+        if let Some(after) = step.after {
+            let next = self.with(|shard, moment| after(shard, moment, Ok(())));
+            self.take(next);
+        }
+    }
+
+    fn ask<T: Send + 'static>(
+        &mut self,
+        event: impl FnOnce(&mut Shard, &Moment<'_>, Asker<T>) -> Step,
+    ) -> oneshot::Receiver<Verdict<T>> {
+        let (asker, answer) = oneshot::channel();
+        let step = self.with(|shard, moment| event(shard, moment, asker));
+        self.take(step);
+        answer
+    }
+
+    fn decide<T: Send + 'static>(
+        &mut self,
+        decide: impl FnOnce(&mut Shard, &Moment<'_>) -> Decision<T>,
+    ) -> Result<T, GroupError> {
+        let answer = self.ask(|shard, moment, asker| {
+            let decision = decide(shard, moment);
+            Step::decided(decision, asker)
+        });
+        answered(answer)
+    }
+
+    fn commit(&mut self, group: &'static str, ask: CommitAsk) -> Result<Vec<ErrorCode>, ErrorCode> {
+        let decided = self.decide(|shard, moment| shard.commit(&group.into(), ask, moment));
+        decided.map_err(|error| error.code())
+    }
+
+    fn offset(&self, group: &'static str, topic: &'static str) -> i64 {
+        let asked = FetchAsk::Topics(vec![(topic.into(), None, vec![0])]);
+        fetch(&self.shard, group, asked)[0].partitions[0].offset
+    }
+
+    /// One member in a stable group; its id.
+    fn member(&mut self, group: &'static str, metadata: Bytes) -> Str {
+        let ask = JoinAsk {
+            member_id: Str::EMPTY,
+            instance_id: None,
+            client_id: "c".into(),
+            client_host: "/h".into(),
+            session_timeout: Duration::from_secs(45),
+            rebalance_timeout: Duration::from_secs(60),
+            protocol_type: "consumer".into(),
+            protocols: vec![("range".into(), metadata)],
+            needs_known_id: false,
+            may_skip_assignment: false,
+            chance: Uuid::NIL,
+        };
+        let answer = self.ask(|shard, moment, asker| shard.join(&group.into(), ask, asker, moment));
+        let key = TimerKey::Join {
+            group: group.into(),
+        };
+        let step = self.with(|shard, moment| shard.expired(&key, moment));
+        self.take(step);
+        let joined: Joined = answered(answer).unwrap();
+        let ask = SyncAsk {
+            member_id: joined.member_id.clone(),
+            instance_id: None,
+            generation: joined.generation,
+            protocol_type: None,
+            protocol: None,
+            assignments: Vec::new(),
+        };
+        let answer = self.ask(|shard, _, asker| shard.sync(&group.into(), ask, asker));
+        answered(answer).unwrap();
+        joined.member_id
+    }
+
+    /// A shard that read the log as it is.
+    fn reloaded(&self) -> Shard {
+        let mut shard = Shard::default();
+        for record in &self.log {
+            shard.replay(record, Source::Log);
+        }
+        shard
+    }
+
+    fn expire(&mut self, group: &'static str) {
+        let step = self.with(|shard, moment| shard.expire(&group.into(), moment));
+        self.take(step);
+    }
+}
+
+/// What a shard says to who is no member.
+fn fetch(shard: &Shard, group: &'static str, ask: FetchAsk) -> Vec<FetchedTopic> {
+    shard.fetch(&group.into(), ask).answer.unwrap()
+}
+
+fn answered<T>(mut answer: oneshot::Receiver<Verdict<T>>) -> T {
+    match answer.try_recv() {
+        Ok(Verdict::Answer(answer, _)) => answer,
+        Ok(Verdict::Forgotten) => panic!("forgotten"),
+        Err(error) => panic!("not answered: {error}"),
+    }
+}
+
+fn of(generation: i32, offsets: &[(&'static str, i64)]) -> CommitAsk {
+    let rows = offsets.iter().map(|(topic, offset)| CommitRow {
+        topic: (*topic).into(),
+        topic_id: TOPIC_ID,
+        partition: 0,
+        offset: *offset,
+        leader_epoch: 2,
+        metadata: "m".into(),
+    });
+    CommitAsk {
+        member_id: Str::EMPTY,
+        instance_id: None,
+        generation,
+        retention_ms: None,
+        knows_consumer_groups: true,
+        rows: rows.collect(),
+    }
+}
+
+fn subscribed_to_a() -> Bytes {
+    Bytes::from_static(&[0, 0, 0, 0, 0, 1, 0, 1, b'a', 255, 255, 255, 255])
+}
+
+#[test]
+fn a_commit_without_membership_makes_a_simple_group() {
+    let mut bench = Bench::new();
+    let none = vec![ErrorCode::NONE];
+    assert_eq!(bench.commit("g", of(-1, &[("a", 7)])), Ok(none.clone()));
+    assert_eq!(bench.commit("g", of(-1, &[("a", -5)])), Ok(none));
+    assert_eq!(bench.offset("g", "a"), -5);
+    let listed = &bench.shard.list()[0];
+    assert_eq!(
+        (&*listed.protocol_type, listed.state, listed.kind),
+        ("", "Empty", "classic")
+    );
+    let refused = bench.commit("h", of(0, &[("a", 1)]));
+    assert_eq!(refused, Err(ErrorCode::GROUP_ID_NOT_FOUND));
+    let old = CommitAsk {
+        knows_consumer_groups: false,
+        ..of(0, &[("a", 1)])
+    };
+    assert_eq!(bench.commit("h", old), Err(ErrorCode::ILLEGAL_GENERATION));
+    assert_eq!(bench.shard.group_count(), 1);
+}
+
+#[test]
+fn long_metadata_fails_its_partition_only() {
+    let mut bench = Bench::new();
+    let mut ask = of(-1, &[("a", 1), ("b", 2), ("c", 3)]);
+    // Counted in UTF-16 units.
+    ask.rows[0].metadata = "ä".repeat(4096).into();
+    ask.rows[1].metadata = "x".repeat(4097).into();
+    ask.rows[2].metadata = "😀".repeat(2049).into();
+    let codes = bench.commit("g", ask).unwrap();
+    let too_large = ErrorCode::OFFSET_METADATA_TOO_LARGE;
+    assert_eq!(codes, [ErrorCode::NONE, too_large, too_large]);
+    assert_eq!((bench.offset("g", "a"), bench.offset("g", "b")), (1, -1));
+}
+
+#[test]
+fn the_log_gives_the_same_shard() {
+    let mut bench = Bench::new();
+    bench
+        .commit("simple", of(-1, &[("a", 1), ("b", 2)]))
+        .unwrap();
+    let member = bench.member("g", subscribed_to_a());
+    let ask = CommitAsk {
+        member_id: member,
+        ..of(1, &[("a", 9)])
+    };
+    bench.commit("g", ask).unwrap();
+    bench.member("gone", subscribed_to_a());
+    let key = TimerKey::Session {
+        group: "gone".into(),
+        member: "c-00000000-0000-0000-0000-000000000000".into(),
+    };
+    let step = bench.with(|shard, moment| shard.expired(&key, moment));
+    bench.take(step);
+    let deleted = bench.ask(|shard, _, asker| shard.delete_group(&"gone".into(), asker));
+    assert_eq!(answered(deleted), Ok(()));
+    let reloaded = bench.reloaded();
+    assert_eq!(reloaded.group_count(), 2);
+    for group in ["simple", "g"] {
+        let all = |shard: &Shard| fetch(shard, group, FetchAsk::All);
+        assert_eq!(all(&reloaded), all(&bench.shard));
+        assert_eq!(
+            reloaded.describe(&group.into()),
+            bench.shard.describe(&group.into())
+        );
+    }
+}
+
+#[test]
+fn fetching_by_id_and_of_nothing() {
+    let mut bench = Bench::new();
+    bench.commit("g", of(-1, &[("b", 2), ("a", 1)])).unwrap();
+    let by_id = |id| FetchAsk::Topics(vec![("a".into(), Some(id), vec![0, 1])]);
+    let fetch_g = |ask| fetch(&bench.shard, "g", ask);
+    let offsets = |topics: Vec<FetchedTopic>| -> Vec<i64> {
+        let rows = topics.into_iter().flat_map(|topic| topic.partitions);
+        rows.map(|row| row.offset).collect()
+    };
+    assert_eq!(offsets(fetch_g(by_id(TOPIC_ID))), [1, -1]);
+    // A topic that was made again has nothing committed.
+    assert_eq!(offsets(fetch_g(by_id(Uuid::from_bytes([4; 16])))), [-1, -1]);
+    assert_eq!(offsets(fetch_g(FetchAsk::All)), [1, 2]);
+    assert_eq!(fetch(&bench.shard, "h", FetchAsk::All), []);
+}
+
+#[test]
+fn offsets_expire_when_nobody_needs_them() {
+    let mut bench = Bench::new();
+    let member = bench.member("g", subscribed_to_a());
+    let ask = CommitAsk {
+        member_id: member.clone(),
+        ..of(1, &[("a", 1), ("b", 2)])
+    };
+    bench.commit("g", ask).unwrap();
+    bench.now += 8 * DAY_MS;
+    bench.expire("g");
+    // The members consume a.
+    assert_eq!((bench.offset("g", "a"), bench.offset("g", "b")), (1, -1));
+    let leaving = [Identity {
+        member_id: member,
+        instance_id: None,
+    }];
+    let left = bench.ask(|shard, moment, asker| shard.leave(&"g".into(), &leaving, asker, moment));
+    assert_eq!(answered(left), Ok(vec![Ok(())]));
+    // Empty: the time counts from there on.
+    bench.now += 6 * DAY_MS;
+    bench.expire("g");
+    assert_eq!(bench.offset("g", "a"), 1);
+    bench.now += DAY_MS;
+    bench.expire("g");
+    assert_eq!(bench.shard.group_count(), 0);
+    assert_eq!(bench.reloaded().group_count(), 0);
+}
+
+#[test]
+fn a_commit_may_say_how_long_it_is_kept() {
+    let mut bench = Bench::new();
+    let ask = CommitAsk {
+        retention_ms: Some(1000),
+        ..of(-1, &[("a", 1)])
+    };
+    bench.commit("g", ask).unwrap();
+    bench.commit("g", of(-1, &[("b", 2)])).unwrap();
+    bench.now += 999;
+    bench.expire("g");
+    assert_eq!(bench.offset("g", "a"), 1);
+    bench.now += 1;
+    bench.expire("g");
+    assert_eq!((bench.offset("g", "a"), bench.offset("g", "b")), (-1, 2));
+}
+
+#[test]
+fn a_deleted_topic_takes_its_offsets_along() {
+    let mut bench = Bench::new();
+    bench.commit("g", of(-1, &[("a", 1), ("b", 2)])).unwrap();
+    for (id, left) in [(Uuid::from_bytes([4; 16]), 1), (TOPIC_ID, -1)] {
+        let step = bench.with(|shard, _| shard.drop_topic(&"g".into(), "a", id));
+        bench.take(step);
+        assert_eq!((bench.offset("g", "a"), bench.offset("g", "b")), (left, 2));
+    }
+}
+
+#[test]
+fn deleting_offsets_and_groups() {
+    let mut bench = Bench::new();
+    let delete = |bench: &mut Bench, group: &'static str| {
+        let asked = vec![("a".into(), vec![0, 1]), ("b".into(), vec![0])];
+        let decided = bench.decide(|shard, _| shard.delete_offsets(&group.into(), asked));
+        decided.map_err(|error| error.code())
+    };
+    assert_eq!(delete(&mut bench, "h"), Err(ErrorCode::GROUP_ID_NOT_FOUND));
+    bench.commit("g", of(-1, &[("a", 1), ("b", 2)])).unwrap();
+    bench.member("g", subscribed_to_a());
+    let in_use = ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC;
+    let codes = delete(&mut bench, "g").unwrap();
+    assert_eq!(codes, [vec![in_use; 2], vec![ErrorCode::NONE]]);
+    assert_eq!((bench.offset("g", "a"), bench.offset("g", "b")), (1, -1));
+
+    let mut gone = |group: &'static str| {
+        let answer = bench.ask(|shard, _, asker| shard.delete_group(&group.into(), asker));
+        answered(answer).map_err(|error| error.code())
+    };
+    assert_eq!(gone("g"), Err(ErrorCode::NON_EMPTY_GROUP));
+    assert_eq!(gone("h"), Err(ErrorCode::GROUP_ID_NOT_FOUND));
+}
+
+#[test]
+fn what_is_parked_is_released_when_the_partition_is_lost() {
+    let mut bench = Bench::new();
+    bench.member("g", subscribed_to_a());
+    let ask = JoinAsk {
+        member_id: Str::EMPTY,
+        instance_id: None,
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        session_timeout: Duration::from_secs(45),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), subscribed_to_a())],
+        needs_known_id: false,
+        may_skip_assignment: false,
+        chance: TOPIC_ID,
+    };
+    let mut parked = bench.ask(|shard, moment, asker| shard.join(&"g".into(), ask, asker, moment));
+    assert!(parked.try_recv().is_err());
+    let step = bench.shard.release_parked();
+    bench.take(step);
+    let refused = answered(parked).unwrap_err();
+    assert_eq!(refused.error, GroupError::NotCoordinator);
+}
