@@ -23,7 +23,7 @@ const ROUNDS: u64 = 50;
 const PRODUCERS: usize = 4;
 
 /// A seed from the environment, or a fresh one; printed, so that a failure can be repeated.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = match std::env::var("PALISADE_TEST_SEED") {
         Ok(text) => text.parse().expect("PALISADE_TEST_SEED is a number"),
         Err(_) => {
@@ -37,7 +37,7 @@ fn seed() -> u64 {
 }
 
 /// The next number of a xorshift generator.
-fn next(state: &mut u64) -> u64 {
+pub(crate) fn next(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;

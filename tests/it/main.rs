@@ -11,6 +11,7 @@ mod crash;
 mod dev;
 mod disk_full;
 mod every_version;
+mod groups;
 mod handshakes;
 mod hostile_load;
 mod java;

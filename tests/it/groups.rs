@@ -1,0 +1,80 @@
+//! Consumer groups of the classic protocol: members of several makes, ends of all kinds, formats.
+
+mod crash;
+mod formats;
+mod members;
+mod scale;
+mod stop;
+
+use std::time::Duration;
+
+use palisade_protocol::api::ApiKey;
+use palisade_protocol::messages::describe_groups::{DescribeGroupsRequest, DescribedGroup};
+use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use palisade_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
+use palisade_tests::access::Access;
+use palisade_tests::check::eventually;
+use palisade_tests::requests::newest;
+use palisade_tests::wire::Connection;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Opens a connection, and has the topic of groups made.
+fn coordinator(access: &Access, group: &str) -> Connection {
+    let mut connection = Connection::open(access).expect("a login");
+    let request = FindCoordinatorRequest {
+        key: group.to_owned().into(),
+        ..FindCoordinatorRequest::default()
+    };
+    let answer = connection.call(3, &request).expect("an answer");
+    assert!(!answer.error_code.is_error(), "{answer:?}");
+    connection
+}
+
+fn describe(connection: &mut Connection, group: &str) -> DescribedGroup {
+    let request = DescribeGroupsRequest {
+        groups: vec![group.to_owned().into()],
+        ..DescribeGroupsRequest::default()
+    };
+    let version = newest(ApiKey::DescribeGroups).min(5);
+    let mut answer = connection.call(version, &request).expect("an answer");
+    answer.groups.remove(0)
+}
+
+/// Waits until a group is stable with so many members, each with an assignment.
+fn until_stable(connection: &mut Connection, group: &str, members: usize) {
+    eventually(&format!("{members} members"), PATIENCE, || {
+        let found = describe(connection, group);
+        let assigned = found.members.iter();
+        let assigned = assigned.filter(|member| !member.member_assignment.is_empty());
+        match (&*found.group_state, assigned.count()) {
+            ("Stable", count) if count == members => Ok(()),
+            _ => Err(format!("{found:?}")),
+        }
+    });
+}
+
+/// The committed offsets of the first partitions of a topic.
+fn committed(
+    connection: &mut Connection,
+    group: &str,
+    topic: &str,
+    partitions: i32,
+) -> Result<Vec<i64>, String> {
+    let request = OffsetFetchRequest {
+        group_id: group.to_owned().into(),
+        topics: Some(vec![OffsetFetchRequestTopic {
+            name: topic.to_owned().into(),
+            partition_indexes: (0..partitions).collect(),
+        }]),
+        ..OffsetFetchRequest::default()
+    };
+    let answer = connection
+        .call(7, &request)
+        .map_err(|error| error.to_string())?;
+    if answer.error_code.is_error() {
+        return Err(answer.error_code.name().to_owned());
+    }
+    let rows = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    Ok(rows.map(|row| row.committed_offset).collect())
+}
