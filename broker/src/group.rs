@@ -24,4 +24,6 @@ mod write;
 pub(crate) use coordinator::{GroupCoordinator, TOPIC};
 
 #[cfg(test)]
+mod coordinator_tests;
+#[cfg(test)]
 mod record_tests;

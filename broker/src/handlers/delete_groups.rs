@@ -3,7 +3,9 @@
 //! v2 flexible; v3 words for the error.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Change, Outcome};
 use palisade_auth::grant::Delete;
 use palisade_protocol::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
@@ -45,6 +47,7 @@ pub(crate) async fn handle(
         asked.push((id, awaited.map_err(|error| refusal(&error))));
     }
     drop(access);
+    let audit = (ctx.broker.audit.clone(), ctx.audit_context());
     Handled::Later(Box::pin(async move {
         let mut response = DeleteGroupsResponse::default();
         for (group_id, awaited) in asked {
@@ -56,7 +59,10 @@ pub(crate) async fn handle(
                 Err(refused) => Err(refused),
             };
             let (error_code, error_message) = match done {
-                Ok(()) => (ErrorCode::NONE, None),
+                Ok(()) => {
+                    record(&audit, &group_id);
+                    (ErrorCode::NONE, None)
+                }
                 Err((code, text)) => (code, Some(text)),
             };
             response.results.push(DeletableGroupResult {
@@ -67,6 +73,17 @@ pub(crate) async fn handle(
         }
         response
     }))
+}
+
+/// Notes a deletion that was done.
+fn record((sink, context): &(Option<Arc<dyn AuditSink>>, AuditContext), group: &str) {
+    if let Some(sink) = sink {
+        let event = AuditEvent::new(Action::GroupDelete, Outcome::Ok, context.clone());
+        sink.record(event.with_change(Change {
+            target: format!("group {group}"),
+            ..Change::default()
+        }));
+    }
 }
 
 fn refusal(error: &GroupError) -> (ErrorCode, Str) {

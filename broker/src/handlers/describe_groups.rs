@@ -1,7 +1,11 @@
 //! DescribeGroups (15), versions 0-6: classic groups and their members.
 //!
+//! A group that is named twice has one row: a description may be a thousand times as long as a name.
+//!
 //! v3 what the caller may do (KIP-430); v4 static members (KIP-345); v5 flexible; v6 an error with
 //! words for groups that do not exist (KIP-1043).
+
+use std::collections::HashSet;
 
 use palisade_auth::acl::ResourceType;
 use palisade_auth::grant::Describe;
@@ -30,7 +34,11 @@ pub(crate) async fn handle(
     let access = ctx.access();
     let version = ctx.api_version;
     let mut asked = Vec::with_capacity(request.groups.len());
+    let mut seen = HashSet::new();
     for group in &request.groups {
+        if !seen.insert(group) {
+            continue;
+        }
         let id = group.detached();
         if let Err(refused) = access.group::<Describe>(&id) {
             let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);

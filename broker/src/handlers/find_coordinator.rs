@@ -36,10 +36,20 @@ pub(crate) async fn handle(
     request: FindCoordinatorRequest,
 ) -> Handled<FindCoordinatorResponse> {
     let access = ctx.access();
+    let keys = match ctx.api_version {
+        BATCHED.. => &request.coordinator_keys[..],
+        _ => std::slice::from_ref(&request.key),
+    };
+    let may_ask =
+        |key: &Str| request.key_type == 0 && access.probe_group::<Describe>(key).is_some();
+    let is_missing = ctx.broker.metadata.image().topics.get(TOPIC).is_none();
+    if is_missing && keys.iter().any(may_ask) {
+        create_topic(ctx).await;
+    }
     if ctx.api_version >= BATCHED {
-        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
-        for key in &request.coordinator_keys {
-            let found = find(ctx, &access, request.key_type, key).await;
+        let mut coordinators = Vec::with_capacity(keys.len());
+        for key in keys {
+            let found = find(ctx, &access, request.key_type, key);
             coordinators.push(row(key, found));
         }
         return Handled::Now(FindCoordinatorResponse {
@@ -47,7 +57,7 @@ pub(crate) async fn handle(
             ..FindCoordinatorResponse::default()
         });
     }
-    let found = find(ctx, &access, request.key_type, &request.key).await;
+    let found = find(ctx, &access, request.key_type, &request.key);
     let row = row(&request.key, found);
     Handled::Now(FindCoordinatorResponse {
         error_code: row.error_code,
@@ -98,19 +108,14 @@ fn row(key: &Str, found: Result<Place, Absent>) -> Coordinator {
     }
 }
 
-async fn find(
-    ctx: &RequestContext,
-    access: &Access,
-    key_type: i8,
-    key: &Str,
-) -> Result<Place, Absent> {
+fn find(ctx: &RequestContext, access: &Access, key_type: i8, key: &Str) -> Result<Place, Absent> {
     match key_type {
         0 => {
             access.group::<Describe>(key).map_err(|refused| {
                 let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
                 Absent::new(code, "not authorized to describe the group")
             })?;
-            group_coordinator(ctx, key).await
+            group_coordinator(ctx, key)
         }
         1 => {
             access
@@ -150,13 +155,9 @@ fn is_share_key(key: &str) -> bool {
     partition.is_some() && topic.is_some() && group.is_some()
 }
 
-async fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent> {
+fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent> {
     let unavailable = |text| Absent::new(ErrorCode::COORDINATOR_NOT_AVAILABLE, text);
-    let mut image = ctx.broker.metadata.image();
-    if image.topics.get(TOPIC).is_none() {
-        create_topic(ctx).await;
-        image = ctx.broker.metadata.image();
-    }
+    let image = ctx.broker.metadata.image();
     let topic = image.topics.get(TOPIC);
     let topic = topic.ok_or(unavailable("the topic of groups does not exist yet"))?;
     let index = partition_of(group, topic.partitions.len());

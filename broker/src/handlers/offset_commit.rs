@@ -29,6 +29,9 @@ const CONSUMER_GROUPS: i16 = 9;
 /// Topics by id only.
 const BY_ID: i16 = 10;
 
+/// Offsets that no batch of the usual size could hold, and that need not be tried.
+const MAX_ROWS: usize = 100_000;
+
 /// Commits what may be committed.
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -47,6 +50,11 @@ pub(crate) async fn handle(
     let (mut response, rows) = judge(ctx, &access, &request);
     drop(access);
     if rows.is_empty() {
+        return Handled::Now(response);
+    }
+    if rows.len() > MAX_ROWS {
+        let text = "more offsets than one batch can hold".to_owned();
+        fill(&mut response, Err(GroupError::Unknown(text)));
         return Handled::Now(response);
     }
     let group = request.group_id.detached();

@@ -1,5 +1,8 @@
 //! OffsetDelete (47), version 0: forgets offsets of topics that nobody consumes (KIP-496).
 
+use std::sync::Arc;
+
+use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Change, Outcome};
 use palisade_auth::grant::{Delete, Read};
 use palisade_protocol::messages::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
@@ -69,6 +72,8 @@ pub(crate) async fn handle(
         return Handled::Now(response);
     }
     let group: Str = request.group_id.detached();
+    let named = group.clone();
+    let audit = (ctx.broker.audit.clone(), ctx.audit_context());
     let awaited = ctx
         .broker
         .groups
@@ -79,11 +84,36 @@ pub(crate) async fn handle(
     match awaited {
         Ok(awaited) => Handled::Later(Box::pin(async move {
             match awaited.answer().await.and_then(|answer| answer) {
-                Ok(codes) => filled(response, codes),
+                Ok(codes) => {
+                    let response = filled(response, codes);
+                    record(&audit, &named, &response);
+                    response
+                }
                 Err(error) => failed(error.code()),
             }
         })),
         Err(error) => Handled::Now(failed(error.code())),
+    }
+}
+
+/// Notes a deletion that was done.
+fn record(
+    (sink, context): &(Option<Arc<dyn AuditSink>>, AuditContext),
+    group: &str,
+    response: &OffsetDeleteResponse,
+) {
+    let Some(sink) = sink else { return };
+    let is_done = |row: &&OffsetDeleteResponsePartition| !row.error_code.is_error();
+    let topics = response.topics.iter();
+    let done = topics.filter(|topic| topic.partitions.iter().any(|row| is_done(&row)));
+    let done: Vec<&str> = done.map(|topic| &*topic.name).collect();
+    if !done.is_empty() {
+        let event = AuditEvent::new(Action::OffsetsDelete, Outcome::Ok, context.clone());
+        sink.record(event.with_change(Change {
+            target: format!("group {group}"),
+            before: Some(format!("topics {}", done.join(","))),
+            ..Change::default()
+        }));
     }
 }
 

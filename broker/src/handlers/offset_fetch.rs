@@ -2,10 +2,12 @@
 //!
 //! v2 all topics; v5 leader epochs (KIP-320); v6 flexible; v7 stable offsets (KIP-447: there are no
 //! transactions, so every offset is); v8 several groups (KIP-709); v9 consumer groups (KIP-848);
-//! v10 topics by id (KIP-848).
+//! v10 topics by id (KIP-848). What is named twice has one row: the text beside an offset may be a
+//! thousand times as long as the number of its partition.
 
 mod response;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use palisade_auth::Access;
@@ -41,10 +43,15 @@ pub(crate) async fn handle(
         _ => vec![alone(request)],
     };
     let mut asked = Vec::with_capacity(groups.len());
+    let mut seen = HashSet::new();
     for group in &groups {
+        if !seen.insert(&group.group_id) {
+            continue;
+        }
         asked.push(ask(ctx, &access, group).await);
     }
     drop(access);
+    drop(seen);
     drop(groups);
     Handled::Later(Box::pin(async move {
         let mut answered = Vec::with_capacity(asked.len());
@@ -143,7 +150,10 @@ fn judge(
     let by_id = ctx.api_version >= BY_ID;
     let mut rows = Vec::with_capacity(topics.len());
     let mut wanted = Vec::new();
+    let mut seen = HashSet::new();
     for topic in topics {
+        let mut indexes = topic.partition_indexes.clone();
+        indexes.retain(|index| seen.insert((&topic.name, topic.topic_id, *index)));
         let found = by_id.then(|| ctx.image.topics.by_id(topic.topic_id));
         let refused = match found {
             Some(None) => Some(ErrorCode::UNKNOWN_TOPIC_ID),
@@ -158,7 +168,6 @@ fn judge(
                 granted.err().map(|refused| denied::code(&refused, code))
             }
         };
-        let indexes = topic.partition_indexes.iter();
         let row = |partition: &i32| match refused {
             Some(code) => Row::failed(*partition, code),
             None => Row::Wanted(*partition),
@@ -167,7 +176,7 @@ fn judge(
             name: topic.name.detached(),
             topic_id: topic.topic_id,
             is_wanted: refused.is_none(),
-            rows: indexes.map(row).collect(),
+            rows: indexes.iter().map(row).collect(),
         });
         if refused.is_none() {
             let name = match found.flatten() {
@@ -175,7 +184,7 @@ fn judge(
                 None => topic.name.detached(),
             };
             let id = by_id.then_some(topic.topic_id);
-            wanted.push((name, id, topic.partition_indexes.clone()));
+            wanted.push((name, id, indexes));
         }
     }
     (rows, wanted)
