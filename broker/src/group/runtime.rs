@@ -42,8 +42,11 @@ pub(crate) struct Command {
     /// The group it concerns; none for one that concerns all.
     pub(crate) group: Option<Str>,
     /// What happens.
-    pub(crate) run: Box<dyn FnOnce(&mut Shard, &Moment<'_>) -> Step + Send>,
+    pub(crate) run: Event,
 }
+
+/// What happens to a shard.
+pub(crate) type Event = Box<dyn FnOnce(&mut Shard, &Moment<'_>) -> Step + Send>;
 
 /// How far a shard is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

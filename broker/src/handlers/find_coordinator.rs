@@ -203,7 +203,6 @@ pub(crate) fn offsets_topic(config: &Config) -> CreatableTopic {
     let setting = |name: &'static str, value: String| CreatableTopicConfig {
         name: Str::from_static(name),
         value: Some(Str::from(value)),
-        ..CreatableTopicConfig::default()
     };
     let segment_bytes = config.number("offsets.topic.segment.bytes");
     let partitions = config.number("offsets.topic.num.partitions");

@@ -107,7 +107,7 @@ impl Member {
                 code => return retry(code),
             };
         }
-        if next(&mut self.random) % 4 == 0 {
+        if next(&mut self.random).is_multiple_of(4) {
             let request = LeaveGroupRequest {
                 group_id: GROUP.into(),
                 member_id: std::mem::take(&mut self.id),
