@@ -2,6 +2,7 @@
 
 mod crash;
 mod formats;
+mod hostile;
 mod members;
 mod scale;
 mod stop;
