@@ -21,8 +21,8 @@ pub(crate) async fn handle(
 ) -> Handled<ListGroupsResponse> {
     let access = ctx.access();
     let filter = Filter {
-        states: lower_case(&request.states_filter),
-        types: lower_case(&request.types_filter),
+        states: texts(&request.states_filter),
+        types: texts(&request.types_filter),
     };
     drop(request);
     let asked = ctx
@@ -55,7 +55,7 @@ pub(crate) async fn handle(
     }))
 }
 
-/// What the request wants to see; empty lists want everything.
+/// What the request wants to see, in letters of either case; empty lists want everything.
 struct Filter {
     states: Vec<String>,
     types: Vec<String>,
@@ -70,8 +70,8 @@ impl Filter {
     }
 }
 
-fn lower_case(names: &[Str]) -> Vec<String> {
-    names.iter().map(|name| name.to_lowercase()).collect()
+fn texts(names: &[Str]) -> Vec<String> {
+    names.iter().map(Str::to_string).collect()
 }
 
 fn row(group: ListedGroup) -> Row {

@@ -1,8 +1,11 @@
-//! Ten thousand groups with a hundred thousand offsets: what they take, and how they come back.
+//! Ten thousand groups with a hundred thousand offsets: what they take, and how they come back. Five
+//! thousand members that say that they live: what that costs.
 
 use std::fs;
 
 use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::heartbeat::HeartbeatRequest;
+use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -109,4 +112,72 @@ fn many_groups_take_little() {
         "memory after the restart: {} bytes",
         anonymous_memory(&node)
     );
+}
+
+/// Ticks of the clock, a hundredth of a second each, that the process has worked.
+fn ticks(node: &Node) -> u64 {
+    let path = format!("/proc/{}/stat", node.process().id());
+    let stat = fs::read_to_string(path).expect("a process has a status");
+    // User and system time are the 14th and 15th field; the second, a name, ends with a bracket.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+    let fields = fields.split_whitespace().skip(11).take(2);
+    fields
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum()
+}
+
+#[test]
+fn heartbeats_cost_little() {
+    const MEMBERS: usize = 5000;
+    const BEATS: usize = 20;
+    let mut node = Node::prepare();
+    node.set("group.initial.rebalance.delay.ms", "0");
+    node.run();
+    let access = node.certificate();
+    let mut connection = coordinator(&access, "beat-0");
+    let mut members = Vec::with_capacity(MEMBERS);
+    for groups in (0..MEMBERS).collect::<Vec<_>>().chunks(PIPELINE) {
+        let asked: Vec<_> = groups
+            .iter()
+            .map(|group| {
+                let request = JoinGroupRequest {
+                    group_id: format!("beat-{group}").into(),
+                    session_timeout_ms: 60_000,
+                    rebalance_timeout_ms: 60_000,
+                    protocol_type: "consumer".into(),
+                    protocols: vec![JoinGroupRequestProtocol {
+                        name: "range".into(),
+                        metadata: vec![0, 0, 0, 0, 0, 0, 255, 255, 255, 255].into(),
+                    }],
+                    ..JoinGroupRequest::default()
+                };
+                connection.ask(3, &request).expect("sent")
+            })
+            .collect();
+        for (group, id) in groups.iter().zip(asked) {
+            let answer = connection.answer::<JoinGroupRequest>(3, id);
+            let answer = answer.expect("an answer");
+            assert_eq!(answer.error_code, ErrorCode::NONE);
+            members.push(HeartbeatRequest {
+                group_id: format!("beat-{group}").into(),
+                generation_id: answer.generation_id,
+                member_id: answer.member_id,
+                ..HeartbeatRequest::default()
+            });
+        }
+    }
+    let before = ticks(&node);
+    for _ in 0..BEATS {
+        for chunk in members.chunks(PIPELINE) {
+            let asked = chunk.iter().map(|beat| connection.ask(3, beat));
+            let asked: Vec<_> = asked.map(|id| id.expect("sent")).collect();
+            for id in asked {
+                let answer = connection.answer::<HeartbeatRequest>(3, id);
+                assert_eq!(answer.expect("an answer").error_code, ErrorCode::NONE);
+            }
+        }
+    }
+    let ticks = ticks(&node) - before;
+    let beats = u64::try_from(MEMBERS * BEATS).expect("a small number");
+    println!("{beats} heartbeats: {} us each", ticks * 10_000 / beats);
 }
