@@ -15,7 +15,7 @@ use palisade_protocol::messages::find_coordinator::{
 use palisade_protocol::types::TopicId;
 use palisade_protocol::{ErrorCode, Str};
 
-use super::{denied, endpoints};
+use super::{denied, layout};
 use crate::config::Config;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
@@ -165,7 +165,7 @@ fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent>
     let leader = leader.filter(|leader| image.brokers.is_live(*leader));
     let leader = leader.ok_or(unavailable("the group's partition has no leader"))?;
     let listener = ctx.session.listener.config.name.as_str();
-    let endpoint = endpoints::of_node(&image, leader, listener);
+    let endpoint = layout::of_node(&image, leader, listener);
     let endpoint = endpoint.ok_or(unavailable("the coordinator lacks this listener"))?;
     Ok(Place {
         node_id: leader.value(),

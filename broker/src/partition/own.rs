@@ -10,6 +10,7 @@ use super::append::append;
 use super::error::PartitionError;
 use super::replica::Replica;
 use super::replica_manager::ReplicaManager;
+use super::validate::ValidBatch;
 use super::waiter::Waiter;
 use crate::metadata::Internal;
 
@@ -81,6 +82,7 @@ impl OwnPartition {
         now: TimestampMs,
     ) -> Result<Offset, PartitionError> {
         self.check_writable(epoch)?;
+        let batch = ValidBatch::built(batch.freeze());
         let appended = append(&self.replica, batch, epoch, now).await?;
         Ok(appended.log_end_offset)
     }

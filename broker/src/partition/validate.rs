@@ -44,6 +44,23 @@ pub struct ValidBatch {
 }
 
 impl ValidBatch {
+    /// A batch that the broker itself has built.
+    ///
+    /// # Panics
+    /// When `batch` has no whole header, which its builder always writes.
+    pub(super) fn built(batch: Bytes) -> ValidBatch {
+        let header = match BatchHeader::parse(&batch) {
+            Ok(header) => header,
+            Err(error) => panic!("a batch of our own does not parse: {error}"),
+        };
+        ValidBatch {
+            head: header.to_bytes(),
+            records: usize::try_from(header.records_count).unwrap_or(0),
+            section: batch.slice(BATCH_HEADER_LEN..),
+            held: None,
+        }
+    }
+
     /// Size in bytes, as it will be stored.
     #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
