@@ -1,0 +1,296 @@
+//! What every change of a member comes down to: group epoch, target, the member's next step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use palisade_protocol::Str;
+use palisade_protocol::types::{Offset, TopicId};
+
+use super::reconcile::{Goal, reconcile};
+use super::subscription::Subscriptions;
+use super::{ConsumerGroup, Member, MemberState, Moment};
+use crate::group::decision::{Decision, TimerChange, TimerKey};
+use crate::group::partitions::PartitionSet;
+use crate::group::record::{
+    EpochValue, GroupRecord, TargetAssignmentEpochValue, TargetAssignmentValue, TargetPartitions,
+};
+
+/// A member's event, half decided.
+pub(super) struct Change<'a> {
+    /// The member of this id as it is; `None` for a new one.
+    pub(super) before: Option<&'a Member>,
+    /// The static member of another id whose place this one takes.
+    pub(super) replaced: Option<&'a Member>,
+    /// The member as its request describes it.
+    pub(super) after: Member,
+    /// What it says it owns; `None` where it says nothing.
+    pub(super) reported: Option<&'a PartitionSet>,
+}
+
+/// Records and timers of a decision so far.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) records: Vec<GroupRecord>,
+    pub(super) timers: Vec<TimerChange>,
+    /// The metadata that the group's hash was found to be right for.
+    pub(super) checked: Option<Offset>,
+}
+
+impl Draft {
+    pub(super) fn set(&mut self, key: TimerKey, after: Duration) {
+        self.timers.push(TimerChange::Set { key, after });
+    }
+
+    pub(super) fn cancel(&mut self, key: TimerKey) {
+        self.timers.push(TimerChange::Cancel { key });
+    }
+
+    pub(super) fn into_decision<T>(self, answer: T) -> Decision<T> {
+        Decision {
+            records: self.records,
+            answer: Ok(answer),
+            timers: self.timers,
+        }
+    }
+}
+
+impl ConsumerGroup {
+    /// Decides a change of one member: whether the group's epoch rises, whether the assignor runs,
+    /// and how far the member comes. Returns the member as it will be.
+    pub(super) fn advance(&self, change: Change<'_>, at: &Moment<'_>, draft: &mut Draft) -> Member {
+        let Change {
+            before,
+            replaced,
+            mut after,
+            reported,
+        } = change;
+        if let Some(replaced) = replaced {
+            self.forget(&replaced.id, draft);
+        }
+        if before.is_none_or(|before| !before.same_subscription(&after)) {
+            draft.records.push(self.member_record(&after));
+        }
+        let epoch = self.next_epoch(before, replaced, &after, at, draft);
+        let (target_epoch, target) = self.next_target(epoch, replaced, &after, at, draft);
+
+        let ids = self.subscribed_ids(&after, at.image);
+        let id = after.id.clone();
+        let is_own =
+            |owner: &Str| *owner == id || replaced.is_some_and(|replaced| *owner == replaced.id);
+        let goal = Goal {
+            epoch: target_epoch,
+            target: &target,
+            subscribed: &|topic| ids.binary_search(&topic).is_ok(),
+            free: &|topic, partition| self.owner(topic, partition).is_none_or(is_own),
+            reported,
+        };
+        reconcile(&mut after, &goal);
+        let moved = before.is_none_or(|before| !before.same_progress(&after));
+        if moved {
+            draft.records.push(self.current_record(&after));
+        }
+        draft.set(
+            self.session_key(&after.id),
+            after.session_timeout(at.config),
+        );
+        if after.state == MemberState::Unrevoked && moved {
+            draft.set(self.rebalance_key(&after.id), after.rebalance_timeout());
+        } else if after.state != MemberState::Unrevoked
+            && before.is_some_and(|before| before.state == MemberState::Unrevoked)
+        {
+            draft.cancel(self.rebalance_key(&after.id));
+        }
+        after
+    }
+
+    /// The group's epoch once the member is as described, with a record where it rises.
+    fn next_epoch(
+        &self,
+        before: Option<&Member>,
+        replaced: Option<&Member>,
+        after: &Member,
+        at: &Moment<'_>,
+        draft: &mut Draft,
+    ) -> i32 {
+        let known = |member: Option<&Member>| {
+            let topics = self.resolved_topics(member.and_then(|member| member.pattern.as_ref()));
+            topics.filter(|topics| !topics.is_empty())
+        };
+        let old = replaced.or(before);
+        let pattern_changed = old.and_then(|old| old.pattern.as_ref()) != after.pattern.as_ref();
+        let resubscribed = match old {
+            None => !after.names.is_empty(),
+            Some(old) => old.names != after.names,
+        } || known(old) != known(Some(after));
+        let looked = self.remembered.checked == Some(at.image.offset);
+        if looked && !resubscribed && !pattern_changed {
+            return self.epoch;
+        }
+        let none = BTreeMap::new();
+        let without: Vec<&Member> = before.into_iter().chain(replaced).collect();
+        let subscriptions = Subscriptions {
+            group: self,
+            without: &without,
+            with: Some(after),
+            resolved: &none,
+        };
+        for pattern in subscriptions.abandoned_patterns() {
+            draft.records.push(self.no_regex_record(pattern));
+        }
+        let hash = subscriptions.hash(at.image);
+        if !resubscribed && hash == self.metadata_hash {
+            draft.checked = Some(at.image.offset);
+            return self.epoch;
+        }
+        self.raise_epoch(hash, draft)
+    }
+
+    /// Records the next epoch.
+    pub(super) fn raise_epoch(&self, metadata_hash: i64, draft: &mut Draft) -> i32 {
+        let epoch = self.epoch.saturating_add(1);
+        draft.records.push(GroupRecord::ConsumerGroup {
+            group: self.id.clone(),
+            value: Some(EpochValue {
+                epoch,
+                metadata_hash,
+            }),
+        });
+        epoch
+    }
+
+    /// What the member is to own and since which epoch; runs the assignor where that is due.
+    fn next_target(
+        &self,
+        epoch: i32,
+        replaced: Option<&Member>,
+        after: &Member,
+        at: &Moment<'_>,
+        draft: &mut Draft,
+    ) -> (i32, PartitionSet) {
+        let place = replaced.map_or(&after.id, |replaced| &replaced.id);
+        let nothing = PartitionSet::default();
+        let old_of = |id: &Str| self.targets.get(id).unwrap_or(&nothing);
+        if epoch <= self.target_epoch || !self.may_assign(at) {
+            let target = old_of(place).clone();
+            if replaced.is_some() {
+                draft.records.push(self.target_record(&after.id, &target));
+            }
+            return (self.target_epoch, target);
+        }
+        let others = self
+            .members()
+            .filter(|member| member.id != after.id && member.id != *place);
+        let mut members: Vec<(&Member, &PartitionSet)> =
+            others.map(|member| (member, old_of(&member.id))).collect();
+        members.push((after, old_of(place)));
+        members.sort_by(|one, other| one.0.id.cmp(&other.0.id));
+        let mut own = PartitionSet::default();
+        for ((member, old), target) in members.iter().zip(self.assign(&members, at)) {
+            let is_own = member.id == after.id;
+            if target != **old || (is_own && replaced.is_some()) {
+                draft.records.push(self.target_record(&member.id, &target));
+            }
+            if is_own {
+                own = target;
+            }
+        }
+        draft.records.push(GroupRecord::TargetEpoch {
+            group: self.id.clone(),
+            value: Some(TargetAssignmentEpochValue {
+                assignment_epoch: epoch,
+                assignment_timestamp: at.now.value(),
+            }),
+        });
+        (epoch, own)
+    }
+
+    /// Removes all that is recorded of a member, and its timers.
+    pub(super) fn forget(&self, member: &Str, draft: &mut Draft) {
+        let group = || self.id.clone();
+        let member = || member.clone();
+        draft.records.extend([
+            GroupRecord::Current {
+                group: group(),
+                member: member(),
+                value: None,
+            },
+            GroupRecord::Target {
+                group: group(),
+                member: member(),
+                value: None,
+            },
+            GroupRecord::Member {
+                group: group(),
+                member: member(),
+                value: None,
+            },
+        ]);
+        draft.cancel(self.session_key(&member()));
+        draft.cancel(self.rebalance_key(&member()));
+        draft.cancel(self.sync_key(&member()));
+    }
+
+    pub(super) fn owner(&self, topic: TopicId, partition: i32) -> Option<&Str> {
+        self.owners.get(&(topic, partition))
+    }
+
+    pub(super) fn member_record(&self, member: &Member) -> GroupRecord {
+        GroupRecord::Member {
+            group: self.id.clone(),
+            member: member.id.clone(),
+            value: Some(member.value()),
+        }
+    }
+
+    pub(super) fn current_record(&self, member: &Member) -> GroupRecord {
+        GroupRecord::Current {
+            group: self.id.clone(),
+            member: member.id.clone(),
+            value: Some(member.progress()),
+        }
+    }
+
+    pub(super) fn target_record(&self, member: &Str, target: &PartitionSet) -> GroupRecord {
+        let topic_partitions = target
+            .topics()
+            .map(|(topic_id, partitions)| TargetPartitions {
+                topic_id,
+                partitions: partitions.to_vec(),
+            })
+            .collect();
+        GroupRecord::Target {
+            group: self.id.clone(),
+            member: member.clone(),
+            value: Some(TargetAssignmentValue { topic_partitions }),
+        }
+    }
+
+    pub(super) fn no_regex_record(&self, pattern: Str) -> GroupRecord {
+        GroupRecord::Regex {
+            group: self.id.clone(),
+            regex: pattern,
+            value: None,
+        }
+    }
+
+    pub(super) fn session_key(&self, member: &Str) -> TimerKey {
+        TimerKey::Session {
+            group: self.id.clone(),
+            member: member.clone(),
+        }
+    }
+
+    pub(super) fn rebalance_key(&self, member: &Str) -> TimerKey {
+        TimerKey::Rebalance {
+            group: self.id.clone(),
+            member: member.clone(),
+        }
+    }
+
+    pub(super) fn sync_key(&self, member: &Str) -> TimerKey {
+        TimerKey::MemberSync {
+            group: self.id.clone(),
+            member: member.clone(),
+        }
+    }
+}

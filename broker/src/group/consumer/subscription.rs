@@ -1,0 +1,117 @@
+//! What a group subscribes to, and how its topics' metadata is compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_protocol::Str;
+
+use super::{ConsumerGroup, Member};
+use crate::metadata::ClusterImage;
+
+/// A group's subscriptions as they will be once a decision is replayed.
+pub(super) struct Subscriptions<'a> {
+    pub(super) group: &'a ConsumerGroup,
+    /// Members as they are that will be gone or different.
+    pub(super) without: &'a [&'a Member],
+    /// A member as it will be.
+    pub(super) with: Option<&'a Member>,
+    /// Topics of expressions that were looked up anew.
+    pub(super) resolved: &'a BTreeMap<Str, BTreeSet<Str>>,
+}
+
+impl<'a> Subscriptions<'a> {
+    /// Topics that some member subscribes to, whether they exist or not.
+    pub(super) fn topics(&self) -> BTreeSet<&'a Str> {
+        let mut topics = remaining(
+            &self.group.names,
+            self.without.iter().flat_map(|member| member.names.iter()),
+        );
+        topics.extend(self.with.iter().flat_map(|member| member.names.iter()));
+        for pattern in self.patterns() {
+            match self.resolved.get(pattern) {
+                Some(found) => topics.extend(found),
+                None => topics.extend(
+                    self.group
+                        .resolved_topics(Some(pattern))
+                        .into_iter()
+                        .flatten(),
+                ),
+            }
+        }
+        topics
+    }
+
+    /// Expressions that some member subscribes with.
+    pub(super) fn patterns(&self) -> BTreeSet<&'a Str> {
+        let mut patterns = remaining(
+            &self.group.patterns,
+            self.without
+                .iter()
+                .filter_map(|member| member.pattern.as_ref()),
+        );
+        patterns.extend(self.with.and_then(|member| member.pattern.as_ref()));
+        patterns
+    }
+
+    /// Expressions with known topics that nobody will subscribe with.
+    pub(super) fn abandoned_patterns(&self) -> Vec<Str> {
+        let wanted = self.patterns();
+        let resolved = self.group.resolved.keys();
+        resolved
+            .filter(|pattern| !wanted.contains(pattern))
+            .cloned()
+            .collect()
+    }
+
+    /// A number that changes with the topics subscribed to: which exist, their ids and partitions.
+    pub(super) fn hash(&self, image: &ClusterImage) -> i64 {
+        let mut hash = Fnv::default();
+        let mut any = false;
+        for name in self.topics() {
+            let Some(topic) = image.topics.get(name) else {
+                continue;
+            };
+            any = true;
+            hash.add(topic.id.as_bytes());
+            let partitions = u64::try_from(topic.partitions.len()).unwrap_or(u64::MAX);
+            hash.add(&partitions.to_be_bytes());
+        }
+        if any { hash.value() } else { 0 }
+    }
+}
+
+/// What is still counted once some are taken off.
+fn remaining<'a>(
+    counts: &'a BTreeMap<Str, usize>,
+    off: impl Iterator<Item = &'a Str>,
+) -> BTreeSet<&'a Str> {
+    let mut gone: BTreeMap<&Str, usize> = BTreeMap::new();
+    for name in off {
+        *gone.entry(name).or_default() += 1;
+    }
+    counts
+        .iter()
+        .filter(|(name, count)| gone.get(name).is_none_or(|gone| gone < count))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// FNV-1a of 64 bits: it is on disk, so it may not change between releases as std's hasher may.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn value(&self) -> i64 {
+        i64::from_be_bytes(self.0.to_be_bytes())
+    }
+}

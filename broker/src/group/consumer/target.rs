@@ -1,0 +1,93 @@
+//! Running the assignor over a whole group.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use palisade_protocol::Str;
+use palisade_protocol::types::TopicId;
+
+use super::{ConsumerGroup, Member, Moment};
+use crate::group::assignor::{Assignor, AssignorMember};
+use crate::group::config::ConsumerGroupConfig;
+use crate::group::partitions::PartitionSet;
+use crate::metadata::ClusterImage;
+
+impl ConsumerGroup {
+    /// Whether the assignor may run again; it waits between runs, so that many joins cost one.
+    pub(super) fn may_assign(&self, at: &Moment<'_>) -> bool {
+        let since = at.now.millis_since(self.target_timestamp);
+        let wait = i64::try_from(at.config.assignment_interval.as_millis()).unwrap_or(i64::MAX);
+        // A clock that went back would otherwise stop the group for as long as it went.
+        since >= wait || since < 0
+    }
+
+    /// The topics a member subscribes to, as ids of topics that exist, ascending.
+    pub(super) fn subscribed_ids(&self, member: &Member, image: &ClusterImage) -> Vec<TopicId> {
+        let resolved = self.resolved_topics(member.pattern.as_ref());
+        let names = member.names.iter().chain(resolved.into_iter().flatten());
+        let ids: BTreeSet<TopicId> = names
+            .filter_map(|name| Some(image.topics.get(name)?.id))
+            .collect();
+        ids.into_iter().collect()
+    }
+
+    /// What each of these members is to own.
+    ///
+    /// `members`: everyone, with what each was to own before.
+    pub(super) fn assign(
+        &self,
+        members: &[(&Member, &PartitionSet)],
+        at: &Moment<'_>,
+    ) -> Vec<PartitionSet> {
+        let mut lists: HashMap<(&BTreeSet<Str>, Option<&Str>), Arc<[TopicId]>> = HashMap::new();
+        let seen: Vec<AssignorMember<'_>> = members
+            .iter()
+            .map(|(member, owned)| {
+                let topics = lists
+                    .entry((&member.names, member.pattern.as_ref()))
+                    .or_insert_with(|| self.subscribed_ids(member, at.image).into());
+                AssignorMember {
+                    id: &member.id,
+                    instance_id: member.instance_id.as_deref(),
+                    topics: Arc::clone(topics),
+                    owned,
+                }
+            })
+            .collect();
+        let ids: BTreeSet<TopicId> = lists
+            .values()
+            .flat_map(|list| list.iter().copied())
+            .collect();
+        let partitions: BTreeMap<TopicId, i32> = ids
+            .into_iter()
+            .filter_map(|id| {
+                let count = at.image.topics.by_id(id)?.partitions.len();
+                Some((id, i32::try_from(count).unwrap_or(i32::MAX)))
+            })
+            .collect();
+        preferred(members.iter().map(|(member, _)| *member), at.config).assign(&seen, &partitions)
+    }
+}
+
+/// The assignor that most members name, those that name none not counted; of several that are
+/// named alike the one that the configuration names first.
+pub(super) fn preferred<'a>(
+    members: impl Iterator<Item = &'a Member>,
+    config: &ConsumerGroupConfig,
+) -> Assignor {
+    let mut votes: HashMap<&str, usize> = HashMap::new();
+    for name in members.filter_map(|member| member.assignor.as_deref()) {
+        *votes.entry(name).or_default() += 1;
+    }
+    let mut best = (Assignor::Uniform, None);
+    for name in &config.assignors {
+        let Some(assignor) = Assignor::parse(name) else {
+            continue;
+        };
+        let count = votes.get(assignor.name()).copied().unwrap_or(0);
+        if best.1.is_none_or(|most| count > most) {
+            best = (assignor, Some(count));
+        }
+    }
+    best.0
+}

@@ -1,0 +1,9 @@
+mod classic;
+mod conversion;
+mod joining;
+mod offsets;
+mod patterns;
+mod reconciling;
+mod rig;
+mod simulation;
+mod statics;

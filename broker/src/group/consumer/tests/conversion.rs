@@ -1,0 +1,187 @@
+//! Groups become of the other kind while they have members (coordination.md §4, Interop).
+
+use bytes::Bytes;
+
+use super::super::*;
+use super::classic::{classic, heartbeat, send, subscription, sync};
+use super::rig::{Rig, beat, client, join, owns, picture, set};
+use crate::group::config::MigrationPolicy;
+use crate::group::embedded::{Assignment, TopicPartitions};
+use crate::group::error::GroupError;
+use crate::group::record::GroupRecord;
+
+fn member(rig: &Rig, id: &str, partitions: &[i32]) -> ClassicViewMember {
+    let assignment = Assignment {
+        assigned_partitions: vec![
+            TopicPartitions {
+                topic: Str::from("t"),
+                partitions: partitions.to_vec(),
+            },
+            TopicPartitions {
+                topic: Str::from("gone"),
+                partitions: vec![0],
+            },
+        ],
+        user_data: None,
+    };
+    ClassicViewMember {
+        id: Str::copy(id),
+        client_id: Str::from("c"),
+        client_host: Str::from("/h"),
+        rebalance_timeout_ms: 60_000,
+        session_timeout_ms: 20_000,
+        protocols: vec![(
+            Str::from("cooperative-sticky"),
+            subscription(&["t"], &set(&[]), &rig.image),
+        )],
+        assignment: assignment.to_bytes(1).unwrap(),
+        ..ClassicViewMember::default()
+    }
+}
+
+fn view(rig: &Rig) -> ClassicView {
+    ClassicView {
+        generation: 7,
+        protocol_type: Str::from("consumer"),
+        protocol: Some(Str::from("cooperative-sticky")),
+        members: vec![member(rig, "c", &[0, 1]), member(rig, "d", &[2])],
+    }
+}
+
+fn upgrade(rig: &mut Rig, view: &ClassicView) -> Result<(), GroupError> {
+    let at = Moment {
+        now: rig.now,
+        config: &rig.config,
+        image: &rig.image,
+    };
+    let (group, records) = ConsumerGroup::upgrade(&Str::from("g"), view, &at)?;
+    assert!(matches!(records[0], GroupRecord::Group { value: None, .. }));
+    rig.group = group;
+    rig.log = records;
+    rig.assert_reloads();
+    Ok(())
+}
+
+#[test]
+fn a_classic_group_keeps_members_and_assignments() {
+    let mut rig = Rig::new(&[("t", 3)]);
+    let classic_group = view(&rig);
+    upgrade(&mut rig, &classic_group).unwrap();
+    assert_eq!(rig.group.epoch(), 7);
+    assert_eq!(rig.group.state(), GroupState::Stable);
+    let owned = rig.group.member("c").unwrap().assigned.partitions();
+    assert_eq!(owned, set(&[("t", &[0, 1])]));
+    assert_eq!(rig.ok(&join("n", &["t"])), (8, Some(set(&[]))));
+    assert_eq!(
+        heartbeat(&mut rig, "d", 7),
+        Err(GroupError::RebalanceInProgress)
+    );
+    let request = classic(&rig, "c", &["t"], &set(&[("t", &[0, 1])]));
+    send(&mut rig, &request).unwrap();
+    let kept = sync(&mut rig, "c", 7).unwrap();
+    let request = classic(&rig, "c", &["t"], &kept);
+    send(&mut rig, &request).unwrap();
+    assert_eq!(rig.ok(&beat("n", 8)).1.unwrap().len(), 1);
+    rig.assert_reloads();
+}
+
+#[test]
+fn a_group_before_its_first_assignment_is_taken_too() {
+    let mut rig = Rig::new(&[("t", 3)]);
+    let mut classic_group = view(&rig);
+    classic_group.generation = 0;
+    for member in &mut classic_group.members {
+        member.assignment = Bytes::new();
+    }
+    upgrade(&mut rig, &classic_group).unwrap();
+    assert_eq!(rig.ok(&join("n", &[])).0, 1);
+    assert_eq!(rig.ok(&join("m", &["t"])).0, 2);
+}
+
+#[test]
+fn two_owners_of_one_partition_become_one() {
+    let mut rig = Rig::new(&[("t", 3)]);
+    let mut classic_group = view(&rig);
+    classic_group.members = vec![member(&rig, "c", &[0, 1]), member(&rig, "d", &[1, 2])];
+    upgrade(&mut rig, &classic_group).unwrap();
+    let owned = rig.group.member("d").unwrap().assigned.partitions();
+    assert_eq!(owned, set(&[("t", &[2])]));
+}
+
+#[test]
+fn what_is_no_group_of_consumers_stays() {
+    let mut rig = Rig::new(&[("t", 3)]);
+    let good = view(&rig);
+    let changes: [fn(&mut Rig, &mut ClassicView); 5] = [
+        |_, view| view.protocol_type = Str::from("connect"),
+        |_, view| view.members[1].protocols[0].1 = Bytes::from_static(b"\0"),
+        |_, view| view.members[0].assignment = Bytes::from_static(b"\0"),
+        |rig, _| rig.config.max_size = 1,
+        |rig, _| rig.config.migration = MigrationPolicy::Downgrade,
+    ];
+    for change in changes {
+        let before = rig.config.clone();
+        let mut view = good.clone();
+        change(&mut rig, &mut view);
+        let refused = upgrade(&mut rig, &view);
+        assert!(matches!(refused, Err(GroupError::GroupNotFound(_))));
+        rig.config = before;
+    }
+    rig.config.migration = MigrationPolicy::Upgrade;
+    assert_eq!(upgrade(&mut rig, &good), Ok(()));
+}
+
+#[test]
+fn the_last_native_member_leaves_a_classic_group() {
+    for policy in [MigrationPolicy::Bidirectional, MigrationPolicy::Downgrade] {
+        let mut rig = Rig::new(&[("t", 2)]);
+        rig.config.migration = policy;
+        rig.ok(&join("n", &["t"]));
+        let request = classic(&rig, "c", &["t"], &set(&[]));
+        send(&mut rig, &request).unwrap();
+        rig.ok(&beat("n", 2));
+        let mut given = beat("n", 2);
+        given.topic_partitions = owns(&set(&[("t", &[0])]));
+        rig.ok(&given);
+        let request = classic(&rig, "c", &["t"], &set(&[]));
+        send(&mut rig, &request).unwrap();
+        let leave = beat("n", -1);
+        let id = leave.member_id.clone();
+        let answer = rig
+            .decide(|group, at| group.heartbeat(&leave, &id, &client(), at))
+            .unwrap();
+        let view = answer.removed.downgraded.unwrap();
+        assert_eq!((view.generation, &*view.protocol_type), (3, "consumer"));
+        assert_eq!(view.protocol.as_deref(), Some("cooperative-sticky"));
+        let member = &view.members[0];
+        assert_eq!((&*member.id, member.session_timeout_ms), ("c", 20_000));
+        let assignment = Assignment::parse(&member.assignment).unwrap();
+        assert_eq!(assignment.assigned_partitions[0].partitions, [1]);
+        // Of the consumer group nothing is left in the log but tombstones.
+        let last = rig.log.last().unwrap();
+        assert!(matches!(last, GroupRecord::Group { value: Some(value), .. }
+            if value.generation == 3 && value.members.len() == 1));
+        assert_eq!(rig.group.members().count(), 0);
+        assert!(rig.group.owners.is_empty() && rig.group.targets.is_empty());
+        assert!(rig.timers.is_empty());
+    }
+}
+
+#[test]
+fn without_leave_to_it_stays_a_consumer_group() {
+    let mut rig = Rig::new(&[("t", 2)]);
+    rig.config.migration = MigrationPolicy::Upgrade;
+    rig.ok(&join("n", &["t"]));
+    let request = classic(&rig, "c", &["t"], &set(&[]));
+    send(&mut rig, &request).unwrap();
+    rig.ok(&beat("n", -1));
+    assert_eq!(
+        heartbeat(&mut rig, "c", 3),
+        Err(GroupError::RebalanceInProgress)
+    );
+    send(&mut rig, &request).unwrap();
+    assert_eq!(sync(&mut rig, "c", 4), Ok(set(&[("t", &[0, 1])])));
+    let before = picture(&rig.group);
+    assert_eq!(heartbeat(&mut rig, "c", 4), Ok(()));
+    assert_eq!(picture(&rig.group), before);
+}

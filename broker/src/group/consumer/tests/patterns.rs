@@ -1,0 +1,144 @@
+//! Subscriptions by expression (coordination.md §4; KIP-848).
+
+use super::super::*;
+use super::rig::{Request, Rig, beat, join, names, set};
+use crate::group::error::GroupError;
+use crate::group::topic_pattern::TopicPattern;
+
+fn like(member: &str, pattern: &str) -> Request {
+    let mut request = join(member, &[]);
+    request.subscribed_topic_names = None;
+    request.subscribed_topic_regex = Some(Str::copy(pattern));
+    request
+}
+
+/// Looks up as the coordinator does, with all rights.
+fn look_up(rig: &mut Rig, patterns: &[Str]) {
+    let found = patterns
+        .iter()
+        .map(|pattern| {
+            let parsed = TopicPattern::parse(pattern).unwrap();
+            let topics = rig.image.topics.iter();
+            let topics = topics.filter(|topic| parsed.matches(&topic.name));
+            (
+                pattern.clone(),
+                topics.map(|topic| Str::copy(&topic.name)).collect(),
+            )
+        })
+        .collect();
+    let version = rig.image.offset;
+    rig.decide(|group, at| group.patterns_found(&found, version, at))
+        .unwrap();
+}
+
+#[test]
+fn topics_come_with_a_later_heartbeat() {
+    let mut rig = Rig::new(&[("ta", 1), ("tb", 1), ("u", 1)]);
+    let answer = rig.send(&like("a", "t.*")).unwrap();
+    assert_eq!(
+        (answer.member_epoch, answer.assignment),
+        (1, Some(set(&[])))
+    );
+    assert_eq!(answer.look_up, ["t.*"]);
+    assert!(
+        rig.send(&beat("a", 1)).unwrap().look_up.is_empty(),
+        "one at a time"
+    );
+    look_up(&mut rig, &answer.look_up);
+    assert_eq!(rig.group.epoch(), 2);
+    let both = set(&[("ta", &[0]), ("tb", &[0])]);
+    assert_eq!(rig.ok(&beat("a", 1)), (2, Some(both)));
+    let topics: Vec<String> = rig.group.subscribed_topics().into_iter().collect();
+    assert_eq!(topics, ["ta", "tb"]);
+    rig.assert_reloads();
+}
+
+#[test]
+fn names_and_expressions_add_up() {
+    let mut rig = Rig::new(&[("t", 1), ("u", 1)]);
+    let mut request = like("a", "t");
+    request.subscribed_topic_names = names(&["u"]);
+    let answer = rig.send(&request).unwrap();
+    assert_eq!(answer.assignment, Some(set(&[("u", &[0])])));
+    look_up(&mut rig, &answer.look_up);
+    let both = set(&[("t", &[0]), ("u", &[0])]);
+    assert_eq!(rig.ok(&beat("a", 2)), (3, Some(both)));
+    let mut clear = beat("a", 3);
+    clear.subscribed_topic_regex = Some(Str::EMPTY);
+    clear.topic_partitions = super::rig::owns(&set(&[("u", &[0])]));
+    assert_eq!(rig.ok(&clear), (4, Some(set(&[("u", &[0])]))));
+    assert!(rig.group.resolved.is_empty(), "nobody uses the expression");
+    rig.assert_reloads();
+}
+
+#[test]
+fn what_is_no_expression_is_refused() {
+    let mut rig = Rig::new(&[("t", 1)]);
+    for pattern in ["(", "(?=t)", r"\1"] {
+        let error = rig.err(&like("a", pattern));
+        assert!(
+            matches!(error, GroupError::InvalidRegularExpression(_)),
+            "{pattern}"
+        );
+    }
+}
+
+#[test]
+fn an_expression_that_others_use_is_known() {
+    let mut rig = Rig::new(&[("t", 2)]);
+    let answer = rig.send(&like("a", "t")).unwrap();
+    look_up(&mut rig, &answer.look_up);
+    rig.ok(&beat("a", 1));
+    let answer = rig.send(&like("b", "t")).unwrap();
+    assert!(answer.look_up.is_empty());
+    assert_eq!(rig.group.epoch(), 3);
+    rig.ok(&beat("a", -1));
+    assert_eq!(rig.group.resolved.len(), 1);
+    rig.ok(&beat("b", -1));
+    assert!(rig.group.resolved.is_empty());
+    rig.assert_reloads();
+}
+
+#[test]
+fn new_topics_are_looked_for_after_a_while() {
+    let mut rig = Rig::new(&[("ta", 1)]);
+    let answer = rig.send(&like("a", "t.*")).unwrap();
+    look_up(&mut rig, &answer.look_up);
+    rig.ok(&beat("a", 1));
+    rig.create("tb", 1);
+    assert!(rig.send(&beat("a", 2)).unwrap().look_up.is_empty());
+    rig.pass(10_001);
+    let answer = rig.send(&beat("a", 2)).unwrap();
+    assert_eq!(answer.look_up, ["t.*"]);
+    look_up(&mut rig, &answer.look_up);
+    assert_eq!(rig.ok(&beat("a", 2)).0, 3);
+    // Without new metadata only after the long interval.
+    for _ in 0..20 {
+        rig.pass(30_000);
+        assert!(rig.send(&beat("a", 3)).unwrap().look_up.is_empty());
+    }
+    rig.pass(1);
+    assert_eq!(rig.send(&beat("a", 3)).unwrap().look_up, ["t.*"]);
+    rig.group.patterns_not_found();
+    assert_eq!(
+        rig.send(&beat("a", 3)).unwrap().look_up,
+        ["t.*"],
+        "it is asked for again"
+    );
+    let log = rig.log.len();
+    look_up(
+        &mut rig,
+        &[Str::from("t.*"), Str::from("dropped meanwhile")],
+    );
+    assert_eq!(rig.log.len(), log, "nothing new is nothing written");
+}
+
+#[test]
+fn no_topics_is_an_outcome() {
+    let mut rig = Rig::new(&[("t", 1)]);
+    let answer = rig.send(&like("a", "x")).unwrap();
+    look_up(&mut rig, &answer.look_up);
+    assert_eq!(rig.group.epoch(), 1);
+    assert!(rig.send(&beat("a", 1)).unwrap().look_up.is_empty());
+    rig.assert_reloads();
+}
