@@ -188,6 +188,8 @@ macro_rules! row {
 // After `controlled` stand the APIs whose handler is the controller.
 rows! {
     api_versions: ApiVersionsRequest,
+    consumer_group_describe: ConsumerGroupDescribeRequest,
+    consumer_group_heartbeat: ConsumerGroupHeartbeatRequest,
     delete_groups: DeleteGroupsRequest,
     delete_records: DeleteRecordsRequest,
     describe_acls: DescribeAclsRequest,

@@ -7,18 +7,23 @@
 
 #![allow(dead_code, unused_imports, reason = "consumer groups use the rest")]
 
+pub(crate) mod assignor;
 pub(crate) mod classic;
 pub(crate) mod config;
+pub(crate) mod consumer;
 pub(crate) mod coordinator;
 pub(crate) mod decision;
+pub(crate) mod embedded;
 pub(crate) mod error;
 mod load;
 pub(crate) mod offsets;
+pub(crate) mod partitions;
 pub(crate) mod record;
 mod runtime;
 pub(crate) mod shard;
 pub(crate) mod step;
 mod timers;
+pub(crate) mod topic_pattern;
 mod write;
 
 pub(crate) use coordinator::{GroupCoordinator, TOPIC};

@@ -6,6 +6,7 @@
 
 mod describe;
 mod effects;
+mod interop;
 mod join;
 mod member;
 mod offsets;

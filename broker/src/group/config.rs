@@ -34,6 +34,8 @@ pub(crate) struct GroupConfig {
 /// Settings of consumer groups (KIP-848), of the broker or with a group's own on top.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ConsumerGroupConfig {
+    /// Whether the protocol is served (`group.coordinator.rebalance.protocols`).
+    pub(crate) enabled: bool,
     /// How long a member may be silent (`group.consumer.session.timeout.ms`).
     pub(crate) session_timeout: Duration,
     /// How often a member is to call (`group.consumer.heartbeat.interval.ms`).
@@ -104,6 +106,10 @@ impl GroupConfig {
             commit_timeout: millis("offsets.commit.timeout.ms"),
             codec: codec(config.number("offsets.topic.compression.codec")),
             consumer: ConsumerGroupConfig {
+                enabled: config
+                    .items("group.coordinator.rebalance.protocols")
+                    .iter()
+                    .any(|protocol| protocol == "consumer"),
                 session_timeout: millis("group.consumer.session.timeout.ms"),
                 heartbeat_interval: millis("group.consumer.heartbeat.interval.ms"),
                 assignment_interval: millis("group.consumer.assignment.interval.ms"),

@@ -4,6 +4,7 @@
 
 mod admin;
 mod commit;
+mod consumer;
 mod expire;
 mod fetch;
 mod members;
@@ -16,9 +17,11 @@ use palisade_protocol::Str;
 
 pub(crate) use admin::{GroupView, ListedGroup, OffsetDeletion};
 pub(crate) use commit::{CommitAsk, CommitRow};
-pub(crate) use fetch::{FetchAsk, FetchedOffset, FetchedTopic};
+pub(crate) use consumer::HeartbeatAsk;
+pub(crate) use fetch::{FetchAsk, FetchedOffset, FetchedTopic, Fetcher};
 
 use super::classic::{ClassicGroup, Effects, JoinAnswer, Reply, SyncAnswer, Token};
+use super::consumer::ConsumerGroup;
 use super::decision::TimerKey;
 use super::error::GroupError;
 use super::offsets::{Committed, Offsets, TopicNames};
@@ -30,6 +33,8 @@ use super::step::{Asker, Moment, Step, Verdict, deliver};
 pub(crate) enum Group {
     /// A classic one, or one that only has offsets.
     Classic(Box<ClassicGroup>),
+    /// A consumer group (KIP-848).
+    Consumer(Box<ConsumerGroup>),
 }
 
 /// A group with its offsets.
@@ -103,6 +108,7 @@ impl Shard {
     fn classic(&mut self, id: &str) -> Option<&mut ClassicGroup> {
         match &mut self.groups.get_mut(id)?.group {
             Group::Classic(group) => Some(group),
+            Group::Consumer(_) => None,
         }
     }
 
@@ -141,16 +147,20 @@ impl Shard {
                 }
                 // The engine made the record out of the state that it is in already.
                 (Some(_), Source::Decision) => {}
+                (None, _) if self.is_consumer(group) => {}
                 (None, _) => self.forget(group),
             },
-            // Nothing writes these before consumer groups are served.
-            GroupRecord::ConsumerGroup { .. }
-            | GroupRecord::PartitionMetadata { .. }
-            | GroupRecord::Member { .. }
-            | GroupRecord::TargetEpoch { .. }
-            | GroupRecord::Target { .. }
-            | GroupRecord::Current { .. }
-            | GroupRecord::Regex { .. } => {}
+            GroupRecord::PartitionMetadata { .. } => {}
+            GroupRecord::ConsumerGroup { value, .. } => {
+                self.replay_consumer(record, value.is_none());
+            }
+            GroupRecord::Member { value, .. } => self.replay_consumer(record, value.is_none()),
+            GroupRecord::TargetEpoch { value, .. } => {
+                self.replay_consumer(record, value.is_none());
+            }
+            GroupRecord::Target { value, .. } => self.replay_consumer(record, value.is_none()),
+            GroupRecord::Current { value, .. } => self.replay_consumer(record, value.is_none()),
+            GroupRecord::Regex { value, .. } => self.replay_consumer(record, value.is_none()),
         }
     }
 
@@ -169,9 +179,10 @@ impl Shard {
     /// The log is read: sessions begin.
     pub(crate) fn loaded(&mut self, moment: &Moment<'_>) -> Vec<Step> {
         let ids = self.names();
-        let steps = ids
-            .into_iter()
-            .map(|id| self.on_classic(&id, |group| group.loaded(moment.now, moment.config)));
+        let steps = ids.into_iter().map(|id| match self.is_consumer(&id) {
+            true => self.consumer_loaded(&id, moment),
+            false => self.on_classic(&id, |group| group.loaded(moment.now, moment.config)),
+        });
         steps.collect()
     }
 
@@ -179,6 +190,9 @@ impl Shard {
     pub(crate) fn expired(&mut self, key: &TimerKey, moment: &Moment<'_>) -> Step {
         let (now, config) = (moment.now, moment.config);
         match key {
+            TimerKey::Session { group, .. } if self.is_consumer(group) => {
+                self.consumer_expired(key, moment)
+            }
             TimerKey::Session { group, member } => {
                 self.on_classic(group, |one| one.session_expired(member, now, config))
             }
@@ -187,9 +201,8 @@ impl Shard {
             }
             TimerKey::Join { group } => self.on_classic(group, |one| one.join_expired(now, config)),
             TimerKey::Sync { group } => self.on_classic(group, |one| one.sync_expired(now, config)),
-            // Timers of consumer groups.
             TimerKey::Rebalance { .. } | TimerKey::MemberSync { .. } | TimerKey::Regex { .. } => {
-                Step::none()
+                self.consumer_expired(key, moment)
             }
         }
     }

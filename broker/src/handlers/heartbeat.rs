@@ -30,8 +30,9 @@ pub(crate) async fn handle(
     let awaited = ctx
         .broker
         .groups
-        .ask(group.clone(), move |shard, _, asker| {
-            shard.heartbeat(&group, &member, instance.as_deref(), generation, asker)
+        .ask(group.clone(), move |shard, moment, asker| {
+            let instance = instance.as_deref();
+            shard.heartbeat(&group, &member, instance, generation, asker, moment)
         })
         .await;
     match awaited {

@@ -1,6 +1,8 @@
 //! Handlers, one file per API; `dispatch` holds the table.
 
 pub(crate) mod api_versions;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod controlled;
 pub(crate) mod delete_groups;
 pub(crate) mod delete_records;

@@ -23,7 +23,7 @@ use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::coordinator::Awaited;
 use crate::group::error::GroupError;
-use crate::group::shard::{FetchAsk, FetchedTopic};
+use crate::group::shard::{FetchAsk, FetchedTopic, Fetcher};
 use crate::group::step::Step;
 
 /// Several groups in one request.
@@ -118,11 +118,15 @@ async fn ask(ctx: &RequestContext, access: &Access, group: &OffsetFetchRequestGr
         asked.fetched = Err(code);
         return asked;
     }
+    let fetcher = Fetcher {
+        member_id: group.member_id.as_ref().map(Str::detached),
+        epoch: group.member_epoch,
+    };
     let awaited = ctx
         .broker
         .groups
         .ask(id.clone(), move |shard, _, asker| {
-            Step::decided(shard.fetch(&id, what), asker)
+            Step::decided(shard.fetch(&id, &fetcher, what), asker)
         })
         .await;
     asked.fetched = awaited.map_err(|error| code(&error));

@@ -39,8 +39,8 @@ pub(crate) async fn handle(
     let awaited = ctx
         .broker
         .groups
-        .ask(group.clone(), move |shard, _, asker| {
-            shard.sync(&group, ask, asker)
+        .ask(group.clone(), move |shard, moment, asker| {
+            shard.sync(&group, ask, asker, moment)
         })
         .await;
     match awaited {

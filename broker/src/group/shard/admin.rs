@@ -4,7 +4,7 @@ use palisade_protocol::{ErrorCode, Str};
 
 use super::expire::group_tombstone;
 use super::{Group, Shard};
-use crate::group::classic::Description;
+use crate::group::classic::{Description, InUse};
 use crate::group::decision::Decision;
 use crate::group::error::GroupError;
 use crate::group::offsets::tombstone;
@@ -45,6 +45,12 @@ impl Shard {
                 state: group.state().name(),
                 kind: "classic",
             },
+            Group::Consumer(group) => ListedGroup {
+                id: id.clone(),
+                protocol_type: Str::from_static("consumer"),
+                state: group.state().name(),
+                kind: "consumer",
+            },
         });
         groups.collect()
     }
@@ -53,6 +59,9 @@ impl Shard {
     pub(crate) fn describe(&self, id: &Str) -> GroupView {
         match self.groups.get(id.as_str()).map(|entry| &entry.group) {
             Some(Group::Classic(group)) => GroupView::Classic(group.describe()),
+            Some(Group::Consumer(_)) => {
+                GroupView::Absent(format!("Group {id} is not a classic group."))
+            }
             None => GroupView::Absent(format!("Group {id} not found.")),
         }
     }
@@ -64,17 +73,18 @@ impl Shard {
             let text = format!("Group {id} not found.");
             return refused(asker, GroupError::GroupNotFound(text));
         };
-        let is_empty = match &entry.group {
-            Group::Classic(group) => group.is_empty(),
+        let group = match &entry.group {
+            Group::Classic(group) => group.is_empty().then(|| vec![group_tombstone(id)]),
+            Group::Consumer(group) => group.delete(),
         };
-        if !is_empty {
+        let Some(group) = group else {
             return refused(asker, GroupError::NonEmptyGroup);
-        }
+        };
         let rows = entry.offsets.sorted(&self.topics).into_iter();
         let mut records: Vec<_> = rows
             .map(|(topic, partition, _)| tombstone(id, topic, partition))
             .collect();
-        records.push(group_tombstone(id));
+        records.extend(group);
         Step {
             records,
             divisible: true,
@@ -98,6 +108,7 @@ impl Shard {
         };
         let in_use = match &entry.group {
             Group::Classic(group) => group.topics_in_use(),
+            Group::Consumer(group) => Ok(InUse::Topics(group.subscribed_topics())),
         };
         let in_use = match in_use {
             Ok(in_use) => in_use,

@@ -3,6 +3,7 @@
 use palisade_protocol::{ErrorCode, Str, Uuid};
 
 use super::{Group, Shard};
+use crate::group::consumer::Committer;
 use crate::group::decision::Decision;
 use crate::group::error::GroupError;
 use crate::group::record::{GroupRecord, OffsetCommitValue};
@@ -55,6 +56,20 @@ impl Shard {
                 let instance = ask.instance_id.as_deref();
                 match group.commit(&ask.member_id, instance, ask.generation) {
                     Ok(effects) => effects.timers,
+                    Err(error) => return Decision::refuse(error),
+                }
+            }
+            Some(Group::Consumer(group)) => {
+                let committer = Committer {
+                    member_id: &ask.member_id,
+                    epoch: ask.generation,
+                    knows_epochs: ask.knows_consumer_groups,
+                    transactional: false,
+                };
+                let rows = ask.rows.iter();
+                let partitions = rows.map(|row| (row.topic_id, row.partition));
+                match group.check_commit(&committer, partitions) {
+                    Ok(()) => Vec::new(),
                     Err(error) => return Decision::refuse(error),
                 }
             }

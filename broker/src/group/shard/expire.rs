@@ -16,8 +16,16 @@ impl Shard {
         let Some(entry) = self.groups.get(id.as_str()) else {
             return Step::none();
         };
-        let Group::Classic(group) = &entry.group;
-        let (base, in_use) = group.expiry();
+        let ((base, in_use), group) = match &entry.group {
+            Group::Classic(group) => {
+                let gone = group.is_empty().then(|| vec![group_tombstone(id)]);
+                (group.expiry(), gone)
+            }
+            Group::Consumer(group) => {
+                let in_use = InUse::Topics(group.subscribed_topics());
+                ((ExpiryBase::Commit, in_use), group.delete())
+            }
+        };
         let is_due = Due {
             base,
             in_use,
@@ -31,8 +39,10 @@ impl Shard {
         let mut records: Vec<_> = due
             .map(|(topic, partition, _)| tombstone(id, topic, *partition))
             .collect();
-        if group.is_empty() && records.len() == entry.offsets.len() {
-            records.push(group_tombstone(id));
+        if let Some(group) = group
+            && records.len() == entry.offsets.len()
+        {
+            records.extend(group);
         }
         Step {
             records,

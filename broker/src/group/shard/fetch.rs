@@ -2,7 +2,7 @@
 
 use palisade_protocol::{Str, Uuid};
 
-use super::Shard;
+use super::{Group, Shard};
 use crate::group::decision::Decision;
 use crate::group::offsets::Committed;
 
@@ -13,6 +13,15 @@ pub(crate) enum FetchAsk {
     All,
     /// These partitions; with an id, offsets stored under another id do not count.
     Topics(Vec<(Str, Option<Uuid>, Vec<i32>)>),
+}
+
+/// Who asks, for groups that know their members.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetcher {
+    /// The member's id, where it is named.
+    pub(crate) member_id: Option<Str>,
+    /// Its epoch; negative for none.
+    pub(crate) epoch: i32,
 }
 
 /// The offsets of one topic.
@@ -62,8 +71,18 @@ impl FetchedOffset {
 
 impl Shard {
     /// Where a group is; an unknown one is nowhere.
-    pub(crate) fn fetch(&self, id: &Str, ask: FetchAsk) -> Decision<Vec<FetchedTopic>> {
+    pub(crate) fn fetch(
+        &self,
+        id: &Str,
+        fetcher: &Fetcher,
+        ask: FetchAsk,
+    ) -> Decision<Vec<FetchedTopic>> {
         let entry = self.groups.get(id.as_str());
+        if let Some(Group::Consumer(group)) = entry.map(|entry| &entry.group)
+            && let Err(error) = group.check_fetch(fetcher.member_id.as_deref(), fetcher.epoch)
+        {
+            return Decision::refuse(error);
+        }
         let asked = match ask {
             FetchAsk::Topics(asked) => asked,
             FetchAsk::All => return Decision::answer(self.all_offsets(id)),

@@ -4,6 +4,7 @@ use palisade_protocol::Str;
 
 use super::{Group, Parked, Shard};
 use crate::group::classic::{Identity, JoinAnswer, JoinAsk, JoinRefused, SyncAnswer, SyncAsk};
+use crate::group::consumer::ClassicIdentity;
 use crate::group::error::GroupError;
 use crate::group::step::{Asker, Moment, Step, deliver};
 
@@ -16,6 +17,9 @@ impl Shard {
         asker: Asker<JoinAnswer>,
         moment: &Moment<'_>,
     ) -> Step {
+        if self.is_consumer(id) {
+            return self.join_consumer(id, ask, asker, moment);
+        }
         if !self.groups.contains_key(id.as_str()) && !ask.member_id.is_empty() {
             let refused = JoinRefused {
                 error: GroupError::UnknownMember,
@@ -31,7 +35,16 @@ impl Shard {
     }
 
     /// SyncGroup.
-    pub(crate) fn sync(&mut self, id: &Str, ask: SyncAsk, asker: Asker<SyncAnswer>) -> Step {
+    pub(crate) fn sync(
+        &mut self,
+        id: &Str,
+        ask: SyncAsk,
+        asker: Asker<SyncAnswer>,
+        moment: &Moment<'_>,
+    ) -> Step {
+        if self.is_consumer(id) {
+            return self.sync_consumer(id, ask, asker, moment);
+        }
         if !self.groups.contains_key(id.as_str()) {
             return answer(asker, Err(GroupError::UnknownMember));
         }
@@ -47,7 +60,15 @@ impl Shard {
         instance: Option<&str>,
         generation: i32,
         asker: Asker<Result<(), GroupError>>,
+        moment: &Moment<'_>,
     ) -> Step {
+        if self.is_consumer(id) {
+            let identity = ClassicIdentity {
+                member_id: member,
+                instance_id: instance,
+            };
+            return self.heartbeat_consumer(id, identity, generation, asker, moment);
+        }
         let Some(group) = self.classic(id) else {
             return answer(asker, Err(GroupError::UnknownMember));
         };
@@ -69,7 +90,9 @@ impl Shard {
             let unknown = leaving.iter().map(|_| Err(GroupError::UnknownMember));
             return answer(asker, Ok(unknown.collect()));
         };
-        let Group::Classic(group) = &mut entry.group;
+        let Group::Classic(group) = &mut entry.group else {
+            return self.leave_consumer(id, leaving, asker, moment);
+        };
         let (answers, effects) = group.leave(leaving, moment.now, moment.config);
         let mut step = self.step(id, effects);
         step.deliveries.push(deliver(asker, Ok(answers)));

@@ -1,0 +1,474 @@
+//! Consumer groups in a shard: their members of either protocol, and what becomes of a group when
+//! the other kind comes or the last of its own goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use palisade_protocol::Str;
+use palisade_protocol::messages::consumer_group_describe::DescribedGroup;
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use palisade_protocol::types::Offset;
+
+use super::expire::group_tombstone;
+use super::{Group, Parked, Shard};
+use crate::group::classic::{
+    ClassicGroup, Identity, JoinAnswer, JoinAsk, JoinRefused, Joined, SyncAnswer, SyncAsk, Synced,
+    Token,
+};
+use crate::group::consumer::{
+    self, ClassicIdentity, ClassicJoined, ClassicView, Client, ConsumerGroup, Heartbeat, Removed,
+};
+use crate::group::decision::{Decision, TimerChange, TimerKey};
+use crate::group::error::GroupError;
+use crate::group::record::GroupRecord;
+use crate::group::step::{Asker, Moment, Step, deliver};
+
+/// How long to wait before a removal that could not be stored is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A ConsumerGroupHeartbeat, and how its expressions are looked up.
+pub(crate) struct HeartbeatAsk {
+    /// The request; its texts are copied before they are kept.
+    pub(crate) request: ConsumerGroupHeartbeatRequest,
+    /// The member's id, or one that was made for it.
+    pub(crate) member_id: Str,
+    /// Who sends it.
+    pub(crate) client: Client,
+    /// Looks expressions up in the background, with the sender's rights.
+    pub(crate) look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
+}
+
+/// The answer to a LeaveGroup: one for each member.
+type Leaving = Result<Vec<Result<(), GroupError>>, GroupError>;
+
+fn moment<'a>(moment: &'a Moment<'_>) -> consumer::Moment<'a> {
+    consumer::Moment {
+        now: moment.now,
+        config: &moment.config.consumer,
+        image: moment.image,
+    }
+}
+
+/// A decision, and what follows once its records are stored or refused. Timers wait for them.
+fn decided<T: Send + 'static>(
+    decision: Decision<T>,
+    then: impl FnOnce(&mut Shard, &Moment<'_>, Result<T, GroupError>) -> Step + Send + 'static,
+) -> Step {
+    let Decision {
+        records,
+        answer,
+        mut timers,
+    } = decision;
+    Step {
+        records,
+        after: Some(Box::new(move |shard, moment, result| {
+            let stored = result.is_ok();
+            let mut step = then(shard, moment, result.and(answer));
+            if stored {
+                timers.append(&mut step.timers);
+                step.timers = timers;
+            }
+            step
+        })),
+        ..Step::default()
+    }
+}
+
+fn answer<T: Send + 'static>(asker: Asker<T>, answer: T) -> Step {
+    Step {
+        deliveries: vec![deliver(asker, answer)],
+        ..Step::default()
+    }
+}
+
+fn no_such_group<T>(id: &Str) -> Result<T, GroupError> {
+    let text = format!("Group {id} not found.");
+    Err(GroupError::GroupNotFound(text))
+}
+
+impl Shard {
+    pub(super) fn consumer(&mut self, id: &str) -> Option<&mut ConsumerGroup> {
+        match &mut self.groups.get_mut(id)?.group {
+            Group::Consumer(group) => Some(group),
+            Group::Classic(_) => None,
+        }
+    }
+
+    /// Whether a consumer group with members answers classic requests itself.
+    pub(super) fn is_consumer(&self, id: &str) -> bool {
+        matches!(
+            self.groups.get(id).map(|entry| &entry.group),
+            Some(Group::Consumer(_))
+        )
+    }
+
+    /// ConsumerGroupHeartbeat.
+    pub(crate) fn consumer_heartbeat(
+        &mut self,
+        id: &Str,
+        ask: HeartbeatAsk,
+        asker: Asker<Result<Heartbeat, GroupError>>,
+        now: &Moment<'_>,
+    ) -> Step {
+        let at = moment(now);
+        let beat = |group: &mut ConsumerGroup| {
+            group.heartbeat(&ask.request, &ask.member_id, &ask.client, &at)
+        };
+        let joins = ask.request.member_epoch == 0;
+        let group = self
+            .groups
+            .get_mut(id.as_str())
+            .map(|entry| &mut entry.group);
+        match group {
+            Some(Group::Consumer(group)) => {
+                let decision = beat(group);
+                self.heard(id, decision, ask.look_up, asker)
+            }
+            _ if !joins => answer(asker, no_such_group(id)),
+            None => {
+                let decision = beat(&mut ConsumerGroup::new(id.clone()));
+                self.heard(id, decision, ask.look_up, asker)
+            }
+            Some(Group::Classic(group)) if group.is_empty() => {
+                let mut decision = beat(&mut ConsumerGroup::new(id.clone()));
+                if decision.answer.is_ok() {
+                    decision.records.insert(0, group_tombstone(id));
+                }
+                self.heard(id, decision, ask.look_up, asker)
+            }
+            Some(Group::Classic(classic)) => {
+                let parked = classic.parked();
+                match ConsumerGroup::upgrade(id, &classic.view(), &at) {
+                    Err(error) => answer(asker, Err(error)),
+                    Ok((mut group, mut records)) => {
+                        let mut decision = beat(&mut group);
+                        if decision.answer.is_err() {
+                            return self.heard(id, decision, ask.look_up, asker);
+                        }
+                        records.append(&mut decision.records);
+                        decision.records = records;
+                        let mut timers = group.timers(&at);
+                        for key in [
+                            TimerKey::Join { group: id.clone() },
+                            TimerKey::Sync { group: id.clone() },
+                        ] {
+                            timers.push(TimerChange::Cancel { key });
+                        }
+                        timers.append(&mut decision.timers);
+                        decision.timers = timers;
+                        self.upgraded(id, decision, parked, ask.look_up, asker)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a heartbeat; its expressions are looked up once its records are stored.
+    fn heard(
+        &self,
+        id: &Str,
+        decision: Decision<Heartbeat>,
+        look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
+        asker: Asker<Result<Heartbeat, GroupError>>,
+    ) -> Step {
+        self.upgraded(id, decision, Vec::new(), look_up, asker)
+    }
+
+    /// The same where the group was a classic one, in which requests may wait.
+    fn upgraded(
+        &self,
+        id: &Str,
+        decision: Decision<Heartbeat>,
+        parked: Vec<Token>,
+        look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
+        asker: Asker<Result<Heartbeat, GroupError>>,
+    ) -> Step {
+        let id = id.clone();
+        decided(decision, move |shard, moment, answer| {
+            let mut step = Step::none();
+            match &answer {
+                Ok(heartbeat) => {
+                    step = shard.downgraded(&id, &heartbeat.removed, moment);
+                    shard.send_to_rejoin(parked, &mut step);
+                    if !heartbeat.look_up.is_empty() {
+                        look_up(heartbeat.look_up.clone());
+                    }
+                }
+                Err(_) => {
+                    if let Some(group) = shard.consumer(&id) {
+                        group.patterns_not_found();
+                    }
+                }
+            }
+            step.deliveries.push(deliver(asker, answer));
+            step
+        })
+    }
+
+    /// Tells everyone who waits in a classic group that is none any more to rejoin.
+    fn send_to_rejoin(&mut self, parked: Vec<Token>, step: &mut Step) {
+        let error = GroupError::RebalanceInProgress;
+        for token in parked {
+            match self.parked.remove(&token) {
+                Some(Parked::Join(asker)) => {
+                    let refused = JoinRefused {
+                        error: error.clone(),
+                        member_id: Str::EMPTY,
+                    };
+                    step.deliveries.push(deliver(asker, Err(refused)));
+                }
+                Some(Parked::Sync(asker)) => {
+                    step.deliveries.push(deliver(asker, Err(error.clone())));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Puts the classic group in place that a removal's records made of a consumer group.
+    fn downgraded(&mut self, id: &Str, removed: &Removed, now: &Moment<'_>) -> Step {
+        let Some(view) = &removed.downgraded else {
+            return Step::none();
+        };
+        self.restore(id, view, now)
+    }
+
+    fn restore(&mut self, id: &Str, view: &ClassicView, now: &Moment<'_>) -> Step {
+        let (group, effects) = ClassicGroup::from_view(id.clone(), view, now.now, now.config);
+        self.entry(id).group = Group::Classic(Box::new(group));
+        self.step(id, effects)
+    }
+
+    /// The outcome of a look-up of expressions.
+    pub(crate) fn patterns_found(
+        &mut self,
+        id: &Str,
+        found: &BTreeMap<Str, BTreeSet<Str>>,
+        version: Offset,
+        asker: Asker<Result<(), GroupError>>,
+        now: &Moment<'_>,
+    ) -> Step {
+        match self.consumer(id) {
+            Some(group) => Step::decided(group.patterns_found(found, version, &moment(now)), asker),
+            None => answer(asker, Ok(())),
+        }
+    }
+
+    /// A timer of a member went off.
+    pub(super) fn consumer_expired(&mut self, key: &TimerKey, now: &Moment<'_>) -> Step {
+        let at = moment(now);
+        let (id, decision) = match key {
+            TimerKey::Session { group, member } => match self.consumer(group) {
+                Some(one) => (group, one.session_expired(member, &at)),
+                None => return Step::none(),
+            },
+            TimerKey::Rebalance { group, member } => match self.consumer(group) {
+                Some(one) => (group, one.rebalance_expired(member, &at)),
+                None => return Step::none(),
+            },
+            TimerKey::MemberSync { group, member } => match self.consumer(group) {
+                Some(one) => (group, one.sync_expired(member, &at)),
+                None => return Step::none(),
+            },
+            TimerKey::Pending { .. }
+            | TimerKey::Join { .. }
+            | TimerKey::Sync { .. }
+            | TimerKey::Regex { .. } => return Step::none(),
+        };
+        let (id, key) = (id.clone(), key.clone());
+        decided(decision, move |shard, now, removed| match removed {
+            Ok(removed) => shard.downgraded(&id, &removed, now),
+            // The member would stay for ever.
+            Err(_) => Step {
+                timers: vec![TimerChange::Set { key, after: RETRY }],
+                ..Step::default()
+            },
+        })
+    }
+
+    /// JoinGroup of a consumer group.
+    pub(super) fn join_consumer(
+        &mut self,
+        id: &Str,
+        ask: JoinAsk,
+        asker: Asker<JoinAnswer>,
+        now: &Moment<'_>,
+    ) -> Step {
+        let member_id = ask.member_id.clone();
+        let refused = |error: GroupError| {
+            let member_id = match error {
+                GroupError::GroupMaxSizeReached(_) => Str::EMPTY,
+                _ => member_id.clone(),
+            };
+            Err(JoinRefused { error, member_id })
+        };
+        let Some(group) = self.consumer(id) else {
+            return answer(asker, refused(GroupError::UnknownMember));
+        };
+        if let Some(records) = group.delete() {
+            if !ask.member_id.is_empty() {
+                return answer(asker, refused(GroupError::UnknownMember));
+            }
+            let id = id.clone();
+            let decision = Decision {
+                records,
+                answer: Ok(()),
+                timers: Vec::new(),
+            };
+            return decided(decision, move |shard, now, stored| match stored {
+                Ok(()) => shard.join(&id, ask, asker, now),
+                Err(error) => {
+                    let member_id = ask.member_id;
+                    answer(asker, Err(JoinRefused { error, member_id }))
+                }
+            });
+        }
+        let decision = group.classic_join(&ask, &moment(now));
+        decided(decision, move |_, _, joined| {
+            let joined = match joined {
+                Err(error) => {
+                    let member_id = match error {
+                        GroupError::GroupMaxSizeReached(_) => Str::EMPTY,
+                        _ => ask.member_id,
+                    };
+                    Err(JoinRefused { error, member_id })
+                }
+                Ok(ClassicJoined::IdRequired(member_id)) => Err(JoinRefused {
+                    error: GroupError::MemberIdRequired,
+                    member_id,
+                }),
+                Ok(ClassicJoined::Member {
+                    member_id,
+                    generation,
+                    protocol,
+                }) => Ok(Joined {
+                    generation,
+                    protocol_type: Some(ask.protocol_type),
+                    protocol: Some(protocol),
+                    leader: Str::EMPTY,
+                    skip_assignment: false,
+                    member_id,
+                    members: Vec::new(),
+                }),
+            };
+            answer(asker, joined)
+        })
+    }
+
+    /// SyncGroup of a consumer group.
+    pub(super) fn sync_consumer(
+        &mut self,
+        id: &Str,
+        ask: SyncAsk,
+        asker: Asker<SyncAnswer>,
+        now: &Moment<'_>,
+    ) -> Step {
+        let Some(group) = self.consumer(id) else {
+            return answer(asker, Err(GroupError::UnknownMember));
+        };
+        let identity = ClassicIdentity {
+            member_id: &ask.member_id,
+            instance_id: ask.instance_id.as_deref(),
+        };
+        let protocol = (ask.protocol_type.as_deref(), ask.protocol.as_deref());
+        let decision = group.classic_sync(identity, ask.generation, protocol, &moment(now));
+        decided(decision, move |_, _, assignment| {
+            let synced = assignment.map(|assignment| Synced {
+                protocol_type: ask.protocol_type,
+                protocol: ask.protocol,
+                assignment,
+            });
+            answer(asker, synced)
+        })
+    }
+
+    /// Heartbeat of a consumer group.
+    pub(super) fn heartbeat_consumer(
+        &mut self,
+        id: &Str,
+        identity: ClassicIdentity<'_>,
+        generation: i32,
+        asker: Asker<Result<(), GroupError>>,
+        now: &Moment<'_>,
+    ) -> Step {
+        let Some(group) = self.consumer(id) else {
+            return answer(asker, Err(GroupError::UnknownMember));
+        };
+        let decision = group.classic_heartbeat(identity, generation, &moment(now));
+        decided(decision, move |_, _, beat| answer(asker, beat))
+    }
+
+    /// LeaveGroup of a consumer group.
+    pub(super) fn leave_consumer(
+        &mut self,
+        id: &Str,
+        leaving: &[Identity],
+        asker: Asker<Leaving>,
+        now: &Moment<'_>,
+    ) -> Step {
+        let Some(group) = self.consumer(id) else {
+            return answer(asker, no_such_group(id));
+        };
+        let leaving: Vec<ClassicIdentity<'_>> = leaving
+            .iter()
+            .map(|identity| ClassicIdentity {
+                member_id: &identity.member_id,
+                instance_id: identity.instance_id.as_deref(),
+            })
+            .collect();
+        let decision = group.classic_leave(&leaving, &moment(now));
+        let id = id.clone();
+        decided(decision, move |shard, now, left| {
+            let mut step = Step::none();
+            if let Ok(left) = &left {
+                step = shard.downgraded(&id, &left.removed, now);
+            }
+            step.deliveries
+                .push(deliver(asker, left.map(|left| left.outcomes)));
+            step
+        })
+    }
+
+    /// ConsumerGroupDescribe of one group.
+    pub(crate) fn describe_consumer(&self, id: &Str, now: &Moment<'_>) -> Decision<DescribedGroup> {
+        match self.groups.get(id.as_str()).map(|entry| &entry.group) {
+            Some(Group::Consumer(group)) => Decision::answer(group.describe(&moment(now))),
+            Some(Group::Classic(_)) => {
+                let text = format!("Group {id} is not a consumer group.");
+                Decision::refuse(GroupError::GroupNotFound(text))
+            }
+            None => match no_such_group(id) {
+                Ok(never) => Decision::answer(never),
+                Err(error) => Decision::refuse(error),
+            },
+        }
+    }
+
+    /// Sessions of a group that was read from the log begin.
+    pub(super) fn consumer_loaded(&mut self, id: &Str, now: &Moment<'_>) -> Step {
+        let timers = self.consumer(id).map(|group| group.timers(&moment(now)));
+        Step {
+            timers: timers.unwrap_or_default(),
+            ..Step::default()
+        }
+    }
+
+    /// Changes a consumer group as a record of it says.
+    pub(super) fn replay_consumer(&mut self, record: &GroupRecord, deletes: bool) {
+        let id = record.group();
+        if !deletes {
+            let id = id.detached();
+            let entry = self.entry(&id);
+            if matches!(entry.group, Group::Classic(_)) {
+                entry.group = Group::Consumer(Box::new(ConsumerGroup::new(id)));
+            }
+        }
+        let Some(group) = self.consumer(id) else {
+            return;
+        };
+        group.replay(record);
+        if deletes && matches!(record, GroupRecord::ConsumerGroup { .. }) {
+            self.forget(id);
+        }
+    }
+}
