@@ -78,6 +78,8 @@ pub const SERVED: &[ApiSpec] = &[
     ApiSpec::new(ApiKey::DescribeUserScramCredentials, 0, 0, "KIP-554"),
     ApiSpec::new(ApiKey::AlterUserScramCredentials, 0, 0, "KIP-554"),
     ApiSpec::new(ApiKey::DescribeCluster, 0, 2, "KIP-700"),
+    ApiSpec::new(ApiKey::ConsumerGroupHeartbeat, 0, 1, "KIP-848"),
+    ApiSpec::new(ApiKey::ConsumerGroupDescribe, 0, 1, "KIP-848"),
     ApiSpec::new(ApiKey::DescribeTopicPartitions, 0, 0, "KIP-966"),
 ];
 

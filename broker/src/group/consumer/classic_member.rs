@@ -4,6 +4,8 @@
 //! once. SyncGroup fetches the assignment, and Heartbeat tells them to rejoin where there is more
 //! to say.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use palisade_protocol::{Str, Uuid};
 
@@ -11,7 +13,7 @@ use super::convert::{CONSUMER, common_protocol};
 use super::decide::{Change, Draft};
 use super::heartbeat::millis;
 use super::removal::Removed;
-use super::{ConsumerGroup, Member, MemberState, Moment};
+use super::{ConsumerGroup, Member, MemberState, Moment, Subscriptions};
 use crate::group::classic::JoinAsk;
 use crate::group::config::MigrationPolicy;
 use crate::group::decision::Decision;
@@ -191,6 +193,7 @@ impl ConsumerGroup {
         generation: i32,
         at: &Moment<'_>,
     ) -> Decision<()> {
+        let topics_changed = self.topics_changed(at);
         let member = match self.classic_member(identity, generation) {
             Ok(member) => member,
             Err(error) => return Decision::refuse(error),
@@ -202,10 +205,36 @@ impl ConsumerGroup {
         );
         let may_have_more =
             member.state == MemberState::Unreleased && !self.waits_for_others(member);
-        if self.epoch > member.epoch || member.state == MemberState::Unrevoked || may_have_more {
+        if topics_changed
+            || self.epoch > member.epoch
+            || member.state == MemberState::Unrevoked
+            || may_have_more
+        {
             return self.tell_to_rejoin(&member.id.clone(), draft);
         }
         draft.into_decision(())
+    }
+
+    /// Whether the topics subscribed to are no longer those that the epoch stands for.
+    ///
+    /// A native member's heartbeat raises the epoch itself; without one a classic member's next
+    /// JoinGroup has to.
+    fn topics_changed(&mut self, at: &Moment<'_>) -> bool {
+        if self.remembered.checked == Some(at.image.offset) {
+            return false;
+        }
+        let none = BTreeMap::new();
+        let subscriptions = Subscriptions {
+            group: self,
+            without: &[],
+            with: None,
+            resolved: &none,
+        };
+        if subscriptions.hash(at.image) != self.metadata_hash {
+            return true;
+        }
+        self.remembered.checked = Some(at.image.offset);
+        false
     }
 
     /// Whether something of a member's target is still another's.

@@ -507,8 +507,10 @@ impl World {
         }
         let owned: BTreeSet<_> = group.owners.keys().copied().collect();
         assert_eq!(
-            owned, wanted,
-            "every partition that someone wants is consumed"
+            owned,
+            wanted,
+            "every partition that someone wants is consumed: {}",
+            picture(group)
         );
     }
 }
