@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use palisade_protocol::messages::delete_groups::DeleteGroupsRequest;
 use palisade_protocol::messages::describe_groups::DescribeGroupsRequest;
 use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
@@ -103,6 +105,37 @@ pub(super) fn groups(walk: &mut Walk) {
     fetch(walk);
     admin(walk);
     leave(walk);
+    consumers(walk);
+}
+
+/// A consumer group gets a member by each version.
+fn consumers(walk: &mut Walk) {
+    const GROUP: &str = "every-version-consumers";
+    walk.each(
+        |_, version| ConsumerGroupHeartbeatRequest {
+            group_id: GROUP.into(),
+            member_id: Str::from(format!("member-{version}")),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: Some(vec![TOPIC.into()]),
+            topic_partitions: Some(Vec::new()),
+            ..ConsumerGroupHeartbeatRequest::default()
+        },
+        |answer| {
+            assert!(answer.member_epoch > 0 && answer.assignment.is_some());
+            vec![answer.error_code]
+        },
+    );
+    walk.each(
+        |_, _| ConsumerGroupDescribeRequest {
+            group_ids: vec![GROUP.into()],
+            include_authorized_operations: true,
+        },
+        |answer| {
+            let group = &answer.groups[0];
+            assert!(!group.members.is_empty());
+            vec![group.error_code]
+        },
+    );
 }
 
 fn join(member: &str) -> JoinGroupRequest {

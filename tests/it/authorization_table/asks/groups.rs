@@ -3,6 +3,8 @@
 use std::io;
 
 use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use palisade_protocol::messages::delete_groups::DeleteGroupsRequest;
 use palisade_protocol::messages::describe_groups::DescribeGroupsRequest;
 use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
@@ -96,6 +98,36 @@ pub(crate) fn describe(connection: &mut Connection, _: &Place) -> Codes {
     };
     let answer = call(connection, &request)?;
     Ok(answer.groups.iter().map(|group| group.error_code).collect())
+}
+
+/// Asked with an epoch that no unknown member has, so that nobody becomes a member.
+fn consume(connection: &mut Connection, topics: &[&'static str]) -> Codes {
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: GROUP.into(),
+        member_id: "nobody".into(),
+        member_epoch: 1,
+        rebalance_timeout_ms: -1,
+        subscribed_topic_names: Some(topics.iter().map(|topic| (*topic).into()).collect()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    Ok(vec![call(connection, &request)?.error_code])
+}
+
+pub(crate) fn consume_nothing(connection: &mut Connection, _: &Place) -> Codes {
+    consume(connection, &[])
+}
+
+pub(crate) fn consume_topic(connection: &mut Connection, _: &Place) -> Codes {
+    consume(connection, &[TOPIC])
+}
+
+pub(crate) fn describe_consumers(connection: &mut Connection, _: &Place) -> Codes {
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec![GROUP.into()],
+        ..ConsumerGroupDescribeRequest::default()
+    };
+    let groups = call(connection, &request)?.groups;
+    Ok(groups.iter().map(|group| group.error_code).collect())
 }
 
 pub(crate) fn delete(connection: &mut Connection, _: &Place) -> Codes {
