@@ -7,6 +7,7 @@ mod authorization_table;
 mod cli;
 mod cold_read;
 mod compaction;
+mod consumer_protocol;
 mod crash;
 mod dev;
 mod disk_full;
