@@ -33,7 +33,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use classic_member::{ClassicIdentity, ClassicJoined, ClassicRemoval, plain_id};
+pub(crate) use classic_member::{ClassicIdentity, ClassicJoined, plain_id};
 pub(crate) use convert::{ClassicView, ClassicViewMember};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use member::{Member, MemberState};

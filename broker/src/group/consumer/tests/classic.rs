@@ -317,6 +317,27 @@ fn a_static_classic_member_is_replaced() {
 }
 
 #[test]
+fn classic_members_alone_hear_of_new_partitions() {
+    let mut rig = mixed();
+    rig.config.migration = MigrationPolicy::Upgrade;
+    rig.ok(&beat("n", -1));
+    let request = classic(&rig, "c", &["t"], &set(&[]));
+    let epoch = generation(&send(&mut rig, &request).unwrap());
+    sync(&mut rig, "c", epoch).unwrap();
+    assert_eq!(heartbeat(&mut rig, "c", epoch), Ok(()));
+    rig.create("other", 1);
+    assert_eq!(heartbeat(&mut rig, "c", epoch), Ok(()));
+    rig.create("t", 3);
+    assert_eq!(
+        heartbeat(&mut rig, "c", epoch),
+        Err(GroupError::RebalanceInProgress)
+    );
+    let epoch = generation(&send(&mut rig, &request).unwrap());
+    assert_eq!(sync(&mut rig, "c", epoch), Ok(set(&[("t", &[0, 1, 2])])));
+    assert_eq!(heartbeat(&mut rig, "c", epoch), Ok(()));
+}
+
+#[test]
 fn a_classic_member_becomes_native() {
     let mut rig = mixed();
     sync(&mut rig, "c", 3).unwrap();

@@ -225,7 +225,7 @@ fn leaving_frees_and_raises_the_epoch() {
         rig.log.push(record);
     }
     let live: Vec<_> = {
-        let mut last = std::collections::BTreeMap::new();
+        let mut last = BTreeMap::new();
         for record in &rig.log {
             let (key, value) = record.encode().unwrap();
             last.insert(key, value);

@@ -52,7 +52,8 @@ struct Consumer {
     consumes: PartitionSet,
     /// What it was told to consume, where it has not come to that yet.
     told: Option<PartitionSet>,
-    alive: bool,
+    /// It missed an answer, and does not know what it was told since.
+    missed: bool,
 }
 
 struct World {
@@ -144,7 +145,6 @@ impl World {
             is_classic,
             pattern: pattern.filter(|_| !is_classic),
             names,
-            alive: true,
             ..Consumer::default()
         });
     }
@@ -170,7 +170,11 @@ impl World {
         let Some(at) = self.any() else { return };
         let consumer = &mut self.consumers[at];
         consumer.names = names;
-        if !consumer.is_classic {
+        if consumer.is_classic {
+            // It says so by joining again.
+            consumer.joined = false;
+            consumer.must_sync = false;
+        } else {
             consumer.pattern = pattern;
             let mut request = self.full(at, self.consumers[at].epoch);
             if self.consumers[at].joined {
@@ -280,6 +284,11 @@ impl World {
             let request = self.full(at, 0);
             return self.send(at, &request, lost);
         }
+        if self.consumers[at].missed && !self.dice.one_in(3) {
+            let mut request = self.full(at, self.consumers[at].epoch);
+            request.topic_partitions = owns(&self.consumers[at].consumes);
+            return self.send(at, &request, lost);
+        }
         let consumer = &self.consumers[at];
         let mut request = beat(&consumer.id, consumer.epoch);
         request.instance_id = consumer.instance.as_deref().map(Str::copy);
@@ -299,8 +308,11 @@ impl World {
         }
         let consumer = &mut self.consumers[at];
         match answer {
-            // A join without answer is made again; until then its client has nothing.
-            Ok(_) if lost => {}
+            // It asks again with all it knows; what it was told before may be out of date.
+            Ok(_) if lost => {
+                consumer.told = None;
+                consumer.missed = true;
+            }
             Ok(answer) => {
                 if request.member_epoch == 0 {
                     consumer.consumes = PartitionSet::default();
@@ -309,6 +321,7 @@ impl World {
                 consumer.epoch = answer.member_epoch;
                 if answer.assignment.is_some() {
                     consumer.told = answer.assignment;
+                    consumer.missed = false;
                 }
             }
             Err(
@@ -355,7 +368,7 @@ impl World {
         self.after_classic(at, result.map(|_| ()));
     }
 
-    /// What a classic consumer consumes of topics that exist.
+    /// What a consumer consumes of topics that exist.
     fn existing(&self, at: usize) -> PartitionSet {
         let consumes = self.consumers[at].consumes.iter();
         consumes
