@@ -5,8 +5,6 @@
 //! appended, replayed into the state, and answered once the high watermark has passed them: state
 //! changes in replay only, so a new leader that reads the log arrives at the same state.
 
-#![allow(dead_code, unused_imports, reason = "consumer groups use the rest")]
-
 pub(crate) mod assignor;
 pub(crate) mod classic;
 pub(crate) mod config;

@@ -4,6 +4,7 @@
 mod clients;
 mod migration;
 mod patterns;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -156,12 +156,8 @@ impl ConsumerGroup {
         }
     }
 
-    /// Its id.
-    pub(crate) fn id(&self) -> &Str {
-        &self.id
-    }
-
     /// Its epoch.
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> i32 {
         self.epoch
     }
@@ -172,6 +168,7 @@ impl ConsumerGroup {
     }
 
     /// A member by id.
+    #[cfg(test)]
     pub(crate) fn member(&self, id: &str) -> Option<&Member> {
         self.members.get(id)
     }

@@ -99,9 +99,4 @@ pub(crate) enum TimerKey {
         /// The group.
         group: Str,
     },
-    /// The topics of a group's expressions are to be looked up again.
-    Regex {
-        /// The group.
-        group: Str,
-    },
 }

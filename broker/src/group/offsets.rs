@@ -166,6 +166,7 @@ impl Offsets {
     }
 
     /// Forgets everything.
+    #[cfg(test)]
     pub(crate) fn clear(&mut self, names: &mut TopicNames) {
         for ((number, _), _) in self.0.drain() {
             names.release(number);

@@ -201,7 +201,7 @@ impl Shard {
             }
             TimerKey::Join { group } => self.on_classic(group, |one| one.join_expired(now, config)),
             TimerKey::Sync { group } => self.on_classic(group, |one| one.sync_expired(now, config)),
-            TimerKey::Rebalance { .. } | TimerKey::MemberSync { .. } | TimerKey::Regex { .. } => {
+            TimerKey::Rebalance { .. } | TimerKey::MemberSync { .. } => {
                 self.consumer_expired(key, moment)
             }
         }

@@ -12,6 +12,9 @@ use crate::group::config::ConsumerGroupConfig;
 use crate::group::partitions::PartitionSet;
 use crate::metadata::ClusterImage;
 
+/// What a member subscribes to: names, and an expression.
+type Wish<'a> = (&'a BTreeSet<Str>, Option<&'a Str>);
+
 impl ConsumerGroup {
     /// Whether the assignor may run again; it waits between runs, so that many joins cost one.
     pub(super) fn may_assign(&self, at: &Moment<'_>) -> bool {
@@ -39,7 +42,7 @@ impl ConsumerGroup {
         members: &[(&Member, &PartitionSet)],
         at: &Moment<'_>,
     ) -> Vec<PartitionSet> {
-        let mut lists: HashMap<(&BTreeSet<Str>, Option<&Str>), Arc<[TopicId]>> = HashMap::new();
+        let mut lists: HashMap<Wish<'_>, Arc<[TopicId]>> = HashMap::new();
         let seen: Vec<AssignorMember<'_>> = members
             .iter()
             .map(|(member, owned)| {

@@ -270,10 +270,9 @@ impl Shard {
                 Some(one) => (group, one.sync_expired(member, &at)),
                 None => return Step::none(),
             },
-            TimerKey::Pending { .. }
-            | TimerKey::Join { .. }
-            | TimerKey::Sync { .. }
-            | TimerKey::Regex { .. } => return Step::none(),
+            TimerKey::Pending { .. } | TimerKey::Join { .. } | TimerKey::Sync { .. } => {
+                return Step::none();
+            }
         };
         let (id, key) = (id.clone(), key.clone());
         decided(decision, move |shard, now, removed| match removed {
