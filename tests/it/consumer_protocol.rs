@@ -5,6 +5,7 @@ mod clients;
 mod migration;
 mod patterns;
 mod restart;
+mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -61,7 +61,12 @@ fn only_what_may_be_described_is_assigned() {
     });
 
     // What would hold others for ever, or is no expression at all.
-    for pattern in ["(", "(?=a)", r"(a)\1", "((a{999}){999}){999}"] {
+    let mut wrong = vec!["(", "(?=a)", r"(a)\1"];
+    if matches!(target, Target::Palisade(_)) {
+        // The reference runs out of memory over it, and says that something unexpected happened.
+        wrong.push("((a{999}){999}){999}");
+    }
+    for pattern in wrong {
         let answer = heartbeat(&mut user, 0, Some(pattern));
         assert_eq!(
             answer.error_code,

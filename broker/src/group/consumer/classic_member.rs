@@ -367,12 +367,5 @@ fn describe_itself(member: &mut Member, ask: &JoinAsk, subscription: &Subscripti
 
 /// A member id as the broker makes them for this kind of group: chance alone.
 pub(crate) fn plain_id(chance: Uuid) -> Str {
-    let hex: String = chance
-        .as_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
-    let groups: Vec<&str> = groups.into_iter().filter_map(|at| hex.get(at)).collect();
-    Str::from(groups.join("-"))
+    Str::from(chance.to_string())
 }

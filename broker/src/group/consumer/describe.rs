@@ -45,7 +45,7 @@ impl ConsumerGroup {
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
             subscribed_topic_names: member.names.iter().cloned().collect(),
-            subscribed_topic_regex: member.pattern.clone(),
+            subscribed_topic_regex: Some(member.pattern.clone().unwrap_or_default()),
             assignment: named(&owned.collect(), image),
             target_assignment: named(&target, image),
             member_type: match member.classic {

@@ -46,7 +46,7 @@ pub(super) fn classic(rig: &Rig, member: &str, topics: &[&str], owned: &Partitio
 }
 
 /// The id that a first chance makes.
-const FRESH: &str = "01010101-0101-0101-0101-010101010101";
+const FRESH: &str = "AQEBAQEBAQEBAQEBAQEBAQ";
 
 pub(super) fn send(rig: &mut Rig, ask: &JoinAsk) -> Result<ClassicJoined, GroupError> {
     rig.decide(|group, at| group.classic_join(ask, at))
