@@ -5,11 +5,16 @@ use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
+use palisade_protocol::messages::delete_groups::DeleteGroupsRequest;
 use palisade_protocol::messages::heartbeat::HeartbeatRequest;
 use palisade_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use palisade_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
+use palisade_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use palisade_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use palisade_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use palisade_protocol::text::Str;
 use palisade_tests::check::eventually;
@@ -305,4 +310,86 @@ fn a_classic_member_among_natives() {
     assert_eq!(shown.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(group.classic_beat(&id, 4), ErrorCode::ILLEGAL_GENERATION);
     assert_eq!(group.classic_beat(&id, 3), ErrorCode::REBALANCE_IN_PROGRESS);
+}
+
+/// An empty group of either kind becomes one of the other by the first join, and keeps its offsets.
+#[test]
+fn empty_groups_change_their_kind() {
+    let target = Target::start();
+    let mut group = Group::open(&target, "turning");
+    let committed = |group: &mut Group| {
+        let request = OffsetFetchRequest {
+            group_id: "turning".into(),
+            topics: Some(vec![OffsetFetchRequestTopic {
+                name: TOPIC.into(),
+                partition_indexes: vec![0],
+            }]),
+            ..OffsetFetchRequest::default()
+        };
+        let answer = group.connection.call(7, &request).expect("an answer");
+        answer.topics[0].partitions[0].committed_offset
+    };
+    let commit = OffsetCommitRequest {
+        group_id: "turning".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: TOPIC.into(),
+            partitions: vec![OffsetCommitRequestPartition {
+                committed_offset: 42,
+                ..OffsetCommitRequestPartition::default()
+            }],
+            ..OffsetCommitRequestTopic::default()
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    // A simple group is an empty classic one.
+    let answer = group.connection.call(8, &commit).expect("an answer");
+    assert_eq!(answer.topics[0].partitions[0].error_code, ErrorCode::NONE);
+    assert_eq!(group.beat("n", 1).error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    assert_eq!(group.join("n", None), (ErrorCode::NONE, 2));
+    assert_eq!(committed(&mut group), 42);
+    let refused = group.connection.call(8, &commit).expect("an answer");
+    assert_eq!(
+        refused.topics[0].partitions[0].error_code,
+        ErrorCode::UNKNOWN_MEMBER_ID
+    );
+    assert_eq!(group.beat("n", -1).member_epoch, -1);
+    // Classic again, from the first generation.
+    let unknown = group.classic_join(&"somebody".into());
+    assert_eq!(unknown.error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+    let id = group.classic_join(&Str::EMPTY).member_id;
+    let joined = group.classic_join(&id);
+    assert_eq!(
+        (joined.error_code, joined.generation_id),
+        (ErrorCode::NONE, 1)
+    );
+    assert_eq!(joined.leader, id);
+    assert_eq!(committed(&mut group), 42);
+    let shown = describe(&mut group.connection, "turning");
+    assert_eq!(shown.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    // A native member joins while the classic one is there, and takes its place.
+    assert_eq!(group.join("n", None).0, ErrorCode::NONE);
+    assert_eq!(group.classic_beat(&id, 1), ErrorCode::REBALANCE_IN_PROGRESS);
+    let shown = describe(&mut group.connection, "turning");
+    assert_eq!((shown.group_epoch, shown.members.len()), (2, 2));
+    let leave = LeaveGroupRequest {
+        group_id: "turning".into(),
+        members: vec![MemberIdentity {
+            member_id: id,
+            ..MemberIdentity::default()
+        }],
+        ..LeaveGroupRequest::default()
+    };
+    let left = group.connection.call(5, &leave).expect("an answer");
+    assert_eq!(left.members[0].error_code, ErrorCode::NONE);
+    assert_eq!(group.beat("n", -1).member_epoch, -1);
+    assert_eq!(committed(&mut group), 42);
+    let delete = DeleteGroupsRequest {
+        groups_names: vec!["turning".into()],
+    };
+    let deleted = group.connection.call(2, &delete).expect("an answer");
+    assert_eq!(deleted.results[0].error_code, ErrorCode::NONE);
+    assert_eq!(committed(&mut group), -1);
+    let shown = describe(&mut group.connection, "turning");
+    assert_eq!(shown.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
 }
