@@ -151,6 +151,7 @@ impl GroupConfig {
             commit_timeout: millis(5000),
             codec: Codec::None,
             consumer: ConsumerGroupConfig {
+                enabled: true,
                 session_timeout: millis(45_000),
                 heartbeat_interval: millis(5000),
                 assignment_interval: millis(1000),

@@ -12,7 +12,7 @@ use super::classic::{JoinAnswer, JoinAsk};
 use super::config::GroupConfig;
 use super::coordinator::{Awaited, GroupCoordinator, TOPIC};
 use super::error::GroupError;
-use super::shard::{CommitAsk, CommitRow, FetchAsk};
+use super::shard::{CommitAsk, CommitRow, FetchAsk, Fetcher};
 use super::step::Step;
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::{ClusterDelta, ImageListener, Internal, MetadataHandle};
@@ -109,7 +109,7 @@ impl Rig {
             let asked = self
                 .groups
                 .ask("g".into(), |shard, _, asker| {
-                    Step::decided(shard.fetch(&"g".into(), ask), asker)
+                    Step::decided(shard.fetch(&"g".into(), &Fetcher::NOBODY, ask), asker)
                 })
                 .await;
             match asked {

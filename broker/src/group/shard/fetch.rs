@@ -24,6 +24,15 @@ pub(crate) struct Fetcher {
     pub(crate) epoch: i32,
 }
 
+impl Fetcher {
+    /// Nobody in particular.
+    #[cfg(test)]
+    pub(crate) const NOBODY: Self = Self {
+        member_id: None,
+        epoch: -1,
+    };
+}
+
 /// The offsets of one topic.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FetchedTopic {

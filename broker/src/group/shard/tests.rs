@@ -130,7 +130,7 @@ impl Bench {
             protocol: None,
             assignments: Vec::new(),
         };
-        let answer = self.ask(|shard, _, asker| shard.sync(&group.into(), ask, asker));
+        let answer = self.ask(|shard, moment, asker| shard.sync(&group.into(), ask, asker, moment));
         answered(answer).unwrap();
         joined.member_id
     }
@@ -152,7 +152,10 @@ impl Bench {
 
 /// What a shard says to who is no member.
 fn fetch(shard: &Shard, group: &'static str, ask: FetchAsk) -> Vec<FetchedTopic> {
-    shard.fetch(&group.into(), ask).answer.unwrap()
+    shard
+        .fetch(&group.into(), &Fetcher::NOBODY, ask)
+        .answer
+        .unwrap()
 }
 
 fn answered<T>(mut answer: oneshot::Receiver<Verdict<T>>) -> T {

@@ -9,7 +9,7 @@ use palisade_protocol::messages::consumer_group_heartbeat::{
 use palisade_protocol::types::{BrokerId, LeaderEpoch, PartitionIndex};
 
 use super::super::*;
-use crate::group::config::MigrationPolicy;
+use crate::group::config::GroupConfig;
 use crate::group::decision::{Decision, TimerChange, TimerKey};
 use crate::group::error::GroupError;
 use crate::group::record::GroupRecord;
@@ -94,14 +94,8 @@ impl Rig {
             group: ConsumerGroup::new(Str::from("g")),
             image: ClusterImage::empty(),
             config: ConsumerGroupConfig {
-                enabled: true,
-                session_timeout: Duration::from_secs(45),
-                heartbeat_interval: Duration::from_secs(5),
                 assignment_interval: Duration::ZERO,
-                max_size: 1000,
-                assignors: vec!["uniform".to_owned(), "range".to_owned()],
-                migration: MigrationPolicy::Bidirectional,
-                regex_refresh_interval: Duration::from_secs(600),
+                ..GroupConfig::defaults().consumer
             },
             now: TimestampMs::new(1_000_000),
             timers: BTreeMap::new(),
