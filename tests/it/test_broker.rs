@@ -40,6 +40,7 @@ fn produces_and_consumes() {
             .topic("private", 2)
             .user("alice", "alice's: secret")
             .acl("allow User:alice read,write topic:orders")
+            .acl("allow User:alice read group:unused")
             .set("num.partitions", "2")
             .start()
             .await

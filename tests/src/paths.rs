@@ -1,10 +1,12 @@
 //! Where things are: the binary under test, what `tests/prepare` installed, and scratch directories.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -78,9 +80,16 @@ pub fn write_private(path: &Path, content: impl AsRef<[u8]>) {
 /// A port of 127.0.0.1 on which nothing listened a moment ago.
 ///
 /// For servers that must be told their port. Palisade is given port 0 and says which one it got.
+/// No port is given twice to one process: its tests run side by side.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a loopback port can be bound")
-        .port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind(("127.0.0.1", 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("a loopback port can be bound")
+            .port();
+        if GIVEN.lock().expect("nothing panics here").insert(port) {
+            return port;
+        }
+    }
 }
