@@ -13,6 +13,7 @@ mod dev;
 mod disk_full;
 mod every_version;
 mod groups;
+mod groups_clients;
 mod handshakes;
 mod hostile_load;
 mod java;

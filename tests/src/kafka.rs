@@ -25,6 +25,7 @@ pub struct ApacheKafka {
     trust: std::path::PathBuf,
     sasl: String,
     ssl: String,
+    plaintext: String,
     admin: Identity,
     dir: TempDir,
 }
@@ -35,6 +36,14 @@ impl ApacheKafka {
     /// # Panics
     /// When the jars are missing (`tests/prepare`) or the broker does not start.
     pub fn start() -> ApacheKafka {
+        ApacheKafka::start_with(&[])
+    }
+
+    /// The same with more settings, which go above its own.
+    ///
+    /// # Panics
+    /// As [`ApacheKafka::start`].
+    pub fn start_with(settings: &[(&str, &str)]) -> ApacheKafka {
         let dir = paths::scratch();
         let authority = Authority::new("reference CA");
         let trust = dir.path().join("ca.pem");
@@ -43,7 +52,12 @@ impl ApacheKafka {
         let admin = authority.issue(dir.path(), ADMIN);
         let sasl = paths::free_port();
         let ssl = paths::free_port();
-        let properties = properties(dir.path(), &trust, &server, sasl, ssl);
+        let internal = paths::free_port();
+        let mut properties = properties(dir.path(), &trust, &server, [sasl, ssl, internal]);
+        for (key, value) in settings {
+            // Of two lines for one key the last counts.
+            writeln!(properties, "{key}={value}").expect("writing to a string cannot fail");
+        }
         let file = dir.path().join("server.properties");
         paths::write_private(&file, properties);
         let log4j = dir.path().join("log4j2.properties");
@@ -73,6 +87,7 @@ impl ApacheKafka {
             trust,
             sasl: format!("127.0.0.1:{sasl}"),
             ssl: format!("127.0.0.1:{ssl}"),
+            plaintext: format!("127.0.0.1:{internal}"),
             admin,
             dir,
         }
@@ -98,6 +113,11 @@ impl ApacheKafka {
             trust: self.trust.clone(),
             login: Login::Certificate(self.admin.clone()),
         }
+    }
+
+    /// The address of a listener in the clear, on which everybody is a super user unless the settings say otherwise.
+    pub fn plaintext(&self) -> &str {
+        &self.plaintext
     }
 
     /// The broker's process.
@@ -131,8 +151,12 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%p %m (%c)%n
 ";
 
-fn properties(dir: &Path, trust: &Path, server: &Identity, sasl: u16, ssl: u16) -> String {
-    let internal = paths::free_port();
+fn properties(
+    dir: &Path,
+    trust: &Path,
+    server: &Identity,
+    [sasl, ssl, internal]: [u16; 3],
+) -> String {
     let controller = paths::free_port();
     let log_dir = dir.join("data");
     let mut text = format!(

@@ -11,6 +11,7 @@ pub mod dev;
 pub mod history;
 pub mod kafka;
 pub mod load;
+pub mod members;
 pub mod node;
 pub mod paths;
 pub mod process;

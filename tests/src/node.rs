@@ -96,6 +96,15 @@ impl Node {
         self
     }
 
+    /// Adds a listener of that security protocol, which is also its name, and returns its address.
+    pub fn add_listener(&mut self, protocol: &str) -> String {
+        let address = format!("127.0.0.1:{}", paths::free_port());
+        let before = &self.settings["listeners"];
+        let all = format!("{before},{protocol}://{address}");
+        self.set("listeners", all);
+        address
+    }
+
     /// Leaves a key out of the configuration for the next start.
     pub fn unset(&mut self, key: &str) -> &mut Node {
         self.settings.remove(key);

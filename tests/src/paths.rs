@@ -24,16 +24,24 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("PALISADE_BIN") {
         return PathBuf::from(path);
     }
+    beside("palisade")
+}
+
+/// A binary of the workspace that was built beside this test's executable.
+///
+/// # Panics
+/// When it was not built.
+pub fn beside(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("a running test has a path");
     // target/<profile>/deps/it-<hash> lies two folders below the profile's own.
     let beside = exe
         .ancestors()
         .nth(2)
         .expect("a test's executable lies in target/<profile>/deps")
-        .join("palisade");
+        .join(name);
     assert!(
         beside.exists(),
-        "{} is missing: run `cargo build -p palisade` first",
+        "{} is missing: run `cargo build --workspace --bins` first",
         beside.display()
     );
     beside

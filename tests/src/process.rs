@@ -174,6 +174,13 @@ impl Process {
         state.lines.iter().map(|(_, line)| line.clone()).collect()
     }
 
+    /// The lines from the `seen`-th on, of both streams in the order of arrival.
+    pub fn lines_from(&self, seen: usize) -> Vec<String> {
+        let state = self.shared.lock();
+        let new = state.lines.iter().skip(seen);
+        new.map(|(_, line)| line.clone()).collect()
+    }
+
     /// The lines of one stream so far.
     pub fn stream(&self, stream: Stream) -> Vec<String> {
         let state = self.shared.lock();

@@ -17,11 +17,43 @@ pub enum Target {
 impl Target {
     /// Starts the broker that the environment chooses.
     pub fn start() -> Target {
+        Target::start_with(&[])
+    }
+
+    /// The same, with more settings of Kafka's.
+    pub fn start_with(settings: &[(&str, &str)]) -> Target {
         match std::env::var("PALISADE_TEST_AGAINST").as_deref() {
-            Ok("apache") => Target::Apache(ApacheKafka::start()),
+            Ok("apache") => Target::Apache(ApacheKafka::start_with(settings)),
             Ok(other) if other != "palisade" => panic!("PALISADE_TEST_AGAINST={other}?"),
-            _ => Target::Palisade(Node::start()),
+            _ => {
+                let mut node = Node::prepare();
+                for (key, value) in settings {
+                    node.set(key, *value);
+                }
+                node.run();
+                node.create_admin();
+                Target::Palisade(node)
+            }
         }
+    }
+
+    /// The same, with a listener in the clear besides, whose address comes along.
+    pub fn start_with_plaintext(settings: &[(&str, &str)]) -> (Target, String) {
+        if std::env::var("PALISADE_TEST_AGAINST").as_deref() == Ok("apache") {
+            let kafka = ApacheKafka::start_with(settings);
+            let address = kafka.plaintext().to_owned();
+            return (Target::Apache(kafka), address);
+        }
+        let mut node = Node::prepare();
+        for (key, value) in settings {
+            node.set(key, *value);
+        }
+        let address = node.add_listener("PLAINTEXT");
+        // It says so when it is open to all, which is what these settings ask for.
+        node.allow("allow.everyone.if.no.acl.found");
+        node.run();
+        node.create_admin();
+        (Target::Palisade(node), address)
     }
 
     /// The administrator by SCRAM.

@@ -82,6 +82,14 @@ pub enum Need {
     Python(&'static str),
     /// Debian's kcat.
     Kcat,
+    /// Node with kafkajs.
+    Kafkajs,
+    /// A program of ours in Go, by the name of its client.
+    Go(&'static str),
+    /// librdkafka's own tests.
+    Librdkafka,
+    /// franz-go's own tests.
+    Kgo,
 }
 
 impl Need {
@@ -97,6 +105,10 @@ impl Need {
                     .then(|| format!("the Python environment {name} is not installed"))
             }
             Need::Kcat => runs("kcat", "-V"),
+            Need::Kafkajs => absent("kafkajs/node_modules/kafkajs").or_else(|| runs("node", "-v")),
+            Need::Go(program) => absent(&format!("go/{program}")),
+            Need::Librdkafka => absent("librdkafka/tests/test-runner"),
+            Need::Kgo => absent("go/kgo.test"),
         }
     }
 }
@@ -113,6 +125,11 @@ pub fn have(test: &str, needs: &[Need]) -> bool {
             false
         }
     }
+}
+
+fn absent(place: &str) -> Option<String> {
+    let missing = !paths::clients().join(place).exists();
+    missing.then(|| format!("{place} is not installed"))
 }
 
 fn runs(program: &str, argument: &str) -> Option<String> {
