@@ -28,9 +28,14 @@ fn party(test: &str, drivers: &[Driver], protocols: &[&'static str]) -> Option<(
         return None;
     }
     let target = Target::start_with(SETTINGS);
-    let access = target.scram("SCRAM-SHA-512");
+    let access = match target {
+        // Debian's librdkafka sends half a nonce in SCRAM, which Apache Kafka refuses since 4.0.
+        Target::Apache(_) if drivers.contains(&Driver::Kcat) => target.certificate(),
+        _ => target.scram("SCRAM-SHA-512"),
+    };
     let seats: Vec<_> = protocols
         .iter()
+        .filter(|protocol| **protocol != "consumer" || target.serves_consumer_protocol())
         .map(|protocol| Seat::new(test, protocol))
         .collect();
     for seat in &seats {
@@ -149,9 +154,12 @@ fn java_librdkafka_and_franz_go_together() {
 #[test]
 fn classic_and_consumer_protocol_in_one_group() {
     let java = Driver::Java(Java::V4);
-    let Some((_target, mut party)) = party("migration", &[java], &["range"]) else {
+    let Some((target, mut party)) = party("migration", &[java], &["range"]) else {
         return;
     };
+    if !target.serves_consumer_protocol() {
+        return;
+    }
     party.join("a", java);
     party.join("b", Driver::Rdkafka);
     party.produce(RECORDS);

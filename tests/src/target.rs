@@ -20,16 +20,13 @@ impl Target {
         Target::start_with(&[])
     }
 
-    /// The same, with more settings of Kafka's.
+    /// The same, with more settings of Kafka's. Those of a protocol that the node does not serve are left out.
     pub fn start_with(settings: &[(&str, &str)]) -> Target {
         match std::env::var("PALISADE_TEST_AGAINST").as_deref() {
             Ok("apache") => Target::Apache(ApacheKafka::start_with(settings)),
             Ok(other) if other != "palisade" => panic!("PALISADE_TEST_AGAINST={other}?"),
             _ => {
-                let mut node = Node::prepare();
-                for (key, value) in settings {
-                    node.set(key, *value);
-                }
+                let mut node = prepare(settings);
                 node.run();
                 node.create_admin();
                 Target::Palisade(node)
@@ -44,12 +41,10 @@ impl Target {
             let address = kafka.plaintext().to_owned();
             return (Target::Apache(kafka), address);
         }
-        let mut node = Node::prepare();
-        for (key, value) in settings {
-            node.set(key, *value);
-        }
+        let mut node = prepare(settings);
         let address = node.add_listener("PLAINTEXT");
-        // It says so when it is open to all, which is what these settings ask for.
+        // It warns of what is asked for here: a door in the clear, and possibly one that is open to all.
+        node.allow("listeners without encryption");
         node.allow("allow.everyone.if.no.acl.found");
         node.run();
         node.create_admin();
@@ -88,4 +83,23 @@ impl Target {
             Target::Apache(_) => true,
         }
     }
+
+    /// Whether the broker serves the consumer protocol (KIP-848).
+    pub fn serves_consumer_protocol(&self) -> bool {
+        match self {
+            Target::Palisade(_) => api::spec(ApiKey::ConsumerGroupHeartbeat).is_some(),
+            Target::Apache(_) => true,
+        }
+    }
+}
+
+fn prepare(settings: &[(&str, &str)]) -> Node {
+    let mut node = Node::prepare();
+    for (key, value) in settings {
+        let of_consumer_protocol = key.starts_with("group.consumer.");
+        if !of_consumer_protocol || api::spec(ApiKey::ConsumerGroupHeartbeat).is_some() {
+            node.set(key, *value);
+        }
+    }
+    node
 }

@@ -31,7 +31,7 @@ import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
  * Kafka's own command line tools for groups, as an operator uses them. Each runs as its main would, in this one JVM,
  * and is judged by what it prints.
  *
- * Argument: an administrator's client properties file.
+ * Arguments: an administrator's client properties file, and the group protocols that the broker serves.
  */
 public final class Tools {
     private static final String TOPIC = "tools";
@@ -44,28 +44,29 @@ public final class Tools {
     private final Report report = new Report();
     private final Properties client = new Properties();
     private final String file;
+    private final List<String> protocols;
 
-    private Tools(String file) throws Exception {
+    private Tools(String file, List<String> protocols) throws Exception {
         this.file = file;
+        this.protocols = protocols;
         try (Reader reader = new FileReader(file)) {
             client.load(reader);
         }
     }
 
     public static void main(String[] args) throws Exception {
-        new Tools(args[0]).all();
+        new Tools(args[0], Arrays.asList(args).subList(1, args.length)).all();
     }
 
     private void all() throws Exception {
         report.check("set up", this::setUp);
         console();
-        group("classic");
-        group("consumer");
+        protocols.forEach(this::group);
         resets();
         deletions();
         report.check("kafka-get-offsets", this::getOffsets);
         report.check("kafka-consumer-perf-test", this::perf);
-        for (String protocol : List.of("classic", "consumer")) {
+        for (String protocol : protocols) {
             report.check("VerifiableConsumer, " + protocol, () -> verifiable(protocol));
         }
         report.check("the formatters read the coordinator's topic", this::formatters);
@@ -99,8 +100,10 @@ public final class Tools {
             produce(RECORDS, RECORDS + 10);
             consoleReads("console", RECORDS, RECORDS + 10);
         });
-        report.check("console consumer: group.protocol=consumer", () ->
-            consoleReads("console-new", 0, RECORDS + 10, "--command-property", "group.protocol=consumer"));
+        for (String protocol : protocols) {
+            report.check("console consumer: group.protocol=" + protocol, () ->
+                consoleReads("console-" + protocol, 0, RECORDS + 10, "--command-property", "group.protocol=" + protocol));
+        }
     }
 
     private void consoleReads(String group, int from, int to, String... more) throws Exception {
@@ -126,7 +129,7 @@ public final class Tools {
                 live.await();
                 report.check(protocol + ": list", () -> {
                     Ran ran = groups("--list");
-                    for (String name : List.of(group, "console", "console-new")) {
+                    for (String name : List.of(group, "console", "console-" + protocol)) {
                         Report.same(name + " listed", true, ran.lines().contains(name));
                     }
                     ran = groups("--list", "--state", "stable");
@@ -253,7 +256,7 @@ public final class Tools {
             Report.same("committed", -1L, committed("console", 0));
             Report.same("left alone", (long) RECORDS + 10, committed("console", 1));
         });
-        for (String group : List.of("console", "live-consumer", "made")) {
+        for (String group : List.of("console", "live-" + protocols.get(protocols.size() - 1), "made")) {
             report.check("delete " + group, () -> {
                 Ran ran = groups("--delete", "--group", group);
                 Report.same("printed: " + ran.all(), true, ran.out.contains("was successful"));
