@@ -14,6 +14,7 @@ mod disk_full;
 mod every_version;
 mod groups;
 mod groups_clients;
+mod groups_suites;
 mod groups_tools;
 mod handshakes;
 mod hostile_load;

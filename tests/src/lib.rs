@@ -17,6 +17,7 @@ pub mod paths;
 pub mod process;
 pub mod requests;
 pub mod scram;
+pub mod suites;
 pub mod target;
 pub mod tools;
 pub mod wire;
