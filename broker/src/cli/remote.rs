@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{
-    client::{Admin, ClientError, ClientSettings},
+    client::{Admin, ClientError, ClientSettings, Cluster},
     output::Output,
 };
 
@@ -48,10 +48,23 @@ impl Remote {
     /// # Errors
     /// Settings that make no sense, or no connection.
     pub(crate) async fn connect(&self) -> Result<Admin, ClientError> {
-        let settings =
-            ClientSettings::load(self.command_config.as_deref(), self.bootstrap.as_deref())?;
-        // The broker gets the time it was promised, and a little for the way.
-        let patience = Duration::from_secs(self.timeout) + Duration::from_secs(2);
-        Admin::connect(settings, patience).await
+        Admin::connect(self.settings()?, self.patience()).await
+    }
+
+    /// Connects to a cluster of which every broker may be asked.
+    ///
+    /// # Errors
+    /// Settings that make no sense, or no connection.
+    pub(crate) async fn cluster(&self) -> Result<Cluster, ClientError> {
+        Cluster::connect(self.settings()?, self.patience()).await
+    }
+
+    /// The time that the broker was promised, and a little for the way.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout) + Duration::from_secs(2)
+    }
+
+    fn settings(&self) -> Result<ClientSettings, ClientError> {
+        ClientSettings::load(self.command_config.as_deref(), self.bootstrap.as_deref())
     }
 }

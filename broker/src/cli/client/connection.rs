@@ -96,6 +96,57 @@ impl Connection {
         }
     }
 
+    /// Sends a request in the highest version up to `max` that both sides speak, and waits for the
+    /// answer.
+    ///
+    /// # Errors
+    /// `Unserved`, `Request`, `Lost`, `Timeout`, `Answer`.
+    pub(crate) async fn send_at_most<R: Request>(
+        &mut self,
+        request: &R,
+        max: i16,
+        patience: Duration,
+    ) -> Result<R::Response, ClientError> {
+        let version = self.common_version::<R>(max)?;
+        match timeout(patience, self.exchange(request, version)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ClientError::Timeout(self.address.clone())),
+        }
+    }
+
+    /// Sends a request that is not answered: a produce with acks=0.
+    ///
+    /// # Errors
+    /// `Unserved`, `Request`, `Lost`, `Timeout`.
+    pub(crate) async fn post<R: Request>(
+        &mut self,
+        request: &R,
+        max: i16,
+    ) -> Result<(), ClientError> {
+        let version = self.common_version::<R>(max)?;
+        match timeout(self.patience, self.write(request, version)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ClientError::Timeout(self.address.clone())),
+        }
+    }
+
+    /// The highest version up to `max`; for what our own broker does not serve, of all that can be
+    /// said.
+    fn common_version<R: Request>(&self, max: i16) -> Result<i16, ClientError> {
+        let (first, last) = match api::spec(R::KEY) {
+            Some(spec) => (spec.served_min, spec.max),
+            None => (R::SCHEMA.versions.first, R::SCHEMA.versions.last),
+        };
+        let key = R::KEY.value();
+        let theirs = self.served.iter().find(|(api, _, _)| *api == key);
+        let (_, low, high) = theirs.copied().ok_or(ClientError::Unserved(R::KEY))?;
+        let version = high.min(last).min(max);
+        if version < low.max(first) {
+            return Err(ClientError::Unserved(R::KEY));
+        }
+        Ok(version)
+    }
+
     /// The version in which `send` asks.
     ///
     /// # Errors
@@ -120,12 +171,7 @@ impl Connection {
         decode::<R>(version, answer, self.correlation_id)
     }
 
-    /// Sends a request and returns the answer's bytes behind the size prefix.
-    async fn round_trip<R: Request>(
-        &mut self,
-        request: &R,
-        version: i16,
-    ) -> Result<Bytes, ClientError> {
+    async fn write<R: Request>(&mut self, request: &R, version: i16) -> Result<(), ClientError> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let bytes = frame::encode_request(version, self.correlation_id, Some(CLIENT_ID), request)
             .map_err(|source| ClientError::Request {
@@ -136,7 +182,16 @@ impl Connection {
             .write_all(&bytes)
             .await
             .map_err(ClientError::Lost)?;
-        self.stream.flush().await.map_err(ClientError::Lost)?;
+        self.stream.flush().await.map_err(ClientError::Lost)
+    }
+
+    /// Sends a request and returns the answer's bytes behind the size prefix.
+    async fn round_trip<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<Bytes, ClientError> {
+        self.write(request, version).await?;
         let size = self.stream.read_i32().await.map_err(ClientError::Lost)?;
         let size = answer_size(size)?;
         // Room grows with what arrives, not with what is announced.

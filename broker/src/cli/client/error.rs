@@ -92,6 +92,9 @@ pub enum ClientError {
         /// The broker's own words, if it gave any; control characters escaped.
         message: Option<String>,
     },
+    /// The command ended before it was done, for a reason of its own side.
+    #[error("{0}")]
+    Unfinished(String),
     /// Several things were asked for and at least one was refused; each was reported already.
     #[error("{0} refused")]
     SomeRefused(usize),
@@ -114,12 +117,23 @@ impl ClientError {
         }
     }
 
+    /// Whether the same may succeed a little later, perhaps at another broker.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            // A broker that dies in the middle of a handshake looks like the wrong protocol.
+            Self::Connect { .. } | Self::Lost(_) | Self::Timeout(_) | Self::Mismatch { .. } => true,
+            Self::Refused { code, .. } => code.is_retriable(),
+            _ => false,
+        }
+    }
+
     /// 1: the broker refused. 2: the command makes no sense. 3: no connection, or no login.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Unserved(_)
             | Self::Request { .. }
             | Self::Refused { .. }
+            | Self::Unfinished(_)
             | Self::SomeRefused(_) => 1,
             Self::Usage(_) | Self::File { .. } | Self::TlsSettings(_) => 2,
             Self::Connect { .. }

@@ -1,17 +1,23 @@
-//! A small client for administration, against any Kafka broker.
+//! A small client for administration and for records, against any Kafka broker.
 
 mod admin;
+mod cluster;
 mod connection;
 mod error;
 mod hint;
 mod known_keys;
+mod line;
+mod retry;
 mod scram;
 mod settings;
 mod words;
 
 pub use admin::Admin;
+pub(crate) use cluster::{Cluster, Listed, TopicPartition};
 pub use connection::Connection;
 pub use error::ClientError;
 pub(crate) use error::printable;
+pub(crate) use line::Line;
+pub(crate) use retry::Backoff;
 pub use scram::ScramError;
 pub use settings::{ClientSettings, Credentials};

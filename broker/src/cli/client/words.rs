@@ -21,6 +21,26 @@ pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::CLUSTER_AUTHORIZATION_FAILED => {
             "this user has no right to do that to the cluster"
         }
+        ErrorCode::GROUP_ID_NOT_FOUND => "there is no such group",
+        ErrorCode::NON_EMPTY_GROUP => "the group has members; stop them first",
+        ErrorCode::INVALID_GROUP_ID => "a group needs a name",
+        ErrorCode::GROUP_MAX_SIZE_REACHED => "the group has as many members as it may",
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL => {
+            "the group's members share no assignor with this one, which has range"
+        }
+        ErrorCode::COORDINATOR_NOT_AVAILABLE => "the group's coordinator is not available",
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => "the group's coordinator is still loading",
+        ErrorCode::NOT_COORDINATOR => "the group's coordinator moved",
+        ErrorCode::UNKNOWN_MEMBER_ID => "the group has members, or lost this one",
+        ErrorCode::REBALANCE_IN_PROGRESS => "the group is rebalancing",
+        ErrorCode::UNSTABLE_OFFSET_COMMIT => "a transaction of the group is still open",
+        ErrorCode::MESSAGE_TOO_LARGE => "a record is larger than the topic takes",
+        ErrorCode::INVALID_RECORD => "the topic does not take such records",
+        ErrorCode::CORRUPT_MESSAGE => "the records are damaged",
+        ErrorCode::LEADER_NOT_AVAILABLE => "the partition has no leader at the moment",
+        ErrorCode::NOT_LEADER_OR_FOLLOWER => "the partition's leader moved",
+        ErrorCode::NOT_ENOUGH_REPLICAS => "fewer replicas are in sync than the topic demands",
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => "the broker lost records it had acknowledged",
         ErrorCode::SECURITY_DISABLED => "the broker has no authorizer, so there are no ACLs",
         ErrorCode::RESOURCE_NOT_FOUND => "there is nothing of that name",
         ErrorCode::DUPLICATE_RESOURCE => "it was named twice",
