@@ -5,6 +5,8 @@
 
 mod authorization_table;
 mod cli;
+mod cli_data;
+mod cli_group;
 mod cold_read;
 mod compaction;
 mod consumer_protocol;

@@ -1,21 +1,28 @@
-//! The command line: starting a broker, and administrating any.
+//! The command line: starting a broker, and using or administrating any.
 //!
 //! Exit status: 0 done, 1 refused by the broker, 2 the command makes no sense, 3 no connection or
 //! no login.
 
 mod acl;
 pub mod client;
+mod consume;
 mod declare;
 pub mod dev;
+mod group;
+mod interrupt;
+mod moment;
 mod node;
 mod outcome;
 mod output;
 mod password;
 pub(crate) mod private_file;
+mod produce;
+mod progress;
 pub(crate) mod random;
 mod remote;
 pub mod rule;
 mod start;
+mod table;
 mod topic;
 mod upsertion;
 mod user;
@@ -42,6 +49,12 @@ enum Command {
     Dev(dev::DevArgs),
     /// Create, list, describe, alter and delete topics of any Kafka cluster
     Topic(topic::TopicArgs),
+    /// Write lines of standard input to a topic of any Kafka cluster
+    Produce(Box<produce::ProduceArgs>),
+    /// Print the records of topics of any Kafka cluster
+    Consume(Box<consume::ConsumeArgs>),
+    /// List, describe, reset and delete consumer groups of any Kafka cluster
+    Group(group::GroupArgs),
     /// Create, list and delete SCRAM users of any Kafka cluster
     User(user::UserArgs),
     /// Add, list and remove ACLs of any Kafka cluster
@@ -54,6 +67,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Start(args) => node::run("info", args.run()),
         Command::Dev(args) => node::run("warn", args.run()),
         Command::Topic(args) => administrate(args.output(), args.run()),
+        Command::Produce(args) => administrate(args.output(), args.run()),
+        Command::Consume(args) => administrate(args.output(), args.run()),
+        Command::Group(args) => administrate(args.output(), args.run()),
         Command::User(args) => administrate(args.output(), args.run()),
         Command::Acl(args) => administrate(args.output(), args.run()),
     }
@@ -63,7 +79,10 @@ fn administrate(
     output: Output,
     command: impl Future<Output = Result<(), ClientError>>,
 ) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // A second thread, so that a group's heartbeats go on while the command waits for whoever reads
+    // its output.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build();
     let outcome = match runtime {

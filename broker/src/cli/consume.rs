@@ -1,0 +1,389 @@
+//! `palisade consume`: the records of topics to standard output, alone or as a member of a group.
+
+pub(super) mod assignor;
+mod format;
+mod member;
+mod reader;
+mod records;
+pub(super) mod start;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use clap::Args;
+use palisade_protocol::{
+    ErrorCode, Str,
+    messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use self::{
+    format::{Format, Template},
+    member::{Call, Member},
+    reader::{Printing, Reader},
+    records::Position,
+    start::Start,
+};
+use super::{
+    client::{ClientError, Cluster, TopicPartition},
+    interrupt::Interrupt,
+    output::Output,
+    progress::{self, Progress},
+    remote::Remote,
+};
+
+/// The last version of OffsetFetch that is about one group.
+const ONE_GROUP: i16 = 7;
+/// Between two commits.
+const COMMIT: Duration = Duration::from_secs(5);
+/// Between two looks for new partitions.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Arguments of `palisade consume`.
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeArgs {
+    /// Topics to read
+    #[arg(required = true)]
+    topics: Vec<String>,
+    /// Partition to read, repeatable; all if not given
+    #[arg(long = "partition", value_parser = clap::value_parser!(i32).range(0..))]
+    partitions: Vec<i32>,
+    /// Read as a member of this group: go on where it is, and commit
+    #[arg(long, conflicts_with = "partitions")]
+    group: Option<String>,
+    /// Where to begin: beginning, end, an offset, -COUNT (so many before the end), or @TIME (RFC
+    /// 3339, or ms since 1970); in a group, where nothing is committed
+    #[arg(long, default_value = "beginning", value_name = "PLACE", value_parser = Start::parse,
+          allow_hyphen_values = true)]
+    from: Start,
+    /// End after so many records
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End where the topics end now
+    #[arg(long)]
+    until_end: bool,
+    /// What to print of a record: %t topic, %p partition, %o offset, %T time in ms, %k key, %v
+    /// value, %h headers, %K and %S lengths of key and value, %%, \n, \t, \xHH; '%v\n' if not given
+    #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse, conflicts_with = "json")]
+    format: Option<Template>,
+    /// What stands for a key or value that is none
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    null_marker: String,
+    /// read_committed hides what transactions have not committed
+    #[arg(long, default_value = "read_uncommitted", value_name = "LEVEL", value_parser = isolation)]
+    isolation: i8,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+fn isolation(text: &str) -> Result<i8, String> {
+    match text {
+        "read_uncommitted" => Ok(0),
+        "read_committed" => Ok(1),
+        _ => Err("expected read_uncommitted or read_committed".to_owned()),
+    }
+}
+
+impl ConsumeArgs {
+    /// Errors go to standard error always: standard output belongs to the records.
+    pub(crate) fn output(&self) -> Output {
+        Output { json: false }
+    }
+
+    pub(crate) async fn run(&self) -> Result<(), ClientError> {
+        let mut interrupt = Interrupt::listen()?;
+        let mut cluster = self.remote.cluster().await?;
+        cluster.refresh(&self.topics).await?;
+        for topic in &self.topics {
+            cluster.partitions(topic)?;
+        }
+        let json = self.remote.output().json;
+        let printing = Printing {
+            format: match &self.format {
+                _ if json => Format::Json,
+                Some(template) => Format::Template(template.clone()),
+                None => Format::Template(Template::value()),
+            },
+            null: self.null_marker.clone().into_bytes(),
+            left: self.count,
+        };
+        // Where the records themselves appear on the terminal, nothing else does.
+        let progress = Progress::start(!io::stdout().is_terminal());
+        let mut reader = Reader::new(printing, self.isolation, progress);
+        let outcome = match &self.group {
+            None => self.alone(&mut cluster, &mut reader, &mut interrupt).await,
+            Some(group) => {
+                let mut member = Member::new(group, &self.topics);
+                self.together(&mut cluster, &mut reader, &mut interrupt, &mut member)
+                    .await
+            }
+        };
+        reader.progress.clear();
+        if reader.progress.is_shown() {
+            // Nobody is left to be told when this fails.
+            let _ = writeln!(io::stderr(), "{}", reader.progress.words());
+        }
+        outcome
+    }
+
+    async fn alone(
+        &self,
+        cluster: &mut Cluster,
+        reader: &mut Reader,
+        interrupt: &mut Interrupt,
+    ) -> Result<(), ClientError> {
+        let mut partitions = Vec::new();
+        for topic in &self.topics {
+            let there = cluster.partitions(topic)?;
+            for index in &self.partitions {
+                if !there.contains_key(index) {
+                    let text = format!("topic {topic} has no partition {index}");
+                    return Err(ClientError::Unfinished(text));
+                }
+            }
+            let wanted = there
+                .keys()
+                .filter(|index| self.partitions.is_empty() || self.partitions.contains(index));
+            partitions.extend(wanted.map(|index| (topic.clone(), *index)));
+        }
+        let starts = start::offsets(cluster, &partitions, self.from, self.isolation).await?;
+        let ends = self.ends(cluster, &partitions).await?;
+        reader.assign(&positions(starts), ends.as_ref());
+        let mut ticks = interval(progress::EVERY);
+        while !reader.is_done() {
+            if std::mem::take(&mut reader.is_stale) {
+                look(cluster, &self.topics).await?;
+            }
+            reader.dispatch(cluster)?;
+            let wake = reader.wake_at();
+            tokio::select! {
+                answer = reader.replied() => reader.take(answer, cluster).await?,
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+                _ = ticks.tick() => reader.progress.paint(),
+                () = interrupt.heard() => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn together(
+        &self,
+        cluster: &mut Cluster,
+        reader: &mut Reader,
+        interrupt: &mut Interrupt,
+        member: &mut Member,
+    ) -> Result<(), ClientError> {
+        let outcome = self.take_part(cluster, reader, interrupt, member).await;
+        // Whoever goes says goodbye, also after an error, which counts more than one of the farewell.
+        let positions = reader.positions();
+        let committed = self.commit(cluster, member, &positions).await;
+        let left = member.leave(cluster).await;
+        outcome?;
+        match committed? {
+            ErrorCode::NONE => {}
+            code => return Err(member.refused(code)),
+        }
+        left
+    }
+
+    async fn take_part(
+        &self,
+        cluster: &mut Cluster,
+        reader: &mut Reader,
+        interrupt: &mut Interrupt,
+        member: &mut Member,
+    ) -> Result<(), ClientError> {
+        let mut ticks = interval(progress::EVERY);
+        let mut commits = interval(COMMIT);
+        let mut looks = interval(LOOK);
+        for timer in [&mut ticks, &mut commits, &mut looks] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let mut joins = true;
+        loop {
+            if joins {
+                joins = false;
+                tokio::select! {
+                    joined = self.join(cluster, reader, member) => joined?,
+                    () = interrupt.heard() => return Ok(()),
+                }
+                if self.until_end && reader.positions().is_empty() {
+                    return Ok(());
+                }
+            }
+            if reader.has_stopped() {
+                return Ok(());
+            }
+            if std::mem::take(&mut reader.is_stale) {
+                look(cluster, &self.topics).await?;
+            }
+            reader.dispatch(cluster)?;
+            let wake = reader.wake_at();
+            tokio::select! {
+                answer = reader.replied() => reader.take(answer, cluster).await?,
+                call = member.called() => match call {
+                    Call::Rebalance => {
+                        let positions = reader.positions();
+                        // What is not taken now is read again by whoever gets the partition.
+                        self.commit(cluster, member, &positions).await?;
+                        joins = true;
+                    }
+                    Call::Lost => {
+                        member.forget();
+                        joins = true;
+                    }
+                    Call::Moved => member.follow(cluster).await?,
+                    Call::Refused(code) => return Err(member.refused(code)),
+                },
+                _ = commits.tick() => {
+                    let positions = reader.positions();
+                    match self.commit(cluster, member, &positions).await? {
+                        ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID => {
+                            member.forget();
+                            joins = true;
+                        }
+                        // The heartbeat hears of it too, and has the rest of the matter.
+                        ErrorCode::NONE | ErrorCode::REBALANCE_IN_PROGRESS => {}
+                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {}
+                        code => return Err(member.refused(code)),
+                    }
+                }
+                _ = looks.tick() => {
+                    look(cluster, &self.topics).await?;
+                    joins = member.has_outgrown(cluster);
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+                _ = ticks.tick() => reader.progress.paint(),
+                () = interrupt.heard() => return Ok(()),
+            }
+        }
+    }
+
+    /// Joins and begins where the group is.
+    async fn join(
+        &self,
+        cluster: &mut Cluster,
+        reader: &mut Reader,
+        member: &mut Member,
+    ) -> Result<(), ClientError> {
+        // Until the group has agreed, nothing belongs to this member.
+        reader.assign(&BTreeMap::new(), None);
+        let partitions = member.join(cluster).await?;
+        let mut topics: Vec<String> = partitions.iter().map(|(topic, _)| topic.clone()).collect();
+        topics.dedup();
+        cluster.refresh(&topics).await?;
+        let is_committed = self.isolation == 1;
+        let mut starts = committed(cluster, member.group(), &partitions, is_committed).await?;
+        let fresh: Vec<TopicPartition> = partitions
+            .iter()
+            .filter(|at| !starts.contains_key(at))
+            .cloned()
+            .collect();
+        let found = start::offsets(cluster, &fresh, self.from, self.isolation).await?;
+        starts.extend(positions(found));
+        let ends = self.ends(cluster, &partitions).await?;
+        reader.assign(&starts, ends.as_ref());
+        Ok(())
+    }
+
+    async fn ends(
+        &self,
+        cluster: &mut Cluster,
+        partitions: &[TopicPartition],
+    ) -> Result<Option<BTreeMap<TopicPartition, i64>>, ClientError> {
+        if !self.until_end {
+            return Ok(None);
+        }
+        let ends = start::edge(cluster, partitions, start::LATEST, self.isolation).await?;
+        Ok(Some(ends))
+    }
+
+    async fn commit(
+        &self,
+        cluster: &mut Cluster,
+        member: &Member,
+        positions: &BTreeMap<TopicPartition, Position>,
+    ) -> Result<ErrorCode, ClientError> {
+        if positions.is_empty() {
+            return Ok(ErrorCode::NONE);
+        }
+        member.commit(cluster, positions).await
+    }
+}
+
+/// Looks for leaders; a cluster that does not answer now may later, and reading tells if not.
+async fn look(cluster: &mut Cluster, topics: &[String]) -> Result<(), ClientError> {
+    match cluster.refresh(topics).await {
+        Err(error) if error.is_transient() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn positions(offsets: BTreeMap<TopicPartition, i64>) -> BTreeMap<TopicPartition, Position> {
+    let at = |offset| Position {
+        offset,
+        leader_epoch: -1,
+    };
+    let all = offsets.into_iter();
+    all.map(|(partition, offset)| (partition, at(offset)))
+        .collect()
+}
+
+/// What the group has committed of these partitions; waits for open transactions if `stable`.
+async fn committed(
+    cluster: &mut Cluster,
+    group: &str,
+    partitions: &[TopicPartition],
+    stable: bool,
+) -> Result<BTreeMap<TopicPartition, Position>, ClientError> {
+    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for (topic, index) in partitions {
+        topics.entry(topic).or_default().push(*index);
+    }
+    let rows = topics.into_iter().map(|(name, partition_indexes)| {
+        let name = Str::copy(name);
+        OffsetFetchRequestTopic {
+            name,
+            partition_indexes,
+        }
+    });
+    let request = OffsetFetchRequest {
+        group_id: Str::copy(group),
+        topics: Some(rows.collect()),
+        require_stable: stable,
+        ..OffsetFetchRequest::default()
+    };
+    let response = cluster
+        .ask_coordinator(group, &request, ONE_GROUP, |response| {
+            let rows = response.topics.iter().flat_map(|topic| &topic.partitions);
+            let mut codes = rows.map(|one| one.error_code);
+            let unstable = codes.find(|code| *code == ErrorCode::UNSTABLE_OFFSET_COMMIT);
+            unstable.unwrap_or(response.error_code)
+        })
+        .await?;
+    if response.error_code.is_error() {
+        let what = format!("group {group}");
+        return Err(ClientError::refused(what, response.error_code, None));
+    }
+    let mut found = BTreeMap::new();
+    for topic in &response.topics {
+        for one in &topic.partitions {
+            let at = (topic.name.to_string(), one.partition_index);
+            if one.error_code.is_error() {
+                let what = format!("{}-{} of group {group}", at.0, at.1);
+                return Err(ClientError::refused(what, one.error_code, None));
+            }
+            if one.committed_offset >= 0 {
+                let position = Position {
+                    offset: one.committed_offset,
+                    leader_epoch: one.committed_leader_epoch,
+                };
+                found.insert(at, position);
+            }
+        }
+    }
+    Ok(found)
+}

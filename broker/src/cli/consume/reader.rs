@@ -1,0 +1,430 @@
+//! Fetches from all leaders at once, one request to each, and prints what comes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write},
+    time::Duration,
+};
+
+use palisade_protocol::{
+    ErrorCode, Str,
+    messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData},
+};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    super::{
+        client::{ClientError, Cluster, Line, TopicPartition, printable},
+        progress::Progress,
+    },
+    format::{Format, Shown},
+    records::{self, Position, ReadError},
+    start,
+};
+use crate::task;
+
+/// The last version of Fetch that names topics.
+const BY_NAME: i16 = 12;
+/// Longest wait of a broker for something to send.
+const MAX_WAIT_MS: i32 = 500;
+/// Bytes of one answer, and of one partition in it.
+const ANSWER_BYTES: i32 = 16 << 20;
+const PARTITION_BYTES: i32 = 1 << 20;
+/// Before a partition that failed is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// One partition that is read.
+#[derive(Debug)]
+struct Place {
+    position: Position,
+    /// Where to stop, exclusive.
+    end: Option<i64>,
+    is_busy: bool,
+    retry_at: Option<Instant>,
+    /// When it began to fail.
+    failing_since: Option<Instant>,
+}
+
+impl Place {
+    fn is_done(&self) -> bool {
+        self.end.is_some_and(|end| self.position.offset >= end)
+    }
+}
+
+/// What a leader sent.
+struct Reply {
+    node: i32,
+    line: Line,
+    epoch: u64,
+    partitions: Vec<TopicPartition>,
+    outcome: Result<FetchResponse, ClientError>,
+}
+
+/// How records are printed.
+pub(super) struct Printing {
+    pub(super) format: Format,
+    pub(super) null: Vec<u8>,
+    /// Records left to print.
+    pub(super) left: Option<u64>,
+}
+
+/// Reads partitions and prints their records.
+pub(super) struct Reader {
+    printing: Printing,
+    /// 1 read_committed, else 0.
+    isolation: i8,
+    places: BTreeMap<TopicPartition, Place>,
+    busy: BTreeSet<i32>,
+    /// Number of the assignment: what was asked under another one is thrown away.
+    epoch: u64,
+    replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
+    /// Whether leaders must be looked for.
+    pub(super) is_stale: bool,
+    /// Whether somebody still reads the output.
+    is_heard: bool,
+    out: Vec<u8>,
+    pub(super) progress: Progress,
+}
+
+impl Reader {
+    pub(super) fn new(printing: Printing, isolation: i8, progress: Progress) -> Self {
+        Self {
+            printing,
+            isolation,
+            places: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            epoch: 0,
+            replies: mpsc::channel(64),
+            is_stale: false,
+            is_heard: true,
+            out: Vec::new(),
+            progress,
+        }
+    }
+
+    /// Reads these partitions from now on and no others; up to `ends`, where given.
+    pub(super) fn assign(
+        &mut self,
+        starts: &BTreeMap<TopicPartition, Position>,
+        ends: Option<&BTreeMap<TopicPartition, i64>>,
+    ) {
+        self.epoch += 1;
+        self.places = starts
+            .iter()
+            .map(|(at, position)| {
+                let place = Place {
+                    position: *position,
+                    end: ends.and_then(|ends| ends.get(at)).copied(),
+                    is_busy: false,
+                    retry_at: None,
+                    failing_since: None,
+                };
+                (at.clone(), place)
+            })
+            .collect();
+    }
+
+    /// Where reading is.
+    pub(super) fn positions(&self) -> BTreeMap<TopicPartition, Position> {
+        let all = self.places.iter();
+        all.map(|(at, place)| (at.clone(), place.position))
+            .collect()
+    }
+
+    /// Nothing is left to do: all was read that was to be, or nobody listens.
+    pub(super) fn is_done(&self) -> bool {
+        let is_enough = self.printing.left == Some(0);
+        is_enough || !self.is_heard || self.is_at_end()
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.places.values().all(Place::is_done)
+    }
+
+    /// Whether all partitions have ends and were read to them; of none, no.
+    pub(super) fn has_stopped(&self) -> bool {
+        let is_enough = self.printing.left == Some(0);
+        is_enough || !self.is_heard || (!self.places.is_empty() && self.is_at_end())
+    }
+
+    /// Waits for an answer. Cancel safe.
+    pub(super) async fn replied(&mut self) -> Answer {
+        match self.replies.1.recv().await {
+            Some(reply) => Answer(reply),
+            // This end holds a sender too.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// When a partition that failed is to be tried again.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let times = self.places.values().filter_map(|place| place.retry_at);
+        times.filter(|at| *at > now).min()
+    }
+
+    /// Asks every leader that is not asked yet.
+    ///
+    /// # Errors
+    /// A partition has had no leader for too long.
+    pub(super) fn dispatch(&mut self, cluster: &mut Cluster) -> Result<(), ClientError> {
+        let now = Instant::now();
+        let mut ready: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+        let mut homeless = Vec::new();
+        for (at, place) in &self.places {
+            let is_due = place.retry_at.is_none_or(|time| time <= now);
+            if place.is_busy || place.is_done() || !is_due {
+                continue;
+            }
+            match cluster.leader(&at.0, at.1) {
+                Some(node) if !self.busy.contains(&node) => {
+                    ready.entry(node).or_default().push(at.clone());
+                }
+                Some(_) => {}
+                None => homeless.push(at.clone()),
+            }
+        }
+        for at in homeless {
+            let error = refused(&at, ErrorCode::LEADER_NOT_AVAILABLE);
+            self.fail(&at, error, cluster.patience())?;
+        }
+        for (node, partitions) in ready {
+            match cluster.take(node) {
+                Ok(line) => self.ask(node, line, partitions),
+                Err(_) => {
+                    for at in &partitions {
+                        let error = refused(at, ErrorCode::LEADER_NOT_AVAILABLE);
+                        self.fail(at, error, cluster.patience())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, node: i32, mut line: Line, partitions: Vec<TopicPartition>) {
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for at in &partitions {
+            let Some(place) = self.places.get_mut(at) else {
+                continue;
+            };
+            place.is_busy = true;
+            let row = FetchPartition {
+                partition: at.1,
+                fetch_offset: place.position.offset,
+                partition_max_bytes: PARTITION_BYTES,
+                ..FetchPartition::default()
+            };
+            match topics.last_mut() {
+                Some(topic) if &*topic.topic == at.0.as_str() => topic.partitions.push(row),
+                _ => topics.push(FetchTopic {
+                    topic: Str::copy(&at.0),
+                    partitions: vec![row],
+                    ..FetchTopic::default()
+                }),
+            }
+        }
+        let request = FetchRequest {
+            max_wait_ms: MAX_WAIT_MS,
+            min_bytes: 1,
+            max_bytes: ANSWER_BYTES,
+            isolation_level: self.isolation,
+            topics,
+            ..FetchRequest::default()
+        };
+        self.busy.insert(node);
+        let replies = self.replies.0.clone();
+        let epoch = self.epoch;
+        task::spawn("fetch", async move {
+            let outcome = line.send(&request, BY_NAME).await;
+            let reply = Reply {
+                node,
+                line,
+                epoch,
+                partitions,
+                outcome,
+            };
+            // A command that ends has nobody to hear of it.
+            let _ = replies.send(reply).await;
+        });
+    }
+
+    /// Prints what a leader sent.
+    ///
+    /// # Errors
+    /// A refusal that lasts, damage, or a leader that has not answered for too long.
+    pub(super) async fn take(
+        &mut self,
+        Answer(reply): Answer,
+        cluster: &mut Cluster,
+    ) -> Result<(), ClientError> {
+        self.busy.remove(&reply.node);
+        cluster.give_back(reply.node, reply.line);
+        if reply.epoch != self.epoch {
+            return Ok(());
+        }
+        for at in &reply.partitions {
+            if let Some(place) = self.places.get_mut(at) {
+                place.is_busy = false;
+            }
+        }
+        let response = match reply.outcome {
+            Ok(response) if response.error_code.is_error() => {
+                return Err(ClientError::refused("Fetch", response.error_code, None));
+            }
+            Ok(response) => response,
+            Err(error) if error.is_transient() => {
+                let text = error.to_string();
+                for at in &reply.partitions {
+                    let error = ClientError::Lost(io::Error::other(text.clone()));
+                    self.fail(at, error, cluster.patience())?;
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for topic in &response.responses {
+            for data in &topic.partitions {
+                let at = (topic.topic.to_string(), data.partition_index);
+                match data.error_code {
+                    ErrorCode::NONE => self.print(&at, data)?,
+                    ErrorCode::OFFSET_OUT_OF_RANGE => self.come_back(&at, cluster).await?,
+                    code if code.is_retriable() && code != ErrorCode::CORRUPT_MESSAGE => {
+                        self.fail(&at, refused(&at, code), cluster.patience())?;
+                    }
+                    code => return Err(refused(&at, code)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, at: &TopicPartition, data: &PartitionData) -> Result<(), ClientError> {
+        let Some(place) = self.places.get_mut(at) else {
+            return Ok(());
+        };
+        place.failing_since = None;
+        place.retry_at = None;
+        let (printing, progress, out) = (&mut self.printing, &mut self.progress, &mut self.out);
+        let end = place.end;
+        let outcome = records::read(data, place.position, |seen| {
+            if end.is_some_and(|end| seen.offset >= end) || printing.left == Some(0) {
+                return Err(Pause::Before(seen.offset));
+            }
+            let before = out.len();
+            let shown = Shown {
+                topic: &at.0,
+                partition: at.1,
+                offset: seen.offset,
+                timestamp: seen.timestamp,
+                key: seen.record.key,
+                value: seen.record.value,
+                headers: seen.record.headers,
+            };
+            printing.format.write(out, &shown, &printing.null);
+            progress.add(out.len() - before);
+            if let Some(left) = &mut printing.left {
+                *left = left.saturating_sub(1);
+            }
+            Ok(printing.left != Some(0))
+        });
+        let mut position = place.position;
+        let mut damage = None;
+        match outcome {
+            Ok(behind) => position = behind,
+            Err(Pause::Before(offset)) => position.offset = offset,
+            Err(Pause::Damage(error)) => damage = Some(error),
+        }
+        self.hand_over();
+        // Nothing is committed that may not have been handed over.
+        if let (true, None, Some(place)) = (self.is_heard, &damage, self.places.get_mut(at)) {
+            place.position = position;
+        }
+        match damage {
+            None => Ok(()),
+            Some(error) => {
+                let at = format!("{}-{}", printable(&at.0), at.1);
+                Err(ClientError::Unfinished(format!("{at}: {error}")))
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let mut stdout = io::stdout().lock();
+        if stdout
+            .write_all(&self.out)
+            .and_then(|()| stdout.flush())
+            .is_err()
+        {
+            self.is_heard = false;
+        }
+        self.out.clear();
+    }
+
+    /// Goes on at the nearest offset there is, where the one asked for is gone or not there yet.
+    async fn come_back(
+        &mut self,
+        at: &TopicPartition,
+        cluster: &mut Cluster,
+    ) -> Result<(), ClientError> {
+        let partition = std::slice::from_ref(at);
+        let first = start::edge(cluster, partition, start::EARLIEST, self.isolation).await?;
+        let end = start::edge(cluster, partition, start::LATEST, self.isolation).await?;
+        let first = first.get(at).copied().unwrap_or_default();
+        let end = end.get(at).copied().unwrap_or_default();
+        if let Some(place) = self.places.get_mut(at) {
+            let wanted = place.position.offset;
+            place.position.offset = wanted.clamp(first, end.max(first));
+            self.progress.clear();
+            // Nobody is left to be told when this fails.
+            let _ = writeln!(
+                io::stderr(),
+                "palisade: {}-{}: offset {wanted} is not in the log; going on at {}",
+                printable(&at.0),
+                at.1,
+                place.position.offset
+            );
+        }
+        Ok(())
+    }
+
+    /// Tries a partition again soon, unless it has failed for too long.
+    fn fail(
+        &mut self,
+        at: &TopicPartition,
+        error: ClientError,
+        patience: Duration,
+    ) -> Result<(), ClientError> {
+        self.is_stale = true;
+        let now = Instant::now();
+        let Some(place) = self.places.get_mut(at) else {
+            return Ok(());
+        };
+        let since = *place.failing_since.get_or_insert(now);
+        if now.duration_since(since) > patience {
+            return Err(error);
+        }
+        place.retry_at = Some(now + RETRY);
+        Ok(())
+    }
+}
+
+/// An answer that was awaited.
+pub(super) struct Answer(Reply);
+
+/// Why the records of an answer were not read to the end.
+enum Pause {
+    /// The rest is not wanted.
+    Before(i64),
+    Damage(ReadError),
+}
+
+impl From<ReadError> for Pause {
+    fn from(error: ReadError) -> Self {
+        Self::Damage(error)
+    }
+}
+
+fn refused(at: &TopicPartition, code: ErrorCode) -> ClientError {
+    ClientError::refused(format!("{}-{}", printable(&at.0), at.1), code, None)
+}

@@ -1,0 +1,382 @@
+//! What is known of one group: state, members, committed offsets and the ends they run after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_protocol::{
+    ErrorCode, Str,
+    messages::{
+        consumer_group_describe::{self, ConsumerGroupDescribeRequest},
+        describe_groups::{self, DescribeGroupsRequest},
+        offset_fetch::OffsetFetchRequest,
+    },
+};
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        client::{ClientError, Cluster, TopicPartition, printable},
+        consume::{assignor, start::LATEST},
+        outcome::{first_code, line, no_answer},
+        table::table,
+    },
+    accept_group,
+};
+
+/// The last version of OffsetFetch that is about one group.
+const ONE_GROUP: i16 = 7;
+
+/// A member as the coordinator shows it.
+#[derive(Clone, Debug)]
+struct Member {
+    id: String,
+    instance: Option<String>,
+    client_id: String,
+    host: String,
+    /// `None` when its bytes cannot be read.
+    partitions: Option<BTreeSet<TopicPartition>>,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug)]
+pub(super) struct Committed {
+    pub(super) offset: i64,
+    /// -1 unknown.
+    pub(super) leader_epoch: i32,
+    pub(super) metadata: String,
+}
+
+/// A partition that the group reads or has read.
+#[derive(Clone, Debug)]
+struct Row {
+    committed: Option<Committed>,
+    /// `None` when it cannot be asked for; the topic may be gone.
+    end: Option<i64>,
+}
+
+impl Row {
+    fn lag(&self) -> Option<i64> {
+        let committed = self.committed.as_ref()?.offset;
+        Some(self.end?.saturating_sub(committed).max(0))
+    }
+}
+
+/// One group.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    group: String,
+    kind: &'static str,
+    pub(super) state: String,
+    /// The assignor.
+    protocol: String,
+    coordinator: i32,
+    members: Vec<Member>,
+    rows: BTreeMap<TopicPartition, Row>,
+}
+
+/// Describes a group with its offsets.
+///
+/// # Errors
+/// There is no such group, or it may not be seen.
+pub(super) async fn describe(cluster: &mut Cluster, group: &str) -> Result<Described, ClientError> {
+    let mut described = members(cluster, group).await?;
+    let committed = committed(cluster, group).await?;
+    let assigned = described.members.iter();
+    let assigned = assigned.flat_map(|member| member.partitions.iter().flatten().cloned());
+    let all: BTreeSet<TopicPartition> = committed.keys().cloned().chain(assigned).collect();
+    let asked: Vec<_> = all.iter().map(|at| (at.clone(), LATEST)).collect();
+    let ends = cluster.list_offsets(&asked, 0).await?;
+    for at in all {
+        let end = ends.get(&at).and_then(|end| end.as_ref().ok()?.offset);
+        let committed = committed.get(&at).cloned();
+        described.rows.insert(at, Row { committed, end });
+    }
+    Ok(described)
+}
+
+/// State and members, by whichever request knows the group.
+pub(super) async fn members(cluster: &mut Cluster, group: &str) -> Result<Described, ClientError> {
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec![Str::copy(group)],
+        ..ConsumerGroupDescribeRequest::default()
+    };
+    let answer = cluster
+        .ask_coordinator(group, &request, i16::MAX, |response| {
+            first_code(response.groups.iter().map(|one| one.error_code))
+        })
+        .await;
+    let described = match answer {
+        // A broker that knows no such groups has none.
+        Err(ClientError::Unserved(_)) => None,
+        Err(error) => return Err(error),
+        Ok(response) => response.groups.into_iter().next(),
+    };
+    match described {
+        Some(one) if one.error_code == ErrorCode::NONE => {
+            let coordinator = cluster.coordinator(group).await?;
+            Ok(of_consumer(group, coordinator, &one))
+        }
+        // Said of classic groups too.
+        Some(one) if one.error_code != ErrorCode::GROUP_ID_NOT_FOUND => {
+            let message = one.error_message.as_deref();
+            accept_group(group, one.error_code, message)?;
+            Err(no_answer("ConsumerGroupDescribe"))
+        }
+        _ => classic(cluster, group).await,
+    }
+}
+
+async fn classic(cluster: &mut Cluster, group: &str) -> Result<Described, ClientError> {
+    let request = DescribeGroupsRequest {
+        groups: vec![Str::copy(group)],
+        ..DescribeGroupsRequest::default()
+    };
+    let response = cluster
+        .ask_coordinator(group, &request, i16::MAX, |response| {
+            first_code(response.groups.iter().map(|one| one.error_code))
+        })
+        .await?;
+    let one = response
+        .groups
+        .into_iter()
+        .next()
+        .ok_or_else(|| no_answer("DescribeGroups"))?;
+    accept_group(group, one.error_code, one.error_message.as_deref())?;
+    // Before version 6 a group that does not exist is a dead one.
+    if &*one.group_state == "Dead" {
+        accept_group(group, ErrorCode::GROUP_ID_NOT_FOUND, None)?;
+    }
+    let coordinator = cluster.coordinator(group).await?;
+    Ok(of_classic(group, coordinator, &one))
+}
+
+fn of_consumer(
+    group: &str,
+    coordinator: i32,
+    one: &consumer_group_describe::DescribedGroup,
+) -> Described {
+    let members = one.members.iter().map(|member| Member {
+        id: member.member_id.to_string(),
+        instance: member.instance_id.as_ref().map(ToString::to_string),
+        client_id: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        partitions: Some(
+            member
+                .assignment
+                .topic_partitions
+                .iter()
+                .flat_map(|topic| {
+                    let all = topic.partitions.iter();
+                    all.map(|index| (topic.topic_name.to_string(), *index))
+                })
+                .collect(),
+        ),
+    });
+    Described {
+        group: group.to_owned(),
+        kind: "consumer",
+        state: one.group_state.to_string(),
+        protocol: one.assignor_name.to_string(),
+        coordinator,
+        members: members.collect(),
+        rows: BTreeMap::new(),
+    }
+}
+
+fn of_classic(group: &str, coordinator: i32, one: &describe_groups::DescribedGroup) -> Described {
+    // The bytes of other kinds of members (Connect's workers) are their own.
+    let is_consumer = matches!(&*one.protocol_type, "consumer" | "");
+    let members = one.members.iter().map(|member| Member {
+        id: member.member_id.to_string(),
+        instance: member.group_instance_id.as_ref().map(ToString::to_string),
+        client_id: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        partitions: is_consumer
+            .then(|| assignor::assigned_partitions(&member.member_assignment))
+            .flatten()
+            .map(|all| all.into_iter().collect()),
+    });
+    Described {
+        group: group.to_owned(),
+        kind: "classic",
+        state: one.group_state.to_string(),
+        protocol: one.protocol_data.to_string(),
+        coordinator,
+        members: members.collect(),
+        rows: BTreeMap::new(),
+    }
+}
+
+/// All that the group has committed.
+///
+/// # Errors
+/// The group may not be read.
+pub(super) async fn committed(
+    cluster: &mut Cluster,
+    group: &str,
+) -> Result<BTreeMap<TopicPartition, Committed>, ClientError> {
+    let request = OffsetFetchRequest {
+        group_id: Str::copy(group),
+        topics: None,
+        ..OffsetFetchRequest::default()
+    };
+    let response = cluster
+        .ask_coordinator(group, &request, ONE_GROUP, |response| response.error_code)
+        .await?;
+    accept_group(group, response.error_code, None)?;
+    let mut found = BTreeMap::new();
+    for topic in &response.topics {
+        for one in &topic.partitions {
+            if one.committed_offset < 0 || one.error_code.is_error() {
+                continue;
+            }
+            let committed = Committed {
+                offset: one.committed_offset,
+                leader_epoch: one.committed_leader_epoch,
+                metadata: one.metadata.as_deref().unwrap_or_default().to_owned(),
+            };
+            found.insert((topic.name.to_string(), one.partition_index), committed);
+        }
+    }
+    Ok(found)
+}
+
+impl Described {
+    fn owner(&self, at: &TopicPartition) -> Option<&Member> {
+        let mut members = self.members.iter();
+        members.find(|member| {
+            member
+                .partitions
+                .as_ref()
+                .is_some_and(|all| all.contains(at))
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        let dash = || "-".to_owned();
+        let number = |number: Option<i64>| number.map_or_else(dash, |number| number.to_string());
+        let words = |text: &str| match text {
+            "" => dash(),
+            text => printable(text),
+        };
+        let mut text = String::new();
+        line(
+            &mut text,
+            format_args!(
+                "{}\ttype {}\tstate {}\tassignor {}\tcoordinator {}\tmembers {}\tlag {}",
+                printable(&self.group),
+                self.kind,
+                words(&self.state),
+                words(&self.protocol),
+                self.coordinator,
+                self.members.len(),
+                self.rows.values().filter_map(Row::lag).sum::<i64>(),
+            ),
+        );
+        let rows: Vec<[String; 8]> = self
+            .rows
+            .iter()
+            .map(|(at, row)| {
+                let committed = row.committed.as_ref();
+                let epoch = committed
+                    .map(|one| one.leader_epoch)
+                    .filter(|one| *one >= 0);
+                let owner = self.owner(at);
+                [
+                    printable(&at.0),
+                    at.1.to_string(),
+                    number(committed.map(|one| one.offset)),
+                    number(row.end),
+                    number(row.lag()),
+                    number(epoch.map(i64::from)),
+                    owner.map_or_else(dash, |member| printable(&member.id)),
+                    words(committed.map_or("", |one| &one.metadata)),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            let heads = [
+                "TOPIC",
+                "PARTITION",
+                "COMMITTED",
+                "END",
+                "LAG",
+                "EPOCH",
+                "MEMBER",
+                "METADATA",
+            ];
+            text.push_str(&table(heads, &rows));
+        }
+        let rows: Vec<[String; 5]> = self
+            .members
+            .iter()
+            .map(|member| {
+                let partitions = member.partitions.as_ref().map(shown);
+                [
+                    printable(&member.id),
+                    member.instance.as_deref().map_or_else(dash, printable),
+                    words(&member.client_id),
+                    words(&member.host),
+                    partitions.map_or("?".to_owned(), |all| words(&all)),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            let heads = ["MEMBER", "INSTANCE", "CLIENT", "HOST", "PARTITIONS"];
+            text.push_str(&table(heads, &rows));
+        }
+        text
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let members = self.members.iter().map(|member| {
+            let partitions = member.partitions.as_ref().map(|all| {
+                let all = all.iter();
+                all.map(|(topic, index)| json!({ "topic": topic, "partition": index }))
+                    .collect::<Vec<_>>()
+            });
+            json!({
+                "member": member.id,
+                "instance": member.instance,
+                "client_id": member.client_id,
+                "host": member.host,
+                "partitions": partitions,
+            })
+        });
+        let rows = self.rows.iter().map(|(at, row)| {
+            let committed = row.committed.as_ref();
+            json!({
+                "topic": at.0,
+                "partition": at.1,
+                "committed": committed.map(|one| one.offset),
+                "end": row.end,
+                "lag": row.lag(),
+                "leader_epoch": committed.map(|one| one.leader_epoch),
+                "metadata": committed.map(|one| &one.metadata),
+                "member": self.owner(at).map(|member| &member.id),
+            })
+        });
+        json!({
+            "group": self.group,
+            "type": self.kind,
+            "state": self.state,
+            "assignor": self.protocol,
+            "coordinator": self.coordinator,
+            "lag": self.rows.values().filter_map(Row::lag).sum::<i64>(),
+            "members": members.collect::<Vec<_>>(),
+            "offsets": rows.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Partitions as `orders:0,1 other:3`.
+fn shown(partitions: &BTreeSet<TopicPartition>) -> String {
+    let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (topic, index) in partitions {
+        topics.entry(topic).or_default().push(index.to_string());
+    }
+    let all = topics.into_iter();
+    let all: Vec<String> = all
+        .map(|(topic, indexes)| format!("{topic}:{}", indexes.join(",")))
+        .collect();
+    all.join(" ")
+}

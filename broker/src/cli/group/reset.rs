@@ -1,0 +1,298 @@
+//! Moves the committed offsets of a group that nobody is a member of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use palisade_protocol::{
+    ErrorCode, Str,
+    messages::offset_commit::{
+        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    },
+};
+use serde_json::json;
+
+use super::{
+    super::{
+        client::{ClientError, Cluster, TopicPartition, printable},
+        consume::start::{self, EARLIEST, LATEST},
+        moment,
+        outcome::{accept, first_code},
+        output::Output,
+        table::table,
+    },
+    describe, name,
+};
+
+/// The last version of OffsetCommit that names topics.
+const BY_NAME: i16 = 9;
+
+/// Arguments of `palisade group reset-offsets`.
+#[derive(Debug, Args)]
+pub(super) struct ResetArgs {
+    /// Name of the group
+    group: String,
+    /// Topic, or some of its partitions, as orders or orders:0,3; repeatable
+    #[arg(long = "topic", value_name = "TOPIC[:P,P]", value_parser = topic,
+          required_unless_present = "all_topics")]
+    topics: Vec<(String, Option<BTreeSet<i32>>)>,
+    /// All topics of which the group has committed offsets
+    #[arg(long, conflicts_with = "topics")]
+    all_topics: bool,
+    /// Where to: earliest, latest, offset:N, shift:N (from what is committed, also backwards), or
+    /// time:TIME (RFC 3339, or ms since 1970)
+    #[arg(long, value_name = "PLACE", value_parser = Target::parse)]
+    to: Target,
+    /// Do it
+    #[arg(long)]
+    execute: bool,
+    /// Only show what would be done, as without --execute
+    #[arg(long, conflicts_with = "execute")]
+    dry_run: bool,
+}
+
+fn topic(text: &str) -> Result<(String, Option<BTreeSet<i32>>), String> {
+    let Some((topic, partitions)) = text.rsplit_once(':') else {
+        return Ok((text.to_owned(), None));
+    };
+    let indexes: Option<BTreeSet<i32>> = partitions
+        .split(',')
+        .map(|index| index.parse().ok().filter(|index| *index >= 0))
+        .collect();
+    match indexes {
+        Some(indexes) if !topic.is_empty() => Ok((topic.to_owned(), Some(indexes))),
+        _ => Err("expected TOPIC or TOPIC:PARTITION,PARTITION".to_owned()),
+    }
+}
+
+/// Where the offsets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Earliest,
+    Latest,
+    Offset(i64),
+    Shift(i64),
+    Time(i64),
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, String> {
+        let expected = "expected earliest, latest, offset:N, shift:N or time:TIME";
+        let number = |text: &str| text.parse::<i64>().map_err(|_| expected.to_owned());
+        match text.split_once(':') {
+            None if text == "earliest" => Ok(Self::Earliest),
+            None if text == "latest" => Ok(Self::Latest),
+            Some(("offset", offset)) => match number(offset)? {
+                offset if offset >= 0 => Ok(Self::Offset(offset)),
+                _ => Err("an offset is not negative".to_owned()),
+            },
+            Some(("shift", count)) => number(count).map(Self::Shift),
+            Some(("time", time)) => moment::parse(time).map(Self::Time),
+            _ => Err(expected.to_owned()),
+        }
+    }
+}
+
+impl ResetArgs {
+    pub(super) async fn run(
+        &self,
+        cluster: &mut Cluster,
+        output: Output,
+    ) -> Result<(), ClientError> {
+        self.must_be_empty(cluster).await?;
+        let committed = describe::committed(cluster, &self.group).await?;
+        let partitions = self.partitions(cluster, &committed).await?;
+        let new = self.offsets(cluster, &partitions, &committed).await?;
+        if self.execute {
+            self.commit(cluster, &new).await?;
+        }
+        let before = |at: &TopicPartition| committed.get(at).map(|one| one.offset);
+        let rows: Vec<[String; 4]> = new
+            .iter()
+            .map(|(at, offset)| {
+                let before = before(at).map_or("-".to_owned(), |offset| offset.to_string());
+                [
+                    printable(&at.0),
+                    at.1.to_string(),
+                    before,
+                    offset.to_string(),
+                ]
+            })
+            .collect();
+        let objects: Vec<_> = new
+            .iter()
+            .map(|(at, offset)| {
+                json!({
+                    "topic": at.0,
+                    "partition": at.1,
+                    "before": before(at),
+                    "after": offset,
+                })
+            })
+            .collect();
+        let mut text = table(["TOPIC", "PARTITION", "BEFORE", "AFTER"], &rows);
+        if !self.execute {
+            text.push_str("nothing was changed; --execute does it\n");
+        }
+        let object = json!({
+            "group": self.group,
+            "executed": self.execute,
+            "offsets": objects,
+        });
+        output.show(&object, &text);
+        Ok(())
+    }
+
+    /// Members would commit over it at once.
+    async fn must_be_empty(&self, cluster: &mut Cluster) -> Result<(), ClientError> {
+        match describe::members(cluster, &self.group).await {
+            Ok(described) if described.state == "Empty" => Ok(()),
+            Ok(_) => Err(ClientError::refused(
+                name(&self.group),
+                ErrorCode::NON_EMPTY_GROUP,
+                None,
+            )),
+            // The first commit makes it.
+            Err(ClientError::Refused { code, .. }) if code == ErrorCode::GROUP_ID_NOT_FOUND => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn partitions(
+        &self,
+        cluster: &mut Cluster,
+        committed: &BTreeMap<TopicPartition, describe::Committed>,
+    ) -> Result<Vec<TopicPartition>, ClientError> {
+        if self.all_topics {
+            return Ok(committed.keys().cloned().collect());
+        }
+        let names: Vec<String> = self.topics.iter().map(|(topic, _)| topic.clone()).collect();
+        cluster.refresh(&names).await?;
+        let mut all = BTreeSet::new();
+        for (topic, wanted) in &self.topics {
+            let there = cluster.partitions(topic)?;
+            for index in wanted.iter().flatten() {
+                if !there.contains_key(index) {
+                    let topic = printable(topic);
+                    let text = format!("topic {topic} has no partition {index}");
+                    return Err(ClientError::Unfinished(text));
+                }
+            }
+            let is_wanted =
+                |index: &i32| wanted.as_ref().is_none_or(|wanted| wanted.contains(index));
+            let indexes = there.keys().copied().filter(is_wanted);
+            all.extend(indexes.map(|index| (topic.clone(), index)));
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// The new offsets, never outside the log.
+    async fn offsets(
+        &self,
+        cluster: &mut Cluster,
+        partitions: &[TopicPartition],
+        committed: &BTreeMap<TopicPartition, describe::Committed>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+        let first = start::edge(cluster, partitions, EARLIEST, 0).await?;
+        let end = start::edge(cluster, partitions, LATEST, 0).await?;
+        let by_time = match self.to {
+            Target::Time(time) => start::at_time(cluster, partitions, time, 0).await?,
+            _ => BTreeMap::new(),
+        };
+        let mut new = BTreeMap::new();
+        for at in partitions {
+            let first = first.get(at).copied().unwrap_or_default();
+            let end = end.get(at).copied().unwrap_or_default().max(first);
+            let offset = match self.to {
+                Target::Earliest => first,
+                Target::Latest => end,
+                Target::Offset(offset) => offset,
+                Target::Time(_) => by_time.get(at).copied().unwrap_or(end),
+                Target::Shift(count) => match committed.get(at) {
+                    Some(one) => one.offset.saturating_add(count),
+                    None => {
+                        let (topic, index) = (printable(&at.0), at.1);
+                        return Err(ClientError::Unfinished(format!(
+                            "{topic}-{index}: nothing is committed that could be shifted"
+                        )));
+                    }
+                },
+            };
+            new.insert(at.clone(), offset.clamp(first, end));
+        }
+        Ok(new)
+    }
+
+    async fn commit(
+        &self,
+        cluster: &mut Cluster,
+        new: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), ClientError> {
+        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+        for ((topic, index), offset) in new {
+            let row = OffsetCommitRequestPartition {
+                partition_index: *index,
+                committed_offset: *offset,
+                committed_leader_epoch: -1,
+                committed_metadata: Some(Str::from("")),
+            };
+            topics.entry(topic).or_default().push(row);
+        }
+        let topics = topics.into_iter();
+        let request = OffsetCommitRequest {
+            group_id: Str::copy(&self.group),
+            generation_id_or_member_epoch: -1,
+            topics: topics
+                .map(|(name, partitions)| OffsetCommitRequestTopic {
+                    name: Str::copy(name),
+                    partitions,
+                    ..OffsetCommitRequestTopic::default()
+                })
+                .collect(),
+            ..OffsetCommitRequest::default()
+        };
+        let response = cluster
+            .ask_coordinator(&self.group, &request, BY_NAME, |response| {
+                let topics = response.topics.iter();
+                first_code(topics.flat_map(|topic| topic.partitions.iter().map(|p| p.error_code)))
+            })
+            .await?;
+        for topic in &response.topics {
+            for one in &topic.partitions {
+                let at = format!("{}-{}", printable(&topic.name), one.partition_index);
+                let what = format!("{}: {at}", name(&self.group));
+                accept(&what, one.error_code, None)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_and_topics_are_read() {
+        for (text, target) in [
+            ("earliest", Target::Earliest),
+            ("latest", Target::Latest),
+            ("offset:7", Target::Offset(7)),
+            ("shift:-3", Target::Shift(-3)),
+            ("shift:+3", Target::Shift(3)),
+            ("time:1970-01-01T00:00:02Z", Target::Time(2000)),
+        ] {
+            assert_eq!(Target::parse(text), Ok(target), "{text}");
+        }
+        for wrong in ["", "offset", "offset:-1", "shift:", "time:x", "current"] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(topic("t"), Ok(("t".to_owned(), None)));
+        let some = Some(BTreeSet::from([0, 3]));
+        assert_eq!(topic("t:3,0"), Ok(("t".to_owned(), some)));
+        for wrong in ["t:", ":1", "t:-1", "t:a"] {
+            assert!(topic(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `palisade produce`: lines of standard input become records.
+
+mod input;
+mod partitioner;
+mod sender;
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::PathBuf,
+};
+
+use clap::Args;
+use palisade_protocol::batch::Codec;
+use serde_json::json;
+
+use self::{
+    input::{Parser, Shape},
+    sender::Sender,
+};
+use super::{
+    client::{ClientError, printable},
+    interrupt::Interrupt,
+    output::Output,
+    progress::Progress,
+    remote::Remote,
+    topic::key_value,
+};
+
+/// Arguments of `palisade produce`.
+#[derive(Debug, Args)]
+pub(crate) struct ProduceArgs {
+    /// Topic to write to; it must exist
+    topic: String,
+    /// Partition to write to; by the key's hash, as Java clients do it, if not given
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Option<i32>,
+    /// What stands between key and value in a line; without it lines are values
+    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
+    key_separator: Option<String>,
+    /// Lines are JSON objects as 'palisade consume --json' prints them
+    #[arg(long, conflicts_with_all = ["key_separator", "null_marker"])]
+    json_input: bool,
+    /// Header of every record, repeatable
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = key_value)]
+    headers: Vec<(String, String)>,
+    /// none, gzip, snappy, lz4 or zstd
+    #[arg(long, default_value = "none", value_name = "CODEC", value_parser = codec)]
+    compression: Codec,
+    /// Who must have a record before it counts: all replicas in sync, the leader (1) or nobody (0)
+    #[arg(long, default_value = "all", value_name = "all|1|0", value_parser = acks)]
+    acks: i16,
+    /// A key or value of this text is none at all
+    #[arg(long, value_name = "TEXT")]
+    null_marker: Option<String>,
+    /// Read this file instead of standard input
+    #[arg(long)]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("expected at least one character".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn codec(text: &str) -> Result<Codec, String> {
+    let named = Codec::ALL.into_iter().find(|codec| codec.name() == text);
+    named.ok_or_else(|| "expected none, gzip, snappy, lz4 or zstd".to_owned())
+}
+
+fn acks(text: &str) -> Result<i16, String> {
+    match text {
+        "all" | "-1" => Ok(-1),
+        "1" => Ok(1),
+        "0" => Ok(0),
+        _ => Err("expected all, 1 or 0".to_owned()),
+    }
+}
+
+impl ProduceArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.remote.output()
+    }
+
+    pub(crate) async fn run(&self) -> Result<(), ClientError> {
+        let source = self.source()?;
+        let interrupt = Interrupt::listen()?;
+        let mut cluster = self.remote.cluster().await?;
+        let topics = [self.topic.clone()];
+        cluster.refresh(&topics).await?;
+        cluster.partitions(&self.topic)?;
+        let parser = Parser {
+            shape: match (&self.key_separator, self.json_input) {
+                (_, true) => Shape::Json,
+                (Some(separator), false) => Shape::Keyed(separator.clone().into_bytes()),
+                (None, false) => Shape::Values,
+            },
+            null_marker: self.null_marker.clone().map(String::into_bytes),
+        };
+        let mut sender = Sender::new(
+            cluster,
+            sender::Options {
+                topic: self.topic.clone(),
+                partition: self.partition,
+                headers: self.headers.clone(),
+                codec: self.compression,
+                acks: self.acks,
+                timeout_ms: self.remote.timeout_ms(),
+            },
+        );
+        let outcome = sender.run(input::read(source, parser), interrupt).await;
+        sender.progress.clear();
+        self.summary(&sender.progress, &sender.refused);
+        outcome?;
+        match sender.refused.count {
+            0 => Ok(()),
+            count => Err(ClientError::SomeRefused(
+                usize::try_from(count).unwrap_or(usize::MAX),
+            )),
+        }
+    }
+
+    fn source(&self) -> Result<input::Source, ClientError> {
+        let bytes: Box<dyn Read + Send> = match &self.file {
+            None => Box::new(io::stdin()),
+            Some(path) => {
+                let file = File::open(path).map_err(|source| ClientError::File {
+                    path: path.clone(),
+                    source,
+                })?;
+                Box::new(file)
+            }
+        };
+        Ok(BufReader::with_capacity(1 << 16, bytes))
+    }
+
+    fn summary(&self, progress: &Progress, refused: &sender::Refused) {
+        let output = self.output();
+        let first = refused
+            .first
+            .as_ref()
+            .map(|(line, reason)| json!({ "line": line, "reason": reason }));
+        let object = json!({
+            "topic": self.topic,
+            "records": progress.records,
+            "bytes": progress.bytes,
+            "seconds": progress.seconds(),
+            "refused": refused.count,
+            "first_refused": first,
+        });
+        let topic = printable(&self.topic);
+        output.show(&object, &format!("{topic}: {}", progress.words()));
+        if let (Some((line, reason)), false) = (&refused.first, output.json) {
+            let count = refused.count;
+            output.fail(&ClientError::Unfinished(format!(
+                "{count} records refused, the first in line {line}: {reason}"
+            )));
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Lines into records, on a thread of its own: reading a terminal or a pipe blocks.
+
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    thread,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+/// Longest line; the largest record that brokers can be set to take is larger than useful already.
+const LINE_MAX: usize = 64 << 20;
+/// Lines that are handed over together while more of them are there to read.
+const LINES: usize = 500;
+/// Bytes of lines that are handed over together.
+const BYTES: usize = 256 << 10;
+/// Handfuls of lines that wait between the two threads.
+const WAITING: usize = 4;
+
+/// A record as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) line: u64,
+    pub(super) partition: Option<i32>,
+    /// Milliseconds since 1970.
+    pub(super) timestamp: Option<i64>,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    /// Bytes of key, value and headers.
+    pub(super) fn len(&self) -> usize {
+        let of = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let headers = self
+            .headers
+            .iter()
+            .map(|(key, value)| key.len() + of(value));
+        of(&self.key) + of(&self.value) + headers.sum::<usize>()
+    }
+}
+
+/// Where lines come from.
+pub(super) type Source = BufReader<Box<dyn Read + Send>>;
+
+/// A record, or the number of a line that is none and why.
+pub(super) type Parsed = Result<Record, (u64, String)>;
+
+/// What a line is.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    /// A value.
+    Values,
+    /// A key, these bytes, a value.
+    Keyed(Vec<u8>),
+    /// An object.
+    Json,
+}
+
+/// Makes records of lines.
+#[derive(Clone, Debug)]
+pub(super) struct Parser {
+    pub(super) shape: Shape,
+    pub(super) null_marker: Option<Vec<u8>>,
+}
+
+/// Reads `source` to its end; what comes out of the channel is what was there to read at a time.
+pub(super) fn read(source: Source, parser: Parser) -> mpsc::Receiver<io::Result<Vec<Parsed>>> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    // The thread is not waited for: nobody can interrupt a read from a terminal.
+    thread::spawn(move || {
+        if let Err(error) = pass_on(source, &parser, &sender) {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    receiver
+}
+
+fn pass_on(
+    mut source: Source,
+    parser: &Parser,
+    sender: &mpsc::Sender<io::Result<Vec<Parsed>>>,
+) -> io::Result<()> {
+    let mut number = 0;
+    loop {
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        // Blocks for the first line; of those behind it, only what has arrived is taken along.
+        while lines.len() < LINES && bytes < BYTES {
+            if !lines.is_empty() && !source.buffer().contains(&b'\n') {
+                break;
+            }
+            let mut line = Vec::new();
+            let read = (&mut source)
+                .take(LINE_MAX as u64 + 1)
+                .read_until(b'\n', &mut line)?;
+            if read == 0 {
+                let _ = sender.blocking_send(Ok(lines));
+                return Ok(());
+            }
+            number += 1;
+            if line.last() == Some(&b'\n') {
+                line.pop();
+            } else if line.len() > LINE_MAX {
+                let text = format!("line {number} is longer than {LINE_MAX} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+            bytes += line.len() + 1;
+            lines.push(parser.record(number, line));
+        }
+        if sender.blocking_send(Ok(lines)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+impl Parser {
+    fn record(&self, number: u64, line: Vec<u8>) -> Parsed {
+        let record = match &self.shape {
+            Shape::Values => Ok(Record {
+                value: self.unless_null(line),
+                ..Record::default()
+            }),
+            Shape::Keyed(separator) => {
+                let at = line
+                    .windows(separator.len())
+                    .position(|part| part == separator.as_slice());
+                at.and_then(|at| {
+                    let value = line.get(at + separator.len()..)?.to_vec();
+                    let key = line.get(..at)?.to_vec();
+                    Some(Record {
+                        key: self.unless_null(key),
+                        value: self.unless_null(value),
+                        ..Record::default()
+                    })
+                })
+                .ok_or_else(|| "no key separator in it".to_owned())
+            }
+            Shape::Json => json(&line),
+        };
+        match record {
+            Ok(record) => Ok(Record {
+                line: number,
+                ..record
+            }),
+            Err(reason) => Err((number, reason)),
+        }
+    }
+
+    fn unless_null(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        (self.null_marker.as_ref() != Some(&bytes)).then_some(bytes)
+    }
+}
+
+fn json(line: &[u8]) -> Result<Record, String> {
+    let value: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
+    let Value::Object(object) = value else {
+        return Err("no JSON object".to_owned());
+    };
+    let bytes = |of: &serde_json::Map<String, Value>, name: &str| {
+        let coded = format!("{name}_base64");
+        match (of.get(name), of.get(&coded)) {
+            (Some(Value::String(text)), None) => Ok(Some(text.clone().into_bytes())),
+            (None, Some(Value::String(text))) => STANDARD
+                .decode(text)
+                .map(Some)
+                .map_err(|_| format!("{coded} is no base64")),
+            (None | Some(Value::Null), None) => Ok(None),
+            (Some(_), Some(_)) => Err(format!("{name} and {coded} exclude each other")),
+            _ => Err(format!("{name} is no text")),
+        }
+    };
+    let number = |name: &str| match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_i64()
+            .map(Some)
+            .ok_or_else(|| format!("{name} is no whole number")),
+    };
+    let mut headers = Vec::new();
+    match object.get("headers") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(all)) => {
+            for header in all {
+                let header = header.as_object().ok_or("a header is no object")?;
+                let key = header.get("key").and_then(Value::as_str);
+                let key = key.ok_or("a header has no key")?.to_owned();
+                headers.push((key, bytes(header, "value")?));
+            }
+        }
+        Some(_) => return Err("headers are no array".to_owned()),
+    }
+    Ok(Record {
+        line: 0,
+        partition: number("partition")?
+            .map(|index| i32::try_from(index).map_err(|_| "partition is out of range"))
+            .transpose()?,
+        timestamp: number("timestamp")?,
+        key: bytes(&object, "key")?,
+        value: bytes(&object, "value")?,
+        headers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parser(shape: Shape) -> Parser {
+        Parser {
+            shape,
+            null_marker: Some(b"NULL".to_vec()),
+        }
+    }
+
+    #[test]
+    fn lines_have_keys_and_nulls() {
+        let keyed = parser(Shape::Keyed(b"=>".to_vec()));
+        let record = keyed.record(3, b"k=>v=>w".to_vec()).unwrap();
+        assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
+        assert_eq!(record.value.as_deref(), Some(&b"v=>w"[..]));
+        assert_eq!(record.line, 3);
+        let record = keyed.record(1, b"k=>NULL".to_vec()).unwrap();
+        assert_eq!(record.value, None);
+        let record = keyed.record(1, b"=>".to_vec()).unwrap();
+        assert_eq!(record.key.as_deref(), Some(&b""[..]));
+        assert_eq!(keyed.record(9, b"nothing".to_vec()).unwrap_err().0, 9);
+        let record = parser(Shape::Values).record(1, b"NULL".to_vec()).unwrap();
+        assert_eq!(record.value, None);
+    }
+
+    #[test]
+    fn objects_are_records() {
+        let text = br#"{"key":"k","value_base64":"AP8=","partition":2,"timestamp":7,
+            "headers":[{"key":"h","value":"x"},{"key":"i","value":null}]}"#;
+        let record = json(text).unwrap();
+        assert_eq!(record.value.as_deref(), Some(&[0, 255][..]));
+        assert_eq!((record.partition, record.timestamp), (Some(2), Some(7)));
+        assert_eq!(
+            record.headers,
+            [
+                ("h".to_owned(), Some(b"x".to_vec())),
+                ("i".to_owned(), None)
+            ]
+        );
+        for wrong in [
+            &b"[]"[..],
+            b"{",
+            br#"{"key":1}"#,
+            br#"{"key_base64":"!"}"#,
+            br#"{"key":"a","key_base64":"YQ=="}"#,
+            br#"{"partition":4294967296}"#,
+            br#"{"headers":{}}"#,
+        ] {
+            assert!(json(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end() {
+        let bytes: Box<dyn Read + Send> = Box::new(io::Cursor::new(b"a\n\nb".to_vec()));
+        let source = BufReader::new(bytes);
+        let mut lines = read(source, parser(Shape::Values));
+        let mut values = Vec::new();
+        while let Some(handful) = lines.blocking_recv() {
+            for record in handful.unwrap() {
+                values.push(record.unwrap().value.unwrap());
+            }
+        }
+        assert_eq!(values, [&b"a"[..], b"", b"b"]);
+    }
+}

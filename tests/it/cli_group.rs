@@ -1,0 +1,320 @@
+//! `palisade consume --group` and `palisade group`, alone and beside a Java member.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use palisade_tests::check::eventually;
+use palisade_tests::node::Node;
+use palisade_tests::process::{Process, Stream};
+use palisade_tests::target::Target;
+use palisade_tests::tools::{self, Java, Need};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::cli_data::Cli;
+use crate::rdkafka::create_topic;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn lines(range: std::ops::Range<u32>) -> String {
+    range.map(|n| format!("k{n}:v{n}\n")).collect()
+}
+
+/// Keyed lines, so that every partition gets some.
+fn produce(cli: &Cli, topic: &str, range: std::ops::Range<u32>) {
+    let file = cli.file("keyed", lines(range));
+    let keyed = ["produce", topic, "--key-separator", ":", "--file", &file];
+    cli.done(&keyed);
+}
+
+fn describe(cli: &Cli, group: &str) -> Value {
+    cli.json(&["group", "describe", group])["groups"][0].clone()
+}
+
+/// Waits until each of `count` members has a share, and all shares together are `partitions`.
+fn settled(cli: &Cli, group: &str, count: usize, partitions: usize) -> Value {
+    eventually(&format!("{count} members"), PATIENCE, || {
+        let (code, out, err) = cli.run(&["group", "describe", group, "--json"]);
+        if code != 0 {
+            return Err(format!("{out}\n{err}"));
+        }
+        let all: Value = serde_json::from_str(&out).map_err(|error| error.to_string())?;
+        let described = all["groups"][0].clone();
+        let none = Vec::new();
+        let members = described["members"].as_array().unwrap_or(&none);
+        let shares: Vec<usize> = members
+            .iter()
+            .map(|member| member["partitions"].as_array().map_or(0, Vec::len))
+            .collect();
+        let assigned: BTreeSet<String> = members
+            .iter()
+            .flat_map(|member| member["partitions"].as_array().into_iter().flatten())
+            .map(ToString::to_string)
+            .collect();
+        let fits = described["state"] == "Stable"
+            && shares.len() == count
+            && shares.iter().sum::<usize>() == partitions
+            && assigned.len() == partitions;
+        match fits {
+            true => Ok(described),
+            false => Err(described.to_string()),
+        }
+    })
+}
+
+/// Waits until all processes together have printed these values and no others.
+fn printed(processes: &[&Process], range: std::ops::Range<u32>) {
+    let wanted: BTreeSet<String> = range.map(|n| format!("v{n}")).collect();
+    eventually("all values", PATIENCE, || {
+        let got: BTreeSet<String> = processes
+            .iter()
+            .flat_map(|process| process.stream(Stream::Out))
+            .collect();
+        match got == wanted {
+            true => Ok(()),
+            false => {
+                let errors = processes
+                    .iter()
+                    .map(|process| process.stream(Stream::Err).join("\n"));
+                let errors: String = errors.collect();
+                Err(format!("{} of {}: {errors}", got.len(), wanted.len()))
+            }
+        }
+    });
+}
+
+fn interrupted(process: &Process) {
+    process.signal(Signal::INT);
+    let exit = process.wait(PATIENCE);
+    assert!(exit.success(), "{exit:?}: {}", process.output());
+}
+
+#[test]
+fn a_group_goes_on_where_it_was() {
+    let target = Target::start();
+    for (number, access) in target.accesses().iter().enumerate().take(2) {
+        let cli = Cli::new(access);
+        let (topic, group) = (format!("goes-on-{number}"), format!("group-{number}"));
+        create_topic(access, &topic, 3);
+        produce(&cli, &topic, 0..300);
+        let consume = ["consume", &topic, "--group", &group];
+        let all = cli.done(&[&consume[..], &["--until-end"]].concat());
+        assert_eq!(all.lines().count(), 300);
+        let described = describe(&cli, &group);
+        assert_eq!(described["state"], "Empty", "{described}");
+        assert_eq!(described["lag"], 0, "{described}");
+        let offsets = described["offsets"].as_array().expect("offsets");
+        assert_eq!(offsets.len(), 3, "{described}");
+        produce(&cli, &topic, 300..310);
+        assert_eq!(describe(&cli, &group)["lag"], 10);
+        let text = cli.done(&["group", "describe", &group]);
+        assert!(text.contains("COMMITTED") && text.contains("LAG"), "{text}");
+
+        // Exactly what was printed counts as read.
+        let four = cli.done(&[&consume[..], &["--count", "4"]].concat());
+        assert_eq!(describe(&cli, &group)["lag"], 6);
+        let six = cli.done(&[&consume[..], &["--until-end"]].concat());
+        let mut rest: Vec<&str> = four.lines().chain(six.lines()).collect();
+        rest.sort_unstable();
+        let wanted: Vec<String> = (300..310).map(|n| format!("v{n}")).collect();
+        assert_eq!(rest, wanted);
+    }
+}
+
+#[test]
+fn members_share_arrive_and_leave() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "share", 3);
+    let consume = ["consume", "share", "--group", "shared"];
+    let first = cli.spawn(&consume);
+    settled(&cli, "shared", 1, 3);
+    produce(&cli, "share", 0..50);
+    printed(&[&first], 0..50);
+    let second = cli.spawn(&consume);
+    let described = settled(&cli, "shared", 2, 3);
+    assert_eq!(described["assignor"], "range", "{described}");
+    assert_eq!(described["members"][0]["client_id"], "palisade-cli");
+    produce(&cli, "share", 50..100);
+    printed(&[&first, &second], 0..100);
+    interrupted(&second);
+    settled(&cli, "shared", 1, 3);
+    produce(&cli, "share", 100..150);
+    printed(&[&first, &second], 0..150);
+
+    // Whoever is killed is missed after its session, and what it had not committed comes again.
+    let third = cli.spawn(&consume);
+    settled(&cli, "shared", 2, 3);
+    third.kill();
+    settled(&cli, "shared", 1, 3);
+    produce(&cli, "share", 150..200);
+    printed(&[&first, &second, &third], 0..200);
+
+    let (code, _, err) = cli.run(&["group", "delete", "shared"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("NON_EMPTY_GROUP"), "{err}");
+    let reset = ["group", "reset-offsets", "shared", "--topic", "share"];
+    let (code, _, err) = cli.run(&[&reset[..], &["--to", "earliest", "--execute"]].concat());
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("NON_EMPTY_GROUP"), "{err}");
+    interrupted(&first);
+    let described = describe(&cli, "shared");
+    assert_eq!(described["state"], "Empty", "{described}");
+    assert_eq!(described["lag"], 0, "{described}");
+}
+
+/// One group of this program and of Java's console consumer: each leads once.
+#[test]
+fn shares_a_group_with_java() {
+    if !tools::have("shares_a_group_with_java", &[Need::Java(Java::V4)]) {
+        return;
+    }
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "mixed", 3);
+    let dir = palisade_tests::paths::scratch();
+    let properties = access.write_java(Java::V4.store(), dir.path(), "java.properties");
+    let java = || {
+        let mut command = Java::V4.command();
+        command
+            .arg(Java::V4.console_consumer())
+            .args(["--bootstrap-server", &access.bootstrap])
+            .args(["--topic", "mixed", "--group", "mixed", "--from-beginning"])
+            .arg("--command-config")
+            .arg(&properties);
+        Process::spawn("console consumer", &mut command)
+    };
+    let consume = ["consume", "mixed", "--group", "mixed"];
+    let ours = cli.spawn(&consume);
+    settled(&cli, "mixed", 1, 3);
+    let theirs = java();
+    let described = settled(&cli, "mixed", 2, 3);
+    assert!(
+        described.to_string().contains("console-consumer"),
+        "{described}"
+    );
+    produce(&cli, "mixed", 0..60);
+    printed(&[&ours, &theirs], 0..60);
+    // Without ours, Java leads; the next of ours follows it.
+    interrupted(&ours);
+    settled(&cli, "mixed", 1, 3);
+    let again = cli.spawn(&consume);
+    settled(&cli, "mixed", 2, 3);
+    produce(&cli, "mixed", 60..120);
+    printed(&[&ours, &theirs, &again], 0..120);
+    interrupted(&again);
+    theirs.terminate();
+}
+
+/// A member goes on after the death of its coordinator.
+#[test]
+fn consumes_through_a_kill() {
+    let mut node = Node::start();
+    let access = node.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "kill", 2);
+    let member = cli.spawn(&["consume", "kill", "--group", "kill"]);
+    settled(&cli, "kill", 1, 2);
+    produce(&cli, "kill", 0..50);
+    printed(&[&member], 0..50);
+    node.kill();
+    node.run();
+    produce(&cli, "kill", 50..100);
+    printed(&[&member], 0..100);
+    settled(&cli, "kill", 1, 2);
+    interrupted(&member);
+    assert_eq!(describe(&cli, "kill")["lag"], 0);
+}
+
+#[test]
+fn offsets_are_reset_and_groups_deleted() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "reset", 2);
+    let rows: String = (0..20)
+        .map(|n| {
+            let (partition, time) = (n % 2, 1_000_000 + n * 1000);
+            format!("{{\"value\":\"v{n}\",\"partition\":{partition},\"timestamp\":{time}}}\n")
+        })
+        .collect();
+    let file = cli.file("rows", rows);
+    cli.done(&["produce", "reset", "--json-input", "--file", &file]);
+    let group = "reset-me";
+    cli.done(&["consume", "reset", "--group", group, "--until-end"]);
+    let committed = || {
+        let described = describe(&cli, group);
+        let offsets = described["offsets"].as_array().expect("offsets").clone();
+        let of = |row: &Value| row["committed"].as_i64().expect("a committed offset");
+        offsets.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(committed(), [10, 10]);
+    let reset = |topic: &str, to: &str, more: &[&str]| {
+        let arguments = [
+            "group",
+            "reset-offsets",
+            group,
+            "--topic",
+            topic,
+            "--to",
+            to,
+        ];
+        cli.json(&[&arguments[..], more].concat())
+    };
+    let said = reset("reset", "earliest", &[]);
+    assert_eq!(said["executed"], false, "{said}");
+    assert_eq!(said["offsets"][0]["after"], 0, "{said}");
+    assert_eq!(committed(), [10, 10]);
+    for (topic, to, expected) in [
+        ("reset", "earliest", [0, 0]),
+        ("reset:1", "latest", [0, 10]),
+        ("reset", "offset:4", [4, 4]),
+        ("reset:0", "shift:+3", [7, 4]),
+        ("reset", "shift:-5", [2, 0]),
+        ("reset", "offset:99", [10, 10]),
+        ("reset", "time:1005000", [3, 2]),
+        ("reset", "time:1970-01-01T00:16:50Z", [5, 5]),
+        ("reset", "time:2000-01-01T00:00:00Z", [10, 10]),
+    ] {
+        reset(topic, to, &["--execute"]);
+        assert_eq!(committed(), expected, "{topic} {to}");
+    }
+    let text = cli.done(&[
+        "group",
+        "reset-offsets",
+        group,
+        "--all-topics",
+        "--to",
+        "earliest",
+    ]);
+    assert!(text.contains("--execute"), "{text}");
+
+    let listed = |more: &[&str]| {
+        cli.json(&[&["group", "list"][..], more].concat())
+            .to_string()
+    };
+    assert!(listed(&[]).contains(group));
+    assert!(listed(&["--state", "Empty", "--type", "classic"]).contains(group));
+    assert!(!listed(&["--state", "Stable"]).contains(group));
+    assert!(!listed(&["--type", "consumer"]).contains(group));
+
+    // A watch shows it again and again, and ends in peace.
+    let watch = cli.spawn(&["group", "describe", group, "--watch=1", "--json"]);
+    eventually("two pictures", PATIENCE, || {
+        match watch.stream(Stream::Out).len() {
+            0 | 1 => Err(watch.output()),
+            _ => Ok(()),
+        }
+    });
+    interrupted(&watch);
+
+    cli.done(&["group", "delete", group]);
+    assert!(!listed(&[]).contains(group));
+    for verb in ["describe", "delete"] {
+        let (code, out, err) = cli.run(&["group", verb, group]);
+        assert_eq!(code, 1, "{verb}: {out}\n{err}");
+        assert!(err.contains("there is no such group"), "{verb}: {err}");
+    }
+}
