@@ -72,12 +72,6 @@ impl Cli {
         fs::write(&path, content).expect("a scratch file can be written");
         tools::text(&path)
     }
-
-    /// Sends lines as values.
-    pub(crate) fn produce(&self, topic: &str, lines: &str) {
-        let file = self.file("lines", lines);
-        self.done(&["produce", topic, "--file", &file]);
-    }
 }
 
 /// Runs to its end with a file as standard input, for output that is no text.
