@@ -157,8 +157,9 @@ impl ConsumeArgs {
             if std::mem::take(&mut reader.is_stale) {
                 look(cluster, &self.topics).await?;
             }
-            reader.dispatch(cluster)?;
-            let wake = reader.wake_at();
+            let now = Instant::now();
+            reader.dispatch(cluster, now)?;
+            let wake = reader.wake_at(now);
             tokio::select! {
                 answer = reader.replied() => reader.take(answer, cluster).await?,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -220,8 +221,9 @@ impl ConsumeArgs {
             if std::mem::take(&mut reader.is_stale) {
                 look(cluster, &self.topics).await?;
             }
-            reader.dispatch(cluster)?;
-            let wake = reader.wake_at();
+            let now = Instant::now();
+            reader.dispatch(cluster, now)?;
+            let wake = reader.wake_at(now);
             tokio::select! {
                 answer = reader.replied() => reader.take(answer, cluster).await?,
                 call = member.called() => match call {

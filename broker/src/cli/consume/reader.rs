@@ -156,19 +156,21 @@ impl Reader {
         }
     }
 
-    /// When a partition that failed is to be tried again.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        let now = Instant::now();
+    /// When a partition that failed, and is not due at `now`, is to be tried again.
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let times = self.places.values().filter_map(|place| place.retry_at);
         times.filter(|at| *at > now).min()
     }
 
-    /// Asks every leader that is not asked yet.
+    /// Asks every leader that is not asked yet for what is due at `now`.
     ///
     /// # Errors
     /// A partition has had no leader for too long.
-    pub(super) fn dispatch(&mut self, cluster: &mut Cluster) -> Result<(), ClientError> {
-        let now = Instant::now();
+    pub(super) fn dispatch(
+        &mut self,
+        cluster: &mut Cluster,
+        now: Instant,
+    ) -> Result<(), ClientError> {
         let mut ready: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
         let mut homeless = Vec::new();
         for (at, place) in &self.places {

@@ -78,7 +78,7 @@ impl Refused {
 }
 
 /// Records that go together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Batch {
     records: Vec<Record>,
     bytes: usize,
@@ -156,8 +156,10 @@ impl Sender {
             if self.is_stale {
                 self.refresh().await?;
             }
-            self.dispatch(!is_open)?;
-            let wake = self.wake_at(!is_open);
+            // One time for both: what is not due to the first must be waited for by the second.
+            let now = Instant::now();
+            self.dispatch(!is_open, now)?;
+            let wake = wake_at(&self.queues, !is_open, now);
             let can_read = is_open && self.buffered < BUFFERED;
             tokio::select! {
                 Some(reply) = self.replies.1.recv() => self.take(reply)?,
@@ -303,9 +305,8 @@ impl Sender {
         self.sticky
     }
 
-    /// Sends to every leader that is idle what is ready for it.
-    fn dispatch(&mut self, is_last: bool) -> Result<(), ClientError> {
-        let now = Instant::now();
+    /// Sends to every leader that is idle what is ready for it at `now`.
+    fn dispatch(&mut self, is_last: bool, now: Instant) -> Result<(), ClientError> {
         let mut ready: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for (index, queue) in &mut self.queues {
             let Some(batch) = queue.batches.front() else {
@@ -548,22 +549,21 @@ impl Sender {
         }
         Ok(())
     }
+}
 
-    /// When something becomes ready by itself.
-    fn wake_at(&self, is_last: bool) -> Option<Instant> {
-        let waiting = self.queues.values().filter(|queue| !queue.is_sending);
-        let times = waiting.filter_map(|queue| {
-            let batch = queue.batches.front()?;
-            match queue.retry_at {
-                Some(at) => Some(at),
-                None if is_last || batch.is_full() => None,
-                None => Some(batch.begun + LINGER),
-            }
-        });
-        // What is due already waits for a busy leader, whose reply wakes.
-        let now = Instant::now();
-        times.filter(|at| *at > now).min()
-    }
+/// When something becomes ready by itself that is not at `now`.
+fn wake_at(queues: &BTreeMap<i32, Queue>, is_last: bool, now: Instant) -> Option<Instant> {
+    let waiting = queues.values().filter(|queue| !queue.is_sending);
+    let times = waiting.filter_map(|queue| {
+        let batch = queue.batches.front()?;
+        match queue.retry_at {
+            Some(at) => Some(at),
+            None if is_last || batch.is_full() => None,
+            None => Some(batch.begun + LINGER),
+        }
+    });
+    // What is due already waits for a busy leader, whose reply wakes.
+    times.filter(|at| *at > now).min()
 }
 
 fn unreadable(error: io::Error) -> ClientError {
@@ -658,6 +658,29 @@ mod tests {
         assert_eq!(queue.sequence, i32::MAX);
         queue.advance(3);
         assert_eq!(queue.sequence, 2);
+    }
+
+    /// Time goes on between the look at what is due and the choice of when to wake.
+    #[test]
+    fn what_became_due_meanwhile_wakes() {
+        let looked = Instant::now();
+        let begun = looked - LINGER;
+        let batch = Batch {
+            records: Vec::new(),
+            bytes: 0,
+            begun,
+            is_tried: true,
+        };
+        let queue = |retry_at| Queue {
+            batches: VecDeque::from([batch.clone()]),
+            retry_at,
+            ..Queue::default()
+        };
+        let soon = looked + Duration::from_nanos(1);
+        let queues = BTreeMap::from([(0, queue(Some(soon))), (1, queue(None))]);
+        while Instant::now() <= soon {}
+        assert_eq!(wake_at(&queues, true, looked), Some(soon));
+        assert_eq!(wake_at(&queues, true, soon), None);
     }
 
     #[test]
