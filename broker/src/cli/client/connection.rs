@@ -280,9 +280,7 @@ impl Connection {
         let version = self.version(ApiKey::SaslAuthenticate)?;
         let response = match self.exchange(&request, version).await {
             // A broker may close instead of answering a login that it refuses.
-            Err(ClientError::Lost(error)) => {
-                return Err(ClientError::Login(format!("connection closed ({error})")));
-            }
+            Err(ClientError::Lost(error)) => return Err(ClientError::LoginLost(error)),
             other => other?,
         };
         if response.error_code == ErrorCode::NONE {

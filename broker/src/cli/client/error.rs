@@ -54,6 +54,9 @@ pub enum ClientError {
     /// The broker refused the login.
     #[error("login refused: {0}")]
     Login(String),
+    /// The connection ended in the middle of a login: a refusal, or the death of the broker.
+    #[error("login refused: connection closed ({0})")]
+    LoginLost(#[source] io::Error),
     /// The broker failed to prove itself.
     #[error("login broken off: {0}")]
     Scram(#[from] ScramError),
@@ -121,7 +124,11 @@ impl ClientError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             // A broker that dies in the middle of a handshake looks like the wrong protocol.
-            Self::Connect { .. } | Self::Lost(_) | Self::Timeout(_) | Self::Mismatch { .. } => true,
+            Self::Connect { .. }
+            | Self::LoginLost(_)
+            | Self::Lost(_)
+            | Self::Timeout(_)
+            | Self::Mismatch { .. } => true,
             Self::Refused { code, .. } => code.is_retriable(),
             _ => false,
         }
@@ -140,6 +147,7 @@ impl ClientError {
             | Self::Tls { .. }
             | Self::Mismatch { .. }
             | Self::Login(_)
+            | Self::LoginLost(_)
             | Self::Scram(_)
             | Self::Lost(_)
             | Self::Timeout(_)
@@ -165,6 +173,13 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_cut_off_may_succeed_later_and_a_refused_one_not() {
+        let cut_off = ClientError::LoginLost(io::ErrorKind::UnexpectedEof.into());
+        assert!(cut_off.is_transient());
+        assert!(!ClientError::Login("wrong password".to_owned()).is_transient());
+    }
 
     #[test]
     fn a_code_never_stands_alone_where_words_are_known() {
