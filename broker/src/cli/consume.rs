@@ -276,7 +276,7 @@ impl ConsumeArgs {
         let partitions = member.join(cluster).await?;
         let mut topics: Vec<String> = partitions.iter().map(|(topic, _)| topic.clone()).collect();
         topics.dedup();
-        cluster.refresh(&topics).await?;
+        look(cluster, &topics).await?;
         let is_committed = self.isolation == 1;
         let mut starts = committed(cluster, member.group(), &partitions, is_committed).await?;
         let fresh: Vec<TopicPartition> = partitions

@@ -321,7 +321,11 @@ impl Cluster {
         topics.dedup();
         let mut backoff = Backoff::new(self.patience);
         while !left.is_empty() {
-            self.refresh(&topics).await?;
+            match self.refresh(&topics).await {
+                // The leaders known so far are asked, and it ends in time if nobody answers.
+                Err(error) if error.is_transient() => {}
+                outcome => outcome?,
+            }
             for (node, request) in self.offset_requests(&left, isolation, &mut found) {
                 let response = match self.ask(node, &request, i16::MAX).await {
                     Err(error) if error.is_transient() => continue,

@@ -61,7 +61,8 @@ pub(super) struct Member {
     generation: i32,
     heartbeats: Option<JoinHandle<()>>,
     calls: (mpsc::Sender<Call>, mpsc::Receiver<Call>),
-    /// Partitions by topic when this member, as the leader, last shared them out.
+    /// Partitions by topic when this member, as the leader, last shared them out; 0 of a topic that
+    /// was not there.
     shared_out: Option<BTreeMap<String, i32>>,
 }
 
@@ -236,8 +237,9 @@ impl Member {
         let topics: Vec<String> = topics.into_iter().collect();
         cluster.refresh(&topics).await?;
         let count = |topic: String| {
-            let partitions = cluster.partitions(&topic).ok()?;
-            Some((topic, i32::try_from(partitions.len()).ok()?))
+            // A topic that is not there now may be at the next look.
+            let partitions = cluster.partitions(&topic).map_or(0, BTreeMap::len);
+            Some((topic, i32::try_from(partitions).ok()?))
         };
         let partitions: BTreeMap<String, i32> = topics.into_iter().filter_map(count).collect();
         let assigned = assignor::range(&members, &partitions);
@@ -378,9 +380,13 @@ impl Member {
             }],
             ..LeaveGroupRequest::default()
         };
-        let node = cluster.coordinator(&self.group).await?;
-        // Whatever it says, this member is none any more.
-        cluster.ask(node, &request, i16::MAX).await.map(drop)
+        // Whatever it says in the end, this member is none any more.
+        cluster
+            .ask_coordinator(&self.group, &request, i16::MAX, |response| {
+                response.error_code
+            })
+            .await
+            .map(drop)
     }
 
     /// A refusal by the group.
