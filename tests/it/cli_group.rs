@@ -8,11 +8,13 @@ use palisade_tests::node::Node;
 use palisade_tests::process::{Process, Stream};
 use palisade_tests::target::Target;
 use palisade_tests::tools::{self, Java, Need};
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::cli_data::Cli;
-use crate::rdkafka::create_topic;
+use crate::rdkafka::{config, create_topic};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -206,6 +208,92 @@ fn shares_a_group_with_java() {
     printed(&[&ours, &theirs, &again], 0..120);
     interrupted(&again);
     theirs.terminate();
+}
+
+/// Groups of KIP-848, with a librdkafka member and without, are shown, moved and deleted alike.
+#[test]
+fn groups_of_the_consumer_protocol() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "modern", 3);
+    produce(&cli, "modern", 0..30);
+    let group = "modern-readers";
+    let member: BaseConsumer = config(&access)
+        .set("group.id", group)
+        .set("group.protocol", "consumer")
+        .set("client.id", "modern-reader")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    member.subscribe(&["modern"]).expect("subscribed");
+    let mut seen = BTreeSet::new();
+    eventually("thirty records", PATIENCE, || {
+        if let Some(message) = member.poll(Duration::from_millis(100)) {
+            let message = message.map_err(|error| error.to_string())?;
+            seen.insert((message.partition(), message.offset()));
+        }
+        match seen.len() {
+            30 => Ok(()),
+            count => Err(format!("{count} records")),
+        }
+    });
+    member
+        .commit_consumer_state(CommitMode::Sync)
+        .expect("committed");
+    produce(&cli, "modern", 30..40);
+
+    let listed = |state: &str, kind: &str| {
+        let list = ["group", "list", "--state", state, "--type", kind];
+        cli.json(&list)["groups"].clone()
+    };
+    let described = settled(&cli, group, 1, 3);
+    assert_eq!(described["type"], "consumer", "{described}");
+    assert_eq!(described["assignor"], "uniform", "{described}");
+    assert_eq!(described["lag"], 10, "{described}");
+    let only = &described["members"][0];
+    assert_eq!(only["client_id"], "modern-reader", "{described}");
+    let offsets = described["offsets"].as_array().expect("offsets");
+    assert_eq!(offsets.len(), 3, "{described}");
+    assert!(offsets.iter().all(|row| row["member"] == only["member"]));
+    let there = serde_json::json!([{
+        "group": group, "type": "consumer", "state": "Stable", "protocol_type": "consumer",
+    }]);
+    let stable = listed("stable", "Consumer");
+    assert_eq!(lower_case(&stable), lower_case(&there));
+    assert_eq!(listed("Stable", "classic"), serde_json::json!([]));
+    let text = cli.done(&["group", "describe", group]);
+    assert!(text.contains("modern:0,1,2"), "{text}");
+
+    let reset = ["group", "reset-offsets", group, "--topic", "modern"];
+    let reset = [&reset[..], &["--to", "earliest", "--execute"]].concat();
+    for refused in [&["group", "delete", group][..], &reset] {
+        let (code, _, err) = cli.run(refused);
+        assert_eq!(code, 1, "{refused:?}: {err}");
+        assert!(err.contains("NON_EMPTY_GROUP"), "{refused:?}: {err}");
+    }
+    drop(member);
+    eventually("an empty group", PATIENCE, || {
+        let described = describe(&cli, group);
+        match described["state"] == "Empty" {
+            true => Ok(()),
+            false => Err(described.to_string()),
+        }
+    });
+    cli.done(&reset);
+    let described = describe(&cli, group);
+    assert_eq!(described["type"], "consumer", "{described}");
+    assert_eq!(described["lag"], 40, "{described}");
+    cli.done(&["group", "delete", group]);
+    let (code, _, err) = cli.run(&["group", "describe", group]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("there is no such group"), "{err}");
+}
+
+/// Text without its capitals: brokers write the names of types both ways.
+fn lower_case(value: &Value) -> String {
+    value.to_string().to_lowercase()
 }
 
 /// A member goes on after the death of its coordinator.
