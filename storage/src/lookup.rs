@@ -32,7 +32,31 @@ impl Log {
         up_to: Offset,
     ) -> Result<Option<TimestampOffset>, StorageError> {
         let limit = up_to.min(self.end.load());
-        let list = self.segments.load_full();
+        self.in_segments(|list| self.find_in(list, timestamp, limit))
+    }
+
+    /// Looks something up, again where retention took segments from under it.
+    fn in_segments<T>(
+        &self,
+        look_up: impl Fn(&[Arc<Segment>]) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let base = |segment: &Arc<Segment>| segment.base;
+        loop {
+            let list = self.segments.load_full();
+            match look_up(&list) {
+                // What went has lost its file names, which is no fault of the disk.
+                Err(_) if self.segments.load().first().map(base) != list.first().map(base) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn find_in(
+        &self,
+        list: &[Arc<Segment>],
+        timestamp: TimestampMs,
+        limit: Offset,
+    ) -> Result<Option<TimestampOffset>, StorageError> {
         for segment in list
             .iter()
             .filter(|segment| segment.max_timestamp() >= timestamp)
@@ -58,7 +82,14 @@ impl Log {
     /// As [`Log::find_by_timestamp`].
     pub fn max_timestamp(&self, up_to: Offset) -> Result<Option<TimestampOffset>, StorageError> {
         let limit = up_to.min(self.end.load());
-        let list = self.segments.load_full();
+        self.in_segments(|list| self.max_in(list, limit))
+    }
+
+    fn max_in(
+        &self,
+        list: &[Arc<Segment>],
+        limit: Offset,
+    ) -> Result<Option<TimestampOffset>, StorageError> {
         let mut best: Option<(TimestampMs, Arc<Segment>)> = None;
         for segment in list.iter().filter(|segment| segment.base < limit) {
             let time = if segment.tail().next <= limit {
@@ -216,4 +247,29 @@ fn in_closed_batch(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use crate::testing::*;
+
+    #[test]
+    fn a_look_up_outlives_the_segments_that_retention_takes() {
+        let bench = Bench::new(small());
+        bench.fill(0, 60);
+        // Opened again, no sealed segment is mapped yet.
+        let bench = bench.reopen(small());
+        let log = &bench.log;
+        let rounds = Cell::new(0);
+        let found = log.in_segments(|list| {
+            if rounds.replace(rounds.get() + 1) == 0 {
+                log.delete_records_before(offset(33)).unwrap();
+            }
+            log.find_in(list, time(0), offset(60))
+        });
+        assert_eq!(found.unwrap().unwrap().offset, offset(33));
+        assert_eq!(rounds.get(), 2);
+    }
 }

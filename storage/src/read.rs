@@ -32,6 +32,18 @@ pub struct LogRead {
     pub at_end: bool,
 }
 
+impl LogRead {
+    /// There is nothing at or above the offset.
+    fn nothing(from: Offset) -> Self {
+        Self {
+            start_offset: from,
+            next_offset: from,
+            slice: None,
+            at_end: true,
+        }
+    }
+}
+
 /// Answer of a read that does not wait for the disk.
 #[derive(Clone, Debug)]
 pub enum TryRead {
@@ -206,14 +218,8 @@ impl Log {
             at_least_one,
             may_block,
         };
-        let nothing = LogRead {
-            start_offset: from,
-            next_offset: from,
-            slice: None,
-            at_end: true,
-        };
         if from >= wanted.limit {
-            return Ok(nothing);
+            return Ok(LogRead::nothing(from));
         }
         if let Some(range) = self
             .damage
@@ -223,12 +229,32 @@ impl Log {
         {
             return Err(range.error().into());
         }
+        self.read_listed(&list, wanted)
+    }
+
+    /// The read in a list of segments, the first of which may have left the log since.
+    fn read_listed(&self, list: &[Arc<Segment>], wanted: Wanted) -> Result<LogRead, Stopped> {
+        let planned = self.plan_in(list, wanted);
+        let start = self.start.load();
+        match planned {
+            // What is below the log start has lost its file names, which is no fault of the disk.
+            Err(Stopped::Failed(_)) if wanted.from < start => Err(StorageError::OutOfRange {
+                requested: wanted.from,
+                start,
+                end: self.end.load(),
+            }
+            .into()),
+            planned => planned,
+        }
+    }
+
+    fn plan_in(&self, list: &[Arc<Segment>], wanted: Wanted) -> Result<LogRead, Stopped> {
         let first = list
-            .partition_point(|segment| segment.base <= from)
+            .partition_point(|segment| segment.base <= wanted.from)
             .saturating_sub(1);
         for segment in list.iter().skip(first) {
             let tail = segment.tail();
-            if tail.next <= from || tail.position == 0 {
+            if tail.next <= wanted.from || tail.position == 0 {
                 continue;
             }
             if let Some(read) = self.plan(segment, tail, wanted)? {
@@ -236,7 +262,7 @@ impl Log {
             }
         }
         // Offsets without a batch (compaction), or a truncation under way.
-        Ok(nothing)
+        Ok(LogRead::nothing(wanted.from))
     }
 
     /// Finds the bytes in one segment; `None` when it holds nothing at or above `from`.
@@ -249,7 +275,9 @@ impl Log {
         if !wanted.may_block && !segment.is_open() {
             return Err(Stopped::Cold);
         }
-        let (index, region) = (segment.index()?, segment.region()?);
+        // The mapping first: without the file there is no index to rebuild either.
+        let region = segment.region()?;
+        let index = segment.index()?;
         let damage = self.damage.load();
         let view = View {
             segment,
@@ -429,5 +457,42 @@ impl View<'_> {
             };
         }
         Ok(stop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn a_segment_that_retention_takes_from_under_a_read_is_out_of_range() {
+        let bench = Bench::new(small());
+        bench.fill(0, 60);
+        // Opened again, no sealed segment is mapped yet.
+        let bench = bench.reopen(small());
+        let list = bench.log.segments.load_full();
+        bench.log.delete_records_before(offset(33)).unwrap();
+        let wanted = Wanted {
+            from: offset(0),
+            limit: offset(60),
+            max_bytes: 10,
+            at_least_one: true,
+            may_block: true,
+        };
+        match bench.log.read_listed(&list, wanted) {
+            Err(Stopped::Failed(StorageError::OutOfRange { start, .. })) => {
+                assert_eq!(start, offset(33));
+            }
+            Err(Stopped::Failed(error)) => panic!("{error}"),
+            Err(Stopped::Cold) => panic!("a read that may block is never cold"),
+            Ok(read) => panic!("{read:?}"),
+        }
+        let above = Wanted {
+            from: offset(40),
+            ..wanted
+        };
+        let read = bench.log.read_listed(&list, above).ok().unwrap();
+        assert!(read.slice.is_some(), "what stayed is read");
     }
 }
