@@ -6,6 +6,7 @@ use palisade_protocol::types::TimestampMs;
 
 use super::{ClassicGroup, Effects, FirstRebalance, Reply, State, Then};
 use crate::group::config::GroupConfig;
+use crate::group::decision::TimerKey;
 use crate::group::error::GroupError;
 
 impl ClassicGroup {
@@ -175,10 +176,16 @@ impl ClassicGroup {
 
     /// Clears all assignments and answers every parked SyncGroup with an error.
     pub(super) fn refuse_syncs(&mut self, error: &GroupError, fx: &mut Effects) {
-        for member in self.members.values_mut() {
+        for (id, member) in &mut self.members {
             member.assignment = bytes::Bytes::new();
             if let Some(token) = member.sync.take() {
                 fx.replies.push(Reply::Sync(token, Err(error.clone())));
+                // The session may have run out while the member waited, when that did not count.
+                let session = TimerKey::Session {
+                    group: self.id.clone(),
+                    member: id.clone(),
+                };
+                fx.set(session, member.session_timeout);
             }
         }
     }

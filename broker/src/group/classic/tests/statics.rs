@@ -176,3 +176,20 @@ fn a_replacement_that_is_not_stored_is_undone() {
     assert_eq!(scene.heartbeat(&b, 1), Ok(()));
     assert_eq!(scene.group.describe().members.len(), 2);
 }
+
+#[test]
+fn a_session_that_ran_out_in_a_refused_sync_begins_anew() {
+    let (mut scene, a, b) = pair();
+    scene.join(&a, instance("a"));
+    let joining = scene.join(&b, instance("b"));
+    let generation = scene.joined(joining).generation;
+    let waiting = scene.sync(&b, generation, &[], |_| {});
+    scene.fire(session_timer(&b));
+    assert_eq!(scene.fate(waiting), Fate::Parked);
+    scene.leave(&a, Some("a")).unwrap();
+    let expected = Fate::Failed(ErrorCode::REBALANCE_IN_PROGRESS);
+    assert_eq!(scene.fate(waiting), expected);
+    // The member is gone for good: without a session it would stay in the group for ever.
+    scene.fire(session_timer(&b));
+    assert_eq!(scene.group.state(), State::Empty);
+}
