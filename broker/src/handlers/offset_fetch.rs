@@ -183,12 +183,14 @@ fn judge(
             rows: indexes.iter().map(row).collect(),
         });
         if refused.is_none() {
-            let name = match found.flatten() {
-                Some(image) => Str::copy(&image.name),
-                None => topic.name.detached(),
-            };
-            let id = by_id.then_some(topic.topic_id);
-            wanted.push((name, id, indexes));
+            // What was committed to a deleted namesake says nothing about the topic of today.
+            let image = found
+                .flatten()
+                .or_else(|| ctx.image.topics.get(&topic.name));
+            wanted.push(match image {
+                Some(image) => (Str::copy(&image.name), Some(image.id), indexes),
+                None => (topic.name.detached(), None, indexes),
+            });
         }
     }
     (rows, wanted)

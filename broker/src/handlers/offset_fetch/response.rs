@@ -84,11 +84,13 @@ impl Topic {
         self.rows = found.partitions.into_iter().map(Row::found).collect();
     }
 
-    /// A topic of which all was asked; none where nothing is left of it by its id.
+    /// A topic of which all was asked, with the id it has today, zero where it is gone; none where
+    /// nothing is left of it: offsets of a deleted namesake do not count, and by id a topic must be.
     pub(super) fn of_all(found: FetchedTopic, id: Uuid, by_id: bool) -> Option<Self> {
         let partitions = found.partitions.into_iter();
         let partitions = partitions.filter(|one| {
-            !by_id || (!id.is_nil() && (one.topic_id.is_nil() || one.topic_id == id))
+            let may_be_gone = id.is_nil() && !by_id;
+            may_be_gone || (!id.is_nil() && (one.topic_id.is_nil() || one.topic_id == id))
         });
         let rows: Vec<_> = partitions.map(Row::found).collect();
         (!rows.is_empty()).then_some(Self {
@@ -153,5 +155,39 @@ fn old_topic(topic: Topic) -> OffsetFetchResponseTopic {
     OffsetFetchResponseTopic {
         name: topic.name,
         partitions: partitions.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn committed(offset: i64, topic_id: Uuid) -> FetchedTopic {
+        FetchedTopic {
+            name: "t".into(),
+            partitions: vec![FetchedOffset {
+                partition: 0,
+                offset,
+                leader_epoch: -1,
+                metadata: Str::EMPTY,
+                topic_id,
+            }],
+        }
+    }
+
+    #[test]
+    fn offsets_of_a_deleted_namesake_do_not_count() {
+        let [old, new] = [1, 2].map(|byte| Uuid::from_bytes([byte; 16]));
+        let counts = |stored, today, by_id| {
+            let topic = Topic::of_all(committed(7, stored), today, by_id);
+            topic.is_some()
+        };
+        for by_id in [false, true] {
+            assert!(counts(new, new, by_id));
+            assert!(counts(Uuid::NIL, new, by_id), "committed without an id");
+            assert!(!counts(old, new, by_id));
+        }
+        assert!(counts(old, Uuid::NIL, false), "deleted, and not made again");
+        assert!(!counts(old, Uuid::NIL, true));
     }
 }
