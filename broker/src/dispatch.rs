@@ -4,7 +4,6 @@
 //! `handlers/<api>.rs`. Awaiting it is its ordered first stage: the connection reads no further
 //! request before that is over. What may wait longer is returned as [`Handled::Later`].
 
-use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,6 +15,8 @@ use palisade_protocol::{ApiKey, Chunk, DecodeError, Message, Reader, Request, ap
 
 use crate::context::RequestContext;
 use crate::handlers::{self, api_versions};
+use crate::logging::Throttle;
+use crate::task::panic_text;
 
 /// What a handler answers.
 pub enum Handled<T> {
@@ -125,23 +126,19 @@ impl<T> Future for Guarded<T> {
         match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx))) {
             Ok(polled) => polled,
             Err(panic) => {
-                tracing::error!(
-                    api = self.key.name(),
-                    message = panic_text(&*panic),
-                    "handler panicked"
-                );
+                // Whoever found the request that does it can send it again and again.
+                static SAID: Throttle = Throttle::new();
+                if SAID.may_speak() {
+                    tracing::error!(
+                        api = self.key.name(),
+                        message = panic_text(&*panic),
+                        "handler panicked"
+                    );
+                }
                 Poll::Ready((self.on_panic)(CloseReason::Panicked(self.key)))
             }
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no text)")
 }
 
 /// One row of the table.
@@ -311,7 +308,10 @@ impl Wire {
         match frame::encode_response(BytesMut::new(), key, version, correlation_id, response) {
             Ok(chunks) => Outcome::Response(chunks),
             Err(error) => {
-                tracing::error!(api = key.name(), version, %error, "response does not encode");
+                static SAID: Throttle = Throttle::new();
+                if SAID.may_speak() {
+                    tracing::error!(api = key.name(), version, %error, "response does not encode");
+                }
                 Outcome::Close(CloseReason::Encode(key))
             }
         }

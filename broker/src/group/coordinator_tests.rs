@@ -254,3 +254,17 @@ async fn a_log_that_does_not_decode_is_not_served() {
     // Never -1, from which consumers would start anew.
     assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
 }
+
+#[tokio::test]
+async fn a_panic_does_not_take_the_coordinator_from_the_others() {
+    let rig = Rig::new();
+    assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
+    let asked = rig
+        .groups
+        .ask::<()>("other".into(), |_, _, _| -> Step { panic!("a defect") });
+    let asked = asked.await.expect("an active coordinator");
+    assert_eq!(asked.answer().await, Err(GroupError::NotCoordinator));
+    assert_eq!(rig.offset().await, Ok(7));
+    assert_eq!(rig.commit(8).await, Ok(vec![ErrorCode::NONE]));
+    assert_eq!(rig.offset().await, Ok(8));
+}

@@ -24,9 +24,11 @@ use super::step::{Moment, Step};
 use super::timers::Timers;
 use super::write::{Packed, pack, refusal};
 use crate::clock::Clock;
+use crate::logging::Throttle;
 use crate::metadata::MetadataHandle;
 use crate::partition::own::OwnPartition;
 use crate::shutdown::{Shutdown, Stage};
+use crate::task;
 
 /// Events that wait for one shard at most; more wait with their connections.
 pub(crate) const MAILBOX: usize = 1024;
@@ -147,12 +149,30 @@ impl Runner {
             shutdown.reached(Stage::Stopped).await;
         };
         tokio::select! {
-            () = self.serve() => {}
+            () = self.serve_on() => {}
             () = stopped => {}
         }
         self.handle.set_phase(Phase::Closed);
         // What is still in the mailbox is dropped, which tells who asked.
         self.events.close();
+    }
+
+    /// Serves, after a panic from the log anew: a defect that one request meets must not take the
+    /// coordinator from all groups of this partition.
+    async fn serve_on(&mut self) {
+        while let Err(message) = task::caught(self.serve()).await {
+            static SAID: Throttle = Throttle::new();
+            if SAID.may_speak() {
+                error!(partition = %self.handle.index, message, "group coordinator panicked");
+            }
+            if self.handle.phase() == Phase::Active {
+                self.handle.set_phase(Phase::Loading);
+            } else {
+                // It was not a request: what is in the log would do it again.
+                self.handle.set_phase(Phase::Failed);
+                tokio::time::sleep(RELOAD).await;
+            }
+        }
     }
 
     async fn serve(&mut self) {
@@ -249,6 +269,8 @@ impl Work<'_> {
         }
         self.flush().await;
         self.runner.handle.set_phase(Phase::Active);
+        // Told while the log was not read: a load that failed took the notice.
+        self.drop_deleted_topics().await;
     }
 
     async fn serve(&mut self) {
