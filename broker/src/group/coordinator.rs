@@ -268,6 +268,25 @@ impl<T> Awaited<T> {
     }
 }
 
+impl<T: Send + 'static> Awaited<T> {
+    /// The same, and `note` sees the answer even if nobody waits for it any more: a change that is
+    /// decided happens, whether or not its asker stays to hear of it.
+    ///
+    /// # Errors
+    /// As [`Awaited::answer`].
+    pub(crate) fn noted(
+        self,
+        note: impl FnOnce(&T) + Send + 'static,
+    ) -> impl Future<Output = Result<T, GroupError>> + Send {
+        let noted = task::spawn("group change", async move {
+            let answer = self.answer().await?;
+            note(&answer);
+            Ok(answer)
+        });
+        async move { noted.await.unwrap_or(Err(GroupError::NotCoordinator)) }
+    }
+}
+
 async fn replicated(
     shard: &ShardHandle,
     end: Offset,

@@ -268,3 +268,17 @@ async fn a_panic_does_not_take_the_coordinator_from_the_others() {
     assert_eq!(rig.commit(8).await, Ok(vec![ErrorCode::NONE]));
     assert_eq!(rig.offset().await, Ok(8));
 }
+
+#[tokio::test]
+async fn a_change_is_noted_though_its_asker_is_gone() {
+    let rig = Rig::new();
+    assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
+    let asked = rig.groups.ask("g".into(), |shard, _, asker| {
+        shard.delete_group(&"g".into(), asker)
+    });
+    let (note, noted) = tokio::sync::oneshot::channel();
+    let asked = asked.await.expect("an active coordinator");
+    drop(asked.noted(move |deleted| note.send(deleted.clone()).expect("it is waited for")));
+    assert_eq!(noted.await, Ok(Ok(())));
+    assert_eq!(rig.offset().await, Ok(-1));
+}

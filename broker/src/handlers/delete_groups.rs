@@ -44,25 +44,30 @@ pub(crate) async fn handle(
                 shard.delete_group(&name, asker)
             })
             .await;
-        asked.push((id, awaited.map_err(|error| refusal(&error))));
+        let audit = (ctx.broker.audit.clone(), ctx.audit_context());
+        let name = id.clone();
+        let deleted = awaited.map(|awaited| {
+            awaited.noted(move |answer: &Result<(), GroupError>| {
+                if answer.is_ok() {
+                    record(&audit, &name);
+                }
+            })
+        });
+        asked.push((id, deleted.map_err(|error| refusal(&error))));
     }
     drop(access);
-    let audit = (ctx.broker.audit.clone(), ctx.audit_context());
     Handled::Later(Box::pin(async move {
         let mut response = DeleteGroupsResponse::default();
-        for (group_id, awaited) in asked {
-            let done = match awaited {
-                Ok(awaited) => {
-                    let answer = awaited.answer().await.and_then(|answer| answer);
+        for (group_id, deleted) in asked {
+            let done = match deleted {
+                Ok(deleted) => {
+                    let answer = deleted.await.and_then(|answer| answer);
                     answer.map_err(|error| refusal(&error))
                 }
                 Err(refused) => Err(refused),
             };
             let (error_code, error_message) = match done {
-                Ok(()) => {
-                    record(&audit, &group_id);
-                    (ErrorCode::NONE, None)
-                }
+                Ok(()) => (ErrorCode::NONE, None),
                 Err((code, text)) => (code, Some(text)),
             };
             response.results.push(DeletableGroupResult {

@@ -82,16 +82,20 @@ pub(crate) async fn handle(
         })
         .await;
     match awaited {
-        Ok(awaited) => Handled::Later(Box::pin(async move {
-            match awaited.answer().await.and_then(|answer| answer) {
-                Ok(codes) => {
-                    let response = filled(response, codes);
-                    record(&audit, &named, &response);
-                    response
+        Ok(awaited) => {
+            let undecided = response.clone();
+            let deleted = awaited.noted(move |answer: &Result<Vec<Vec<ErrorCode>>, GroupError>| {
+                if let Ok(codes) = answer {
+                    record(&audit, &named, &filled(undecided, codes));
                 }
-                Err(error) => failed(error.code()),
-            }
-        })),
+            });
+            Handled::Later(Box::pin(async move {
+                match deleted.await.and_then(|answer| answer) {
+                    Ok(codes) => filled(response, &codes),
+                    Err(error) => failed(error.code()),
+                }
+            }))
+        }
         Err(error) => Handled::Now(failed(error.code())),
     }
 }
@@ -125,14 +129,14 @@ fn failed(error_code: ErrorCode) -> OffsetDeleteResponse {
 }
 
 /// Puts the group's codes, per topic and partition, into the rows that waited for them.
-fn filled(mut response: OffsetDeleteResponse, codes: Vec<Vec<ErrorCode>>) -> OffsetDeleteResponse {
+fn filled(mut response: OffsetDeleteResponse, codes: &[Vec<ErrorCode>]) -> OffsetDeleteResponse {
     let rows = response
         .topics
         .iter_mut()
         .flat_map(|topic| topic.partitions.iter_mut())
         .filter(|row| row.error_code == UNDECIDED);
-    for (row, code) in rows.zip(codes.into_iter().flatten()) {
-        row.error_code = code;
+    for (row, code) in rows.zip(codes.iter().flatten()) {
+        row.error_code = *code;
     }
     response
 }
