@@ -134,6 +134,9 @@ fn expected(key: &Key) -> String {
         Valid::OneOf(words) | Valid::OneOfAnyCase(words) => {
             format!("one of {}", words.join(", "))
         }
+        Valid::NotEmpty if key.kind == Kind::List => {
+            "one item or more, separated by commas, none empty".to_owned()
+        }
         Valid::NotEmpty => format!("{kind}, not empty"),
     }
 }
