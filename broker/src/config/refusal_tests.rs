@@ -202,7 +202,10 @@ fn what_cannot_be_kept_is_refused_with_its_reason() {
 #[test]
 fn listeners_are_refused_with_their_reason() {
     for (listeners, part) in [
-        ("", "listeners=: expected items separated by commas"),
+        (
+            "",
+            "listeners=: expected one item or more, separated by commas",
+        ),
         ("PLAINTEXT:9092", "expected NAME://host:port"),
         ("OTHER://:9092", "listener OTHER is mapped to no protocol"),
         (
