@@ -2,7 +2,8 @@
 //!
 //! v1 a rebalance timeout of its own; v4 ids before members (KIP-394); v5 static members
 //! (KIP-345); v6 flexible; v7 the protocol in the answer; v8 the reason, which nobody reads; v9 a
-//! leader that need not assign (KIP-814). The answer waits for the other members.
+//! leader that need not assign (KIP-814). The answer waits for the other members. More than
+//! a hundred protocols of one member are refused, which Kafka does not do.
 
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ const NEEDS_KNOWN_ID: i16 = 4;
 const NULL_PROTOCOL: i16 = 7;
 /// The answer says whether the leader is to assign.
 const SKIPS_ASSIGNMENT: i16 = 9;
+
+/// Protocols a member may name. Clients name a handful; every one is compared with those of every
+/// other member, so that tens of thousands would keep the group's task from all its groups.
+const MAX_PROTOCOLS: usize = 100;
 
 /// Lets the member in, or parks it.
 pub(crate) async fn handle(
@@ -55,6 +60,9 @@ pub(crate) async fn handle(
     let allowed = config.min_session_timeout..=config.max_session_timeout;
     if request.session_timeout_ms < 0 || !allowed.contains(&session_timeout) {
         return refuse(GroupError::InvalidSessionTimeout);
+    }
+    if request.protocols.len() > MAX_PROTOCOLS {
+        return refuse(GroupError::InconsistentProtocol);
     }
     let group = request.group_id.detached();
     let ask = ask(ctx, request, session_timeout);

@@ -210,19 +210,22 @@ fn timeouts_and_names_at_their_limits() {
     let answer = join(connection, |ask| ask.member_id = long.clone().into());
     assert_eq!(answer.error_code, ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(answer.member_id, long);
-    // Many protocols, one of them shared.
-    let many = |ask: &mut JoinGroupRequest| {
-        let extra = (0..10_000).map(|number| JoinGroupRequestProtocol {
-            name: format!("p{number}").into(),
-            ..JoinGroupRequestProtocol::default()
+    // As many protocols as a member may name, and one more.
+    for (extra, code) in [
+        (99, ErrorCode::NONE),
+        (100, ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+        (10_000, ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+    ] {
+        let answer = join(connection, |ask| {
+            ask.group_id = format!("many-{extra}").into();
+            let extra = (0..extra).map(|number| JoinGroupRequestProtocol {
+                name: format!("p{number}").into(),
+                ..JoinGroupRequestProtocol::default()
+            });
+            ask.protocols.extend(extra);
         });
-        ask.protocols.extend(extra);
-    };
-    let answer = join(connection, |ask| {
-        ask.group_id = "many".into();
-        many(ask);
-    });
-    assert_eq!(answer.error_code, ErrorCode::NONE);
+        assert_eq!(answer.error_code, code, "{extra}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A member of a classic group, and how the group's books follow it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,15 +89,9 @@ impl ClassicGroup {
     }
 
     fn count(&mut self, protocols: &Protocols, comes: bool) {
-        for (at, (name, _)) in protocols.iter().enumerate() {
-            // A name given twice is one protocol.
-            if protocols
-                .iter()
-                .take(at)
-                .any(|(earlier, _)| earlier == name)
-            {
-                continue;
-            }
+        // A name given twice is one protocol.
+        let names: BTreeSet<&Str> = protocols.iter().map(|(name, _)| name).collect();
+        for name in names {
             let members = self.support.entry(name.clone()).or_insert(0);
             if comes {
                 *members += 1;
