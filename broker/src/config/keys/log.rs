@@ -71,8 +71,10 @@ pub(super) const KEYS: &[Key] = &[
         .effect(),
     long("log.flush.interval.ms").dynamic().effect(),
     long("log.flush.scheduler.interval.ms").or(I64_MAX).effect(),
+    // Kafka's 60000 bounds the time to recover; here the checkpoints are also what tells that a
+    // partition's records have vanished, so they should know it soon.
     int("log.flush.offset.checkpoint.interval.ms")
-        .or("60000")
+        .or("5000")
         .min(0)
         .effect(),
     int("log.flush.start.offset.checkpoint.interval.ms")
