@@ -131,10 +131,11 @@ fn stopped_under_load() {
             node.terminate();
             node.run();
             // What a clean stop leaves needs no look at the records.
-            let said = |what, figures: &[&str]| {
-                let lines = node.process().lines();
-                let line = lines.iter().find(|line| line.contains(what));
-                let line = line.unwrap_or_else(|| panic!("{}", node.process().output()));
+            let said = |what: &str, figures: &[&str]| {
+                // The ports are open before the logs are.
+                let patience = Duration::from_secs(60);
+                let process = node.process();
+                let line = process.wait_for_line(patience, |line| line.contains(what));
                 for figure in figures {
                     assert!(line.contains(figure), "{figure}: {line}");
                 }
