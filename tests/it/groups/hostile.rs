@@ -1,6 +1,9 @@
 //! The hostile cases of groups, numbered as in the catalogue of negative tests, and sizes at and past every limit.
 
+use std::collections::BTreeSet;
+
 use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use palisade_protocol::messages::create_acls::AclCreation;
 use palisade_protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use palisade_protocol::messages::heartbeat::HeartbeatRequest;
@@ -8,17 +11,21 @@ use palisade_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use palisade_protocol::messages::leave_group::LeaveGroupRequest;
+use palisade_protocol::messages::list_groups::ListGroupsRequest;
+use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use palisade_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 use palisade_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use palisade_protocol::text::Str;
+use palisade_protocol::uuid::Uuid;
+use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
 use palisade_tests::requests;
 use palisade_tests::wire::Connection;
 
-use super::coordinator;
+use super::{PATIENCE, coordinator};
 
 const MECHANISM: &str = "SCRAM-SHA-512";
 const USER: &str = "somebody";
@@ -171,6 +178,73 @@ fn a30_a_right_is_taken_from_a_member() {
     };
     let answer = user.call(2, &request).expect("an answer");
     assert_eq!(answer.error_code, ErrorCode::GROUP_AUTHORIZATION_FAILED);
+}
+
+/// A45: a list of groups leaves out those that may not be described.
+#[test]
+fn a45_groups_that_may_be_seen() {
+    let (_node, mut admin, mut user) = scene();
+    assert_eq!(commit(&mut admin, "g", ""), [0, 0]);
+    assert_eq!(commit(&mut admin, "h", ""), [0, 0]);
+    let listed = |connection: &mut Connection| {
+        let answer = connection.call(5, &ListGroupsRequest::default());
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.error_code, ErrorCode::NONE);
+        let names = answer.groups.iter().map(|group| group.group_id.to_string());
+        names.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(listed(&mut user), BTreeSet::new());
+    allow(&mut admin, &[(GROUP, "h")]);
+    assert_eq!(listed(&mut user), BTreeSet::from(["h".to_owned()]));
+    let all = ["g", "h"].map(str::to_owned);
+    assert_eq!(listed(&mut admin), BTreeSet::from(all));
+}
+
+/// A47: a forbidden name is refused; an expression meets only what may be described.
+#[test]
+fn a47_subscriptions_to_what_is_forbidden() {
+    let (_node, mut admin, mut user) = scene();
+    allow(&mut admin, &[(GROUP, "k"), (TOPIC, "a")]);
+    let joining = ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 60_000,
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let by_name = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: Some(vec!["a".into(), "b".into()]),
+        ..joining.clone()
+    };
+    let answer = user.call(1, &by_name).expect("an answer");
+    assert_eq!(answer.error_code, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    let by_expression = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_regex: Some(".*".into()),
+        ..joining
+    };
+    // The expression is looked up beside the heartbeats: one of the next has the partitions.
+    let assigned = eventually("an assignment", PATIENCE, || {
+        let answer = user.call(1, &by_expression).expect("an answer");
+        let assigned = answer.assignment.unwrap_or_default().topic_partitions;
+        match assigned.is_empty() {
+            true => Err(answer.error_code.name().to_owned()),
+            false => Ok(assigned),
+        }
+    });
+    let ids: Vec<_> = assigned.iter().map(|topic| topic.topic_id).collect();
+    assert_eq!(ids, [topic_id(&mut admin, "a")]);
+}
+
+fn topic_id(connection: &mut Connection, name: &'static str) -> Uuid {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(name.into()),
+            ..MetadataRequestTopic::default()
+        }]),
+        ..MetadataRequest::default()
+    };
+    let answer = connection.call(12, &request).expect("an answer");
+    answer.topics[0].topic_id
 }
 
 #[test]
