@@ -107,7 +107,7 @@ pub enum Background {
 /// Settings of a log directory.
 #[derive(Clone, Debug)]
 pub struct LogDirOptions {
-    /// Bytes kept allocated for a full disk; 0 keeps none.
+    /// Bytes kept allocated for a full disk, at most a sixteenth of the file system; 0 keeps none.
     pub ballast_bytes: u64,
     /// Free bytes below which only essential logs are written; `None` means 2 % of the file
     /// system or 1 GiB, whichever is smaller.

@@ -2,8 +2,8 @@
 //!
 //! Below the reserve only essential logs are written (raft, coordinators). When a write really
 //! meets a full disk, the ballast file is given back, so that checkpoints, deletion and the raft log
-//! still work. Twice the reserve free ends it: the ballast is allocated again and all logs are
-//! written.
+//! still work. Twice the reserve free, beside what the ballast gave back, ends it: the ballast is
+//! allocated again and all logs are written.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const RECHECK_MS: i64 = 500;
 const CHECK_BYTES: u64 = 16 << 20;
 /// Largest default reserve, in bytes.
 const LARGEST_RESERVE: u64 = 1 << 30;
+/// The ballast takes at most this part of the file system.
+const BALLAST_PART: u64 = 16;
 
 /// State of the file system's free space.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct SpaceGuard {
     full: AtomicBool,
     /// The ballast is allocated.
     held: AtomicBool,
+    /// The ballast was given back: its bytes are free, but not for clients.
+    given_back: AtomicBool,
     checked_at: AtomicI64,
     appended: AtomicU64,
 }
@@ -46,6 +50,7 @@ impl SpaceGuard {
             reserve_bytes: options.reserve_bytes,
             full: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            given_back: AtomicBool::new(false),
             checked_at: AtomicI64::new(i64::MIN),
             appended: AtomicU64::new(0),
         }
@@ -103,10 +108,13 @@ impl SpaceGuard {
         };
         let reserve = self.reserve(&space);
         if self.is_full() {
-            // The ballast must fit again on top, or it would eat what has just come free.
-            let needed = reserve
-                .saturating_mul(2)
-                .saturating_add(self.missing_ballast());
+            // A ballast that was given back must fit again on top, or it would eat what has just
+            // come free. One that never fitted is not waited for.
+            let owed = match self.given_back.load(Ordering::Acquire) {
+                true => self.missing_ballast(&space),
+                false => 0,
+            };
+            let needed = reserve.saturating_mul(2).saturating_add(owed);
             if space.free >= needed.max(1) {
                 self.hold_ballast();
                 self.full.store(false, Ordering::Release);
@@ -119,30 +127,47 @@ impl SpaceGuard {
                 reserve,
                 "disk is below its reserve"
             );
+        } else if !self.held.load(Ordering::Acquire) {
+            self.hold_ballast();
         }
         self.is_full()
     }
 
-    fn missing_ballast(&self) -> u64 {
-        let there = self.fs.exists(&self.ballast).unwrap_or(false);
-        if there { 0 } else { self.ballast_bytes }
+    /// Size of the ballast on this file system.
+    fn ballast_bytes(&self, space: &Space) -> u64 {
+        self.ballast_bytes.min(space.total / BALLAST_PART)
     }
 
-    /// Allocates the ballast where it is missing and fits; blocks.
+    fn missing_ballast(&self, space: &Space) -> u64 {
+        let there = self.fs.exists(&self.ballast).unwrap_or(false);
+        if there { 0 } else { self.ballast_bytes(space) }
+    }
+
+    /// Allocates the ballast where it is missing and leaves twice the reserve; blocks.
     pub(crate) fn hold_ballast(&self) {
-        if self.missing_ballast() == 0 {
-            self.held.store(self.ballast_bytes > 0, Ordering::Release);
+        let Ok(space) = self.space() else {
+            return;
+        };
+        let missing = self.missing_ballast(&space);
+        if missing == 0 {
+            let held = self.ballast_bytes(&space) > 0;
+            self.held.store(held, Ordering::Release);
+            return;
+        }
+        let left = space.free.checked_sub(missing);
+        if left.is_none_or(|left| left < self.reserve(&space).saturating_mul(2)) {
             return;
         }
         let held = (|| {
             let file = self.fs.open(&self.ballast, OpenHow::Create)?;
-            file.allocate(0, self.ballast_bytes)
+            file.allocate(0, missing)
         })();
         if held.is_err() {
             // A ballast that does not fit would be the failure it is meant to prevent.
             let _ = self.fs.remove_file(&self.ballast);
         } else {
             self.held.store(true, Ordering::Release);
+            self.given_back.store(false, Ordering::Release);
         }
     }
 
@@ -150,6 +175,7 @@ impl SpaceGuard {
     pub(crate) fn drop_ballast(&self) {
         self.held.store(false, Ordering::Release);
         if self.fs.remove_file(&self.ballast).is_ok() {
+            self.given_back.store(true, Ordering::Release);
             tracing::warn!("ballast given back on a full disk");
         }
     }
@@ -172,7 +198,7 @@ mod tests {
     #[test]
     fn the_reserve_closes_and_room_opens_again() {
         let fs = FaultyFs::new();
-        fs.set_capacity(1000);
+        fs.set_capacity(1600);
         let guard = guard(&fs);
         guard.hold_ballast();
         assert_eq!(fs.used(), 100);
@@ -180,16 +206,57 @@ mod tests {
         let file = fs
             .open(std::path::Path::new("/f"), OpenHow::Create)
             .unwrap();
-        write_all_at(&*file, &[0; 880], 0).unwrap();
+        write_all_at(&*file, &[0; 1480], 0).unwrap();
         assert!(guard.check(), "20 bytes are below the reserve");
         guard.drop_ballast();
         assert!(guard.check(), "the ballast is not for clients");
-        file.set_len(760).unwrap();
+        file.set_len(1360).unwrap();
         assert!(
             !guard.check(),
             "240 bytes hold the ballast and twice the reserve"
         );
-        assert_eq!(fs.used(), 860);
+        assert_eq!(fs.used(), 1460);
+    }
+
+    #[test]
+    fn a_small_file_system_heals_with_a_small_ballast() {
+        let fs = FaultyFs::new();
+        fs.set_capacity(320);
+        let guard = guard(&fs);
+        guard.hold_ballast();
+        assert_eq!(fs.used(), 20, "a sixteenth");
+        let filler = fs
+            .open(std::path::Path::new("/f"), OpenHow::Create)
+            .unwrap();
+        write_all_at(&*filler, &[0; 300], 0).unwrap();
+        assert!(guard.check());
+        guard.drop_ballast();
+        filler.set_len(201).unwrap();
+        assert!(guard.check(), "119 bytes lack one for both");
+        filler.set_len(200).unwrap();
+        assert!(!guard.check());
+        assert_eq!(fs.used(), 220);
+    }
+
+    #[test]
+    fn a_ballast_that_was_not_held_is_not_waited_for() {
+        let fs = FaultyFs::new();
+        fs.set_capacity(1600);
+        let file = fs
+            .open(std::path::Path::new("/f"), OpenHow::Create)
+            .unwrap();
+        write_all_at(&*file, &[0; 1580], 0).unwrap();
+        let guard = guard(&fs);
+        assert!(guard.check());
+        guard.drop_ballast();
+        file.set_len(1501).unwrap();
+        assert!(guard.check(), "99 bytes are not twice the reserve");
+        file.set_len(1500).unwrap();
+        assert!(!guard.check());
+        assert_eq!(fs.used(), 1500, "no ballast out of twice the reserve");
+        file.set_len(1400).unwrap();
+        assert!(!guard.check());
+        assert_eq!(fs.used(), 1500, "the ballast came with the room for it");
     }
 
     #[test]

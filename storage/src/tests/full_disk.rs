@@ -98,7 +98,7 @@ fn large() -> LogConfig {
 #[test]
 fn the_reserve_is_for_essential_logs_and_the_ballast_for_the_last_writes() {
     let fs = FaultyFs::new();
-    fs.set_capacity(100_000);
+    fs.set_capacity(320_000);
     let options = LogDirOptions {
         ballast_bytes: 20_000,
         reserve_bytes: Some(10_000),
@@ -129,7 +129,7 @@ fn the_reserve_is_for_essential_logs_and_the_ballast_for_the_last_writes() {
         dir.run_pending();
     }
     assert!(
-        filled > 50 && fs.used() > 85_000 && fs.used() < 92_000,
+        filled > 250 && fs.used() > 305_000 && fs.used() < 312_000,
         "{}",
         fs.used()
     );
