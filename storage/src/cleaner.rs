@@ -28,6 +28,7 @@ use crate::error::StorageError;
 use crate::failpoint;
 use crate::graveyard::Grave;
 use crate::log::Log;
+use crate::producer_state::snapshot;
 use crate::segment::Segment;
 use crate::segment_index;
 use crate::swap;
@@ -236,7 +237,18 @@ impl Log {
         };
         let mut cleaned = pass.cleaned;
         cleaned.by = by;
+        if cleaned.segments_after > 0 {
+            self.remove_merged_snapshots();
+        }
         Ok(cleaned)
+    }
+
+    /// Removes the producer snapshots of segments that were merged into the one before.
+    fn remove_merged_snapshots(&self) {
+        let _maintenance = self.maintenance.lock();
+        let list = self.segments.load_full();
+        let sealed: Vec<_> = list.iter().filter(|s| s.is_sealed()).cloned().collect();
+        snapshot::remove_inside(&*self.shared.fs, &self.home.dir, &sealed);
     }
 
     fn cleaning_failed(&self, error: StorageError) -> StorageError {

@@ -12,12 +12,15 @@
 //!
 //! Integers are little endian. The checksum line of [`crate::durable`] ends the file.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{BatchMeta, ProducerEntry, ProducerStates, WINDOW};
 use crate::durable;
 use crate::error::StorageError;
 use crate::fs::Fs;
+use crate::segment::Segment;
 use crate::types::{Offset, ProducerEpoch, ProducerId, TimestampMs};
 
 const MAGIC: &[u8; 4] = b"PLPS";
@@ -34,6 +37,29 @@ pub(crate) fn offset_of(name: &str) -> Option<Offset> {
     (digits.len() == 20)
         .then(|| digits.parse().ok().map(Offset::new))
         .flatten()
+}
+
+/// Removes the snapshots inside sealed segments, which cleaning or a clean stop left behind.
+///
+/// The one at a segment's base says all that a replay needs besides the segment; where it is
+/// missing, the lowest one inside takes its place.
+pub(crate) fn remove_inside(fs: &dyn Fs, dir: &Path, sealed: &[Arc<Segment>]) {
+    let Ok(entries) = fs.list(dir) else {
+        return;
+    };
+    let found: BTreeSet<Offset> = entries.iter().filter_map(|e| offset_of(&e.name)).collect();
+    for segment in sealed {
+        let (base, next) = (segment.base, segment.tail().next);
+        // Nothing came before the first record of all.
+        let has_base = base == Offset::ZERO || found.contains(&base);
+        let inside = found
+            .range(base..next.max(base))
+            .filter(|offset| **offset > base);
+        for offset in inside.skip(usize::from(!has_base)) {
+            // Left over, it only takes room.
+            let _ = fs.remove_file(&path(dir, *offset));
+        }
+    }
 }
 
 /// Writes the snapshot at `offset`.

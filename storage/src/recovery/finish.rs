@@ -120,6 +120,11 @@ impl Recovery<'_> {
         let newest = self.replay_from.unwrap_or(end).min(end);
         // From the first file, not from the log start: deleted records leave their producers known.
         let mut producers = replay_producers(&self.home, &self.segments, first, newest, end)?;
+        let passed = self.segments.iter().take_while(|segment| {
+            segment.is_sealed() && segment.tail().next <= newest && segment.base < active.base
+        });
+        let passed: Vec<_> = passed.cloned().collect();
+        snapshot::remove_inside(&*self.shared.fs, &self.home.dir, &passed);
         producers.expire(self.now, self.config.producer_id_expiration_ms);
         let marked = self
             .shared

@@ -6,6 +6,7 @@ use palisade_protocol::batch::{
 
 use crate::cleaner::CleanedBy;
 use crate::fs::{Crash, FaultyFs};
+use crate::producer_state::snapshot;
 use crate::testing::*;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::{AppendAs, CleanOptions, Cleaned, EpochEnd, FlushPolicy, LogConfig, StorageError};
@@ -454,4 +455,66 @@ fn a_follower_takes_over_a_cleaned_log() {
     let follower = follower.crash(Crash::PowerLoss, config());
     assert_eq!(follower.log.log_end_offset(), end);
     assert_eq!(records(&follower), records(&bench));
+}
+
+/// Offsets of the producer snapshots on disk, lowest first.
+fn snapshots(bench: &Bench) -> Vec<i64> {
+    let entries = bench.fs.as_fs().list(&bench.file("")).unwrap();
+    let offset = |name: &str| snapshot::offset_of(name).map(|offset| offset.value());
+    let mut found: Vec<i64> = entries.iter().filter_map(|e| offset(&e.name)).collect();
+    found.sort_unstable();
+    found
+}
+
+/// Sequence `n` of producer 9, as its record number `n`.
+fn sequenced(n: i32) -> Vec<u8> {
+    let mut builder =
+        BatchBuilder::new(Codec::None).producer(ProducerId::new(9), ProducerEpoch::new(0), n);
+    builder
+        .add(time(1000), Some(b"key"), Some(&[b'v'; 80]), &[])
+        .unwrap();
+    builder.build().unwrap().to_vec()
+}
+
+#[test]
+fn snapshots_go_with_their_segments() {
+    let bench = Bench::new(config());
+    (0..200).for_each(|n| {
+        bench.put(sequenced(n));
+    });
+    bench.dir.run_pending();
+    let before = snapshots(&bench);
+    assert!(before.len() > 20, "one for each segment: {before:?}");
+    clean_at(&bench, 1000);
+    let (left, segments) = (snapshots(&bench), bench.log.segment_count());
+    assert!(left.len() < segments, "{left:?} for {segments} segments");
+    // One that an older pass left behind, and the rolled segments of a later one.
+    let lost = bench.file(&format!("{:020}.snapshot", before[3]));
+    let last = bench.file(&format!("{:020}.snapshot", left[0]));
+    bench.fs.replace(&lost, &bench.fs.content(&last).unwrap());
+    assert_eq!(snapshots(&bench).len(), left.len() + 1);
+    let bench = bench.reopen(config());
+    assert!(!snapshots(&bench).contains(&before[3]), "gone at the start");
+    // What the producer did is known all the same, after a crash too.
+    let bench = bench.crash(Crash::PowerLoss, config());
+    assert_eq!(bench.put(sequenced(199)).base_offset, offset(199));
+    assert_eq!(bench.put(sequenced(200)).base_offset, offset(200));
+}
+
+#[test]
+fn the_oldest_snapshot_of_a_segment_without_its_own_stays() {
+    let bench = Bench::new(config());
+    (0..200).for_each(|n| {
+        bench.put(sequenced(n));
+    });
+    bench.dir.run_pending();
+    let before = snapshots(&bench);
+    // The first segment is now a later one, and its snapshot is not there.
+    bench.log.delete_records_before(offset(before[2])).unwrap();
+    let missing = bench.file(&format!("{:020}.snapshot", before[2]));
+    bench.fs.as_fs().remove_file(&missing).unwrap();
+    clean_at(&bench, 1000);
+    let left = snapshots(&bench);
+    assert_eq!(left.first(), Some(&before[3]));
+    assert!(left.len() <= bench.log.segment_count(), "{left:?}");
 }
