@@ -95,3 +95,63 @@ fn a_full_disk_heals() {
     node.terminate();
     drop(tmpfs);
 }
+
+#[test]
+fn a_small_file_system_heals_when_a_foreign_file_goes() {
+    let mut node = Node::prepare();
+    let disk = node.dir().join("disk");
+    let Some(tmpfs) = Tmpfs::mount(&disk, 24) else {
+        check::skip(
+            "a_small_file_system_heals_when_a_foreign_file_goes",
+            "a tmpfs can only be mounted by root",
+        );
+        return;
+    };
+    node.set("log.dirs", disk.join("data").display().to_string());
+    node.set("log.segment.bytes", "1048576");
+    node.allow("disk is below its reserve")
+        .allow("disk is full")
+        .allow("ballast given back");
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let id = requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
+    let write = |connection: &mut Connection| {
+        let records = requests::batch(Codec::None, &[&[7; 1000]], 1_700_000_000_000);
+        requests::produce(connection, TOPIC, id, -1, records).expect("an answer")
+    };
+    assert_eq!(write(&mut connection).error_code, ErrorCode::NONE);
+
+    // All but a part of the reserve, so that the node's own files can still be written.
+    let filler = disk.join("filler");
+    let left = 256 << 10;
+    std::fs::write(&filler, vec![1; free_bytes(&disk) - left]).expect("a filler");
+    eventually("a refusal", Duration::from_secs(30), || {
+        match write(&mut connection).error_code {
+            ErrorCode::KAFKA_STORAGE_ERROR => Ok(()),
+            code => Err(code.name().to_owned()),
+        }
+    });
+    std::fs::remove_file(&filler).expect("the filler goes");
+    eventually(
+        "writes after space returned",
+        Duration::from_secs(30),
+        || match write(&mut connection).error_code {
+            ErrorCode::NONE => Ok(()),
+            code => Err(code.name().to_owned()),
+        },
+    );
+    node.terminate();
+    drop(tmpfs);
+}
+
+/// Free bytes of the file system at `path`, as `df` tells them.
+fn free_bytes(path: &Path) -> usize {
+    let output = Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(path)
+        .output()
+        .expect("df runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let figure = text.lines().nth(1).expect("a line below the heading");
+    figure.trim().parse().expect("a number")
+}
