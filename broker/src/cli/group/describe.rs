@@ -240,7 +240,54 @@ pub(super) async fn committed(
     Ok(found)
 }
 
+/// How far the group is behind as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lag {
+    /// Sum over the partitions whose lag is known; `None` when there is no such partition.
+    sum: Option<i64>,
+    /// Some partition's lag is not known: nothing is committed there, or its end cannot be had.
+    is_partial: bool,
+}
+
+impl Lag {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
+        let start = Self {
+            sum: None,
+            is_partial: false,
+        };
+        rows.map(Row::lag).fold(start, |all, lag| match lag {
+            None => Self {
+                is_partial: true,
+                ..all
+            },
+            Some(lag) => Self {
+                sum: Some(all.sum.unwrap_or_default().saturating_add(lag)),
+                ..all
+            },
+        })
+    }
+
+    /// The sum, with a `+` when it is only known that it is no less.
+    fn text(self) -> String {
+        match (self.sum, self.is_partial) {
+            (None, _) => "-".to_owned(),
+            (Some(sum), false) => sum.to_string(),
+            (Some(sum), true) => format!("{sum}+"),
+        }
+    }
+
+    /// The sum for programs. A number cannot carry a mark, and a script that waits for 0 must not
+    /// take a part for the whole.
+    fn exact(self) -> Option<i64> {
+        self.sum.filter(|_| !self.is_partial)
+    }
+}
+
 impl Described {
+    fn lag(&self) -> Lag {
+        Lag::of(self.rows.values())
+    }
+
     fn owner(&self, at: &TopicPartition) -> Option<&Member> {
         let mut members = self.members.iter();
         members.find(|member| {
@@ -269,7 +316,7 @@ impl Described {
                 words(&self.protocol),
                 self.coordinator,
                 self.members.len(),
-                self.rows.values().filter_map(Row::lag).sum::<i64>(),
+                self.lag().text(),
             ),
         );
         let rows: Vec<[String; 8]> = self
@@ -361,7 +408,7 @@ impl Described {
             "state": self.state,
             "assignor": self.protocol,
             "coordinator": self.coordinator,
-            "lag": self.rows.values().filter_map(Row::lag).sum::<i64>(),
+            "lag": self.lag().exact(),
             "members": members.collect::<Vec<_>>(),
             "offsets": rows.collect::<Vec<_>>(),
         })
@@ -379,4 +426,36 @@ fn shown(partitions: &BTreeSet<TopicPartition>) -> String {
         .map(|(topic, indexes)| format!("{topic}:{}", indexes.join(",")))
         .collect();
     all.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(committed: Option<i64>, end: Option<i64>) -> Row {
+        Row {
+            committed: committed.map(|offset| Committed {
+                offset,
+                leader_epoch: -1,
+                metadata: String::new(),
+            }),
+            end,
+        }
+    }
+
+    #[test]
+    fn a_lag_that_is_not_known_is_not_zero() {
+        let shown = |rows: &[Row]| {
+            let lag = Lag::of(rows.iter());
+            (lag.text(), lag.exact())
+        };
+        let (known, level) = (row(Some(3), Some(10)), row(Some(10), Some(10)));
+        let (fresh, gone) = (row(None, Some(10)), row(Some(3), None));
+        assert_eq!(shown(&[]), ("-".to_owned(), None));
+        assert_eq!(shown(&[fresh.clone()]), ("-".to_owned(), None));
+        assert_eq!(shown(&[gone.clone()]), ("-".to_owned(), None));
+        assert_eq!(shown(&[level.clone()]), ("0".to_owned(), Some(0)));
+        assert_eq!(shown(&[known.clone(), level]), ("7".to_owned(), Some(7)));
+        assert_eq!(shown(&[fresh, known, gone]), ("7+".to_owned(), None));
+    }
 }
