@@ -65,6 +65,9 @@ impl DevSettings<'_> {
             .set("listener.name.ssl.ssl.client.auth", "required")
             .set("ssl.principal.mapping.rules", MAPPING_RULES)
             .set("palisade.log.flush.policy", "os")
+            // As in the server.properties that Kafka ships: who develops starts one consumer and
+            // waits for it.
+            .set("group.initial.rebalance.delay.ms", "0")
             .overrides(self.overrides);
         if is_wildcard(self.bind) {
             sources = sources.set("advertised.listeners", all(self.host_name));
@@ -121,6 +124,17 @@ mod tests {
         assert!(config.authorizer.enabled);
         assert_eq!(config.authorizer.super_users, ["User:admin"]);
         assert_eq!(config.log.flush_policy, FlushPolicyName::Os);
+    }
+
+    #[test]
+    fn a_group_waits_for_nobody_unless_told_to() {
+        let delay = |overrides: &[&str]| {
+            let (config, _) = load("127.0.0.1", false, overrides);
+            config.number("group.initial.rebalance.delay.ms")
+        };
+        assert_eq!(delay(&[]), 0);
+        let told = delay(&["group.initial.rebalance.delay.ms=3000"]);
+        assert_eq!(told, 3000);
     }
 
     #[test]
