@@ -259,9 +259,16 @@ impl DevArgs {
         let material = Material::ensure_by(home.write(), &dev_dir, &names(&self.bind, &host_name))?;
         let (password, is_new) = state::admin_password(&dev_dir, home.write())
             .map_err(NodeError::system("admin password"))?;
-        let ports = Ports::choose(self.port, Ports::remembered(&dev_dir), |port| {
+        let remembered = Ports::remembered(&dev_dir);
+        let ports = Ports::choose(self.port, remembered, |port| {
             state::is_free(&self.bind, port)
         });
+        for port in Ports::lost(remembered, self.port, ports) {
+            tracing::warn!(
+                "port {port} of the last start is in use by another process: a free one is taken \
+                 instead, and kept from now on; clients need the new address"
+            );
+        }
         let sources = DevSettings {
             log_dir: &home.path.join("data"),
             bind: &self.bind,

@@ -54,6 +54,19 @@ impl Ports {
         private_file::refresh(&dir.join("ports.json"), &bytes)
     }
 
+    /// The remembered ports that others were chosen for; clients that were given them find nobody,
+    /// or somebody else.
+    pub(crate) fn lost(remembered: Option<Self>, asked: Option<u16>, chosen: Self) -> Vec<u16> {
+        let (Some(old), None | Some(0)) = (remembered, asked) else {
+            return Vec::new();
+        };
+        let pairs = [(old.sasl_ssl, chosen.sasl_ssl), (old.ssl, chosen.ssl)];
+        let lost = pairs
+            .into_iter()
+            .filter(|(old, new)| *old != 0 && old != new);
+        lost.map(|(old, _)| old).collect()
+    }
+
     /// Chooses the ports to bind.
     ///
     /// A number that was asked for is taken as it is: when it is busy, the start fails. Remembered
@@ -180,6 +193,10 @@ mod tests {
         assert_eq!(Ports::choose(Some(7), None, none), ports(7, 0, 0));
         assert_eq!(Ports::choose(Some(7), remembered, all), ports(7, 8, 9));
         assert_eq!(Ports::choose(None, remembered, all), ports(100, 101, 102));
+        let chosen = Ports::choose(None, remembered, but_101);
+        assert_eq!(Ports::lost(remembered, None, chosen), [101]);
+        assert!(Ports::lost(remembered, Some(7), ports(7, 8, 9)).is_empty());
+        assert!(Ports::lost(None, None, chosen).is_empty());
         assert_eq!(
             Ports::choose(Some(0), remembered, but_101),
             ports(100, 0, 102)
