@@ -27,6 +27,9 @@ const VERIFY_DEPTH: u32 = 8;
 /// The level at which OpenSSL refuses keys and hashes below 112 bits of strength.
 const SECURITY_LEVEL: u32 = 2;
 
+/// How long before its end a certificate is worth a word, in seconds: 30 days.
+const SOON: i64 = 30 * 86_400;
+
 /// The time in which a certificate is valid, in seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
@@ -126,6 +129,30 @@ impl ServerTls {
             from: self.certificate.not_before().to_string(),
             until: self.certificate.not_after().to_string(),
         })
+    }
+
+    /// What is to be said of the own certificate's validity at `now_seconds` since 1970: that it
+    /// has ended, has not begun, or ends within 30 days. Names the subject and the date.
+    ///
+    /// # Errors
+    /// Times that OpenSSL cannot read.
+    pub fn validity_warning(&self, now_seconds: i64) -> Result<Option<String>, TlsError> {
+        let validity = Validity::of(&self.certificate)?;
+        let (from, until) = (self.certificate.not_before(), self.certificate.not_after());
+        let what = if now_seconds < validity.not_before {
+            format!("is not valid before {from}; until then clients refuse it")
+        } else if now_seconds > validity.not_after {
+            format!("expired on {until}; clients refuse it")
+        } else if now_seconds.saturating_add(SOON) > validity.not_after {
+            format!("expires on {until}")
+        } else {
+            return Ok(None);
+        };
+        let subject = super::principal::java_dn(&self.certificate);
+        Ok(Some(format!(
+            "the certificate {} {what}",
+            subject.escape_debug()
+        )))
     }
 }
 

@@ -432,3 +432,24 @@ fn validity_of_the_own_certificate() {
     }
     assert!(format!("{server:?}").contains("CN=node,O=Acme"));
 }
+
+#[test]
+fn a_certificate_near_or_past_its_end_is_worth_a_word() {
+    let world = World::new();
+    let server = ServerTls::new(&world.server()).unwrap();
+    let says = |now| server.validity_warning(now).unwrap();
+    const MONTH: i64 = 30 * 86_400;
+    for quiet in [1_000_000_000, 4_000_000_000 - MONTH] {
+        assert_eq!(says(quiet), None);
+    }
+    for (now, what) in [
+        (999_999_999, "is not valid before Sep  9 01:46:40 2001 GMT"),
+        (4_000_000_001 - MONTH, "expires on Oct  2 07:06:40 2096 GMT"),
+        (4_000_000_000, "expires on Oct  2 07:06:40 2096 GMT"),
+        (4_000_000_001, "expired on Oct  2 07:06:40 2096 GMT"),
+    ] {
+        let said = says(now).unwrap_or_default();
+        assert!(said.contains(what), "{now}: {said}");
+        assert!(said.contains("CN=node,O=Acme"), "{now}: {said}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Key, chain and trust of a listener, tried out before anything starts.
 
-use palisade_auth::tls::{ClientAuth, ClientTls, ServerTls, TlsError};
+use palisade_auth::tls::{ClientAuth, ClientTls, KeyStore, ServerTls, TlsError};
 
 pub use palisade_auth::tls::TlsSettings;
 
@@ -8,6 +8,7 @@ use super::{
     ConfigError, SecurityProtocol, Warning, keys,
     values::{ListenerValues, Setting},
 };
+use crate::clock;
 
 /// Keys that make up the own key and chain, the trusted certificates, and what is negotiated: each
 /// group is tried out alone, so that a problem of one does not hide those of the others.
@@ -42,8 +43,17 @@ pub(crate) fn assemble(
         Err(problems) => (None, problems),
     };
     // Whoever starts the listener reads the files again; by then a mistake would cost a start.
-    let first = match &settings {
-        Some(settings) => ServerTls::new(settings).err(),
+    let first = match settings.as_ref().map(|one| (one, ServerTls::new(one))) {
+        Some((settings, Ok(server))) => {
+            let now = clock::now().value() / 1000;
+            match validity(settings, &server, now) {
+                Ok(Some(odd)) if !warnings.contains(&odd) => warnings.push(odd),
+                Ok(_) => {}
+                Err(problem) => problems.push(problem),
+            }
+            None
+        }
+        Some((_, Err(problem))) => Some(problem),
         None => None,
     };
     if settings.is_none() || first.is_some() {
@@ -75,6 +85,21 @@ pub(crate) fn assemble(
         );
     }
     Some(settings)
+}
+
+/// What is odd about the time of a listener's certificate at `now` in seconds. Listeners of one
+/// file get one text. It is no error: the other listeners serve, and clocks may be wrong.
+fn validity(
+    settings: &TlsSettings,
+    server: &ServerTls,
+    now: i64,
+) -> Result<Option<Warning>, TlsError> {
+    let place = match &settings.keystore {
+        Some(KeyStore::PemFile(path)) => format!("{path:?}"),
+        Some(KeyStore::Inline { .. }) | None => "ssl.keystore.certificate.chain".to_owned(),
+    };
+    let odd = server.validity_warning(now)?;
+    Ok(odd.map(|odd| Warning::Note(format!("{place}: {odd}"))))
 }
 
 /// What the files and lists say, beyond what the keys alone showed.
