@@ -1,5 +1,6 @@
 //! Everything that can go wrong in the log, with its values.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,10 +141,12 @@ pub enum StorageError {
         end: Offset,
     },
     /// Another process holds the directory.
-    #[error("{} is locked by another process", path.display())]
+    #[error("{} is locked by another process{}", path.display(), Number(*pid))]
     Locked {
         /// The directory.
         path: PathBuf,
+        /// The process, if it left its number there.
+        pid: Option<u32>,
     },
     /// The directory belongs to another cluster or node.
     #[error("meta.properties: {field} is {found}, expected {expected}")]
@@ -223,5 +226,14 @@ impl StorageError {
             kind: error.kind(),
             os_code: error.raw_os_error(),
         }
+    }
+}
+
+/// The number of a process, where it is known.
+struct Number(Option<u32>);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(f, ", number {pid}"))
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::config::{Background, LogConfig, LogDirOptions};
 use crate::error::StorageError;
-use crate::fs::{Fs, OpenHow};
+use crate::fs::{Fs, OpenHow, read_all};
 use crate::log::Log;
 use crate::meta::{self, MetaProperties};
 use crate::observer::LogObserver;
@@ -98,6 +98,13 @@ impl fmt::Debug for LogDir {
     }
 }
 
+/// The process that holds a lock, as far as its file says so.
+fn holder(fs: &dyn Fs, lock: &Path) -> Option<u32> {
+    let file = fs.open(lock, OpenHow::Read).ok()?;
+    let bytes = read_all(&*file, 32).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+}
+
 impl LogDir {
     /// Opens and locks a directory, creating it where absent; starts its two threads.
     ///
@@ -116,10 +123,12 @@ impl LogDir {
             fs.create_dir(path).map_err(io)?;
             fs.sync_dir(path.parent().unwrap_or(path)).map_err(io)?;
         }
-        let lock = fs.lock(&path.join(".lock")).map_err(io)?;
+        let lock_path = path.join(".lock");
+        let lock = fs.lock(&lock_path).map_err(io)?;
         let Some(lock) = lock else {
             return Err(StorageError::Locked {
                 path: path.to_owned(),
+                pid: holder(&*fs, &lock_path),
             });
         };
         // What a killed process renamed last is read now, so it must not go away later.

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::process;
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
@@ -99,7 +100,13 @@ impl Fs for RealFs {
             .mode(0o600)
             .open(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(HeldLock(file)))),
+            Ok(()) => {
+                // Only for the message of the next one that tries; a full disk has no room for it.
+                let number = format!("{}\n", process::id());
+                let _ = file.set_len(0);
+                let _ = file.write_all_at(number.as_bytes(), 0);
+                Ok(Some(Box::new(HeldLock(file))))
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
