@@ -2,6 +2,7 @@
 
 mod input;
 mod partitioner;
+mod queue;
 mod sender;
 
 use std::{
@@ -22,7 +23,7 @@ use super::{
     client::{ClientError, printable},
     interrupt::Interrupt,
     output::Output,
-    progress::Progress,
+    progress::{Progress, counted},
     remote::Remote,
     topic::key_value,
 };
@@ -155,9 +156,9 @@ impl ProduceArgs {
         let topic = printable(&self.topic);
         output.show(&object, &format!("{topic}: {}", progress.words()));
         if let (Some((line, reason)), false) = (&refused.first, output.json) {
-            let count = refused.count;
+            let count = counted(refused.count);
             output.fail(&ClientError::Unfinished(format!(
-                "{count} records refused, the first in line {line}: {reason}"
+                "{count} refused, the first in line {line}: {reason}"
             )));
         }
     }

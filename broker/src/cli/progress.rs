@@ -48,8 +48,8 @@ impl Progress {
     pub(crate) fn words(&self) -> String {
         let seconds = self.seconds();
         format!(
-            "{} records, {} in {seconds:.1} s ({:.0} records/s, {}/s)",
-            self.records,
+            "{}, {} in {seconds:.1} s ({:.0} records/s, {}/s)",
+            counted(self.records),
             size(self.bytes as f64),
             self.records as f64 / seconds,
             size(self.bytes as f64 / seconds),
@@ -73,6 +73,14 @@ impl Progress {
     }
 }
 
+/// A number of records in words.
+pub(crate) fn counted(records: u64) -> String {
+    match records {
+        1 => "1 record".to_owned(),
+        many => format!("{many} records"),
+    }
+}
+
 fn size(bytes: f64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024.0 {
@@ -92,7 +100,13 @@ fn size(bytes: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{counted, size};
+
+    #[test]
+    fn one_record_is_no_plural() {
+        let all = [0, 1, 2].map(counted);
+        assert_eq!(all, ["0 records", "1 record", "2 records"]);
+    }
 
     #[test]
     fn sizes_have_fitting_units() {

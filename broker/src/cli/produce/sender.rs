@@ -1,14 +1,15 @@
-//! Records into batches, batches to leaders, one at a time per partition and as often as it takes.
+//! Records into batches, batches to leaders, one at a time per partition and as often as it takes,
+//! within the time that the command is given.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    io,
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write as _},
     time::Duration,
 };
 
 use palisade_protocol::{
     ErrorCode, Str,
-    batch::{BatchBuilder, BatchError, Codec},
+    batch::Codec,
     messages::{
         init_producer_id::InitProducerIdRequest,
         produce::{
@@ -16,7 +17,7 @@ use palisade_protocol::{
             TopicProduceData,
         },
     },
-    types::{ProducerEpoch, ProducerId, TimestampMs},
+    types::{ProducerEpoch, ProducerId},
 };
 use tokio::{
     sync::mpsc,
@@ -31,23 +32,16 @@ use super::{
     },
     input::{Parsed, Record},
     partitioner,
+    queue::{Batch, Queue, copy, given_up, longest_trouble, wake_at},
 };
 use crate::{clock, task};
 
 /// The last version of Produce that names topics.
 const BY_NAME: i16 = 12;
-/// A batch of this many bytes is not added to; far below what brokers take.
-const BATCH_BYTES: usize = 256 << 10;
-/// Records of a batch at most: their deltas and answers stay small.
-const BATCH_RECORDS: usize = 10_000;
-/// How long a batch waits for more records.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long a batch is tried in vain before that is said.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Bytes in memory from which on nothing is read.
 const BUFFERED: usize = 32 << 20;
-/// How long a batch is tried, as Java's delivery.timeout.ms.
-const DELIVERY: Duration = Duration::from_secs(120);
-/// Between two attempts at the same batch.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// What is sent, and how.
 #[derive(Clone, Debug)]
@@ -57,7 +51,14 @@ pub(super) struct Options {
     pub(super) headers: Vec<(String, String)>,
     pub(super) codec: Codec,
     pub(super) acks: i16,
+    /// How long a batch is tried, and how long the broker may take for one attempt.
     pub(super) timeout_ms: i32,
+}
+
+impl Options {
+    fn delivery(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or_default())
+    }
 }
 
 /// Records that will not arrive.
@@ -75,25 +76,6 @@ impl Refused {
             self.first = Some((line, reason.to_owned()));
         }
     }
-}
-
-/// Records that go together.
-#[derive(Clone, Debug)]
-struct Batch {
-    records: Vec<Record>,
-    bytes: usize,
-    begun: Instant,
-    /// Sent once at least. Its sequence numbers stand for just these records from then on.
-    is_tried: bool,
-}
-
-/// One partition's batches; the first is the one that is sent, the last the one that grows.
-#[derive(Debug, Default)]
-struct Queue {
-    batches: VecDeque<Batch>,
-    sequence: i32,
-    is_sending: bool,
-    retry_at: Option<Instant>,
 }
 
 /// What a leader said to the batches of some partitions; `None` to acks=0.
@@ -115,6 +97,8 @@ pub(super) struct Sender {
     buffered: usize,
     busy: BTreeSet<i32>,
     is_stale: bool,
+    /// It was said already that batches are tried in vain.
+    is_told: bool,
     replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
     pub(super) progress: Progress,
     pub(super) refused: Refused,
@@ -131,6 +115,7 @@ impl Sender {
             buffered: 0,
             busy: BTreeSet::new(),
             is_stale: false,
+            is_told: false,
             replies: mpsc::channel(64),
             progress: Progress::start(true),
             refused: Refused::default(),
@@ -158,8 +143,10 @@ impl Sender {
             }
             // One time for both: what is not due to the first must be waited for by the second.
             let now = Instant::now();
+            let patience = self.endure(now)?;
             self.dispatch(!is_open, now)?;
             let wake = wake_at(&self.queues, !is_open, now);
+            let wake = wake.into_iter().chain(patience).min();
             let can_read = is_open && self.buffered < BUFFERED;
             tokio::select! {
                 Some(reply) = self.replies.1.recv() => self.take(reply)?,
@@ -175,14 +162,49 @@ impl Sender {
                 _ = ticks.tick(), if self.progress.is_shown() => self.progress.paint(),
                 () = interrupt.heard() => {
                     if !is_open {
-                        let text = "interrupted; some records were not acknowledged";
-                        return Err(ClientError::Unfinished(text.to_owned()));
+                        return Err(self.interrupted());
                     }
                     is_open = false;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Looks at what is tried in vain: says so once, and ends it when its time is over. Gives the
+    /// moment of the next look.
+    ///
+    /// # Errors
+    /// The last error of a batch that was tried for too long.
+    fn endure(&mut self, now: Instant) -> Result<Option<Instant>, ClientError> {
+        let delivery = self.options.delivery();
+        let Some((since, error)) = longest_trouble(&self.queues) else {
+            return Ok(None);
+        };
+        let end = since + delivery;
+        if end <= now {
+            return Err(given_up(error, delivery));
+        }
+        if !self.is_told && since + SILENCE <= now {
+            self.is_told = true;
+            let text = format!("palisade: {error}; trying for {} s", delivery.as_secs());
+            self.progress.clear();
+            // Nobody is left to be told when this fails.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+        Ok(Some(if self.is_told {
+            end
+        } else {
+            end.min(since + SILENCE)
+        }))
+    }
+
+    fn interrupted(&self) -> ClientError {
+        let mut text = "interrupted; some records were not acknowledged".to_owned();
+        if let Some((_, error)) = longest_trouble(&self.queues) {
+            text = format!("{text}; {error}");
+        }
+        ClientError::Unfinished(text)
     }
 
     fn is_done(&self) -> bool {
@@ -324,7 +346,7 @@ impl Sender {
                 None => {
                     let code = ErrorCode::LEADER_NOT_AVAILABLE;
                     let error = ClientError::refused(format!("partition {index}"), code, None);
-                    queue.try_again(error)?;
+                    queue.try_again(error, now);
                     self.is_stale = true;
                 }
             }
@@ -334,7 +356,7 @@ impl Sender {
                 Ok(line) => self.send(node, line, partitions)?,
                 Err(error) => {
                     self.is_stale = true;
-                    self.retry(&partitions, || copy(&error))?;
+                    self.retry(&partitions, &error);
                 }
             }
         }
@@ -342,12 +364,13 @@ impl Sender {
     }
 
     fn send(&mut self, node: i32, mut line: Line, partitions: Vec<i32>) -> Result<(), ClientError> {
+        let now = Instant::now();
         let mut data = Vec::new();
         for index in &partitions {
             let Some(queue) = self.queues.get_mut(index) else {
                 continue;
             };
-            queue.is_sending = true;
+            queue.attempt(now);
             let Some(batch) = queue.batches.front_mut() else {
                 continue;
             };
@@ -409,7 +432,8 @@ impl Sender {
             }
             Err(error) if error.is_transient() => {
                 self.is_stale = true;
-                return self.retry(&reply.partitions, || copy(&error));
+                self.retry(&reply.partitions, &error);
+                return Ok(());
             }
             Err(error) => return Err(error),
         };
@@ -438,7 +462,7 @@ impl Sender {
                 if self.split(index) => {}
             code if code.is_retriable() => {
                 self.is_stale = true;
-                self.retry(&[index], || copy(&error))?;
+                self.retry(&[index], &error);
             }
             ErrorCode::MESSAGE_TOO_LARGE
             | ErrorCode::RECORD_LIST_TOO_LARGE
@@ -459,7 +483,7 @@ impl Sender {
             return;
         };
         queue.retry_at = None;
-        if let Some(batch) = queue.batches.pop_front() {
+        if let Some(batch) = queue.take_first() {
             queue.advance(batch.records.len());
             self.buffered = self.buffered.saturating_sub(batch.bytes);
             batch
@@ -472,11 +496,7 @@ impl Sender {
     /// Gives up those records of the first batch that the broker names, or all. Their sequence
     /// numbers were not used.
     fn refuse(&mut self, index: i32, answer: &PartitionProduceResponse, error: &ClientError) {
-        let Some(batch) = self
-            .queues
-            .get_mut(&index)
-            .and_then(|queue| queue.batches.pop_front())
-        else {
+        let Some(batch) = self.queues.get_mut(&index).and_then(Queue::take_first) else {
             return;
         };
         let named = |at: usize| {
@@ -537,151 +557,23 @@ impl Sender {
         true
     }
 
-    fn retry(
-        &mut self,
-        partitions: &[i32],
-        error: impl Fn() -> ClientError,
-    ) -> Result<(), ClientError> {
+    fn retry(&mut self, partitions: &[i32], error: &ClientError) {
+        let now = Instant::now();
         for index in partitions {
             if let Some(queue) = self.queues.get_mut(index) {
-                queue.try_again(error())?;
+                queue.try_again(copy(error), now);
             }
         }
-        Ok(())
     }
-}
-
-/// When something becomes ready by itself that is not at `now`.
-fn wake_at(queues: &BTreeMap<i32, Queue>, is_last: bool, now: Instant) -> Option<Instant> {
-    let waiting = queues.values().filter(|queue| !queue.is_sending);
-    let times = waiting.filter_map(|queue| {
-        let batch = queue.batches.front()?;
-        match queue.retry_at {
-            Some(at) => Some(at),
-            None if is_last || batch.is_full() => None,
-            None => Some(batch.begun + LINGER),
-        }
-    });
-    // What is due already waits for a busy leader, whose reply wakes.
-    times.filter(|at| *at > now).min()
 }
 
 fn unreadable(error: io::Error) -> ClientError {
     ClientError::Unfinished(format!("the input cannot be read: {error}"))
 }
 
-/// The same error once more; only those that pass are ever repeated.
-fn copy(error: &ClientError) -> ClientError {
-    match error {
-        ClientError::Refused {
-            what,
-            code,
-            message,
-        } => ClientError::Refused {
-            what: what.clone(),
-            code: *code,
-            message: message.clone(),
-        },
-        other => ClientError::Lost(io::Error::other(other.to_string())),
-    }
-}
-
-impl Queue {
-    /// Counts an attempt that failed in passing.
-    ///
-    /// # Errors
-    /// The error, when the batch has been tried for long enough.
-    fn try_again(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let begun = self.batches.front().map(|batch| batch.begun);
-        if begun.is_some_and(|begun| begun.elapsed() > DELIVERY) {
-            return Err(error);
-        }
-        self.retry_at = Some(Instant::now() + RETRY);
-        Ok(())
-    }
-
-    /// Moves the sequence on; after the largest number comes 0.
-    fn advance(&mut self, count: usize) {
-        let count = i32::try_from(count).unwrap_or_default();
-        self.sequence = self.sequence.wrapping_add(count) & i32::MAX;
-    }
-}
-
-impl Batch {
-    fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES || self.records.len() >= BATCH_RECORDS
-    }
-
-    fn is_ready(&self, now: Instant) -> bool {
-        self.is_full() || self.is_tried || self.begun + LINGER <= now
-    }
-
-    fn encode(
-        &self,
-        options: &Options,
-        producer: (ProducerId, ProducerEpoch),
-        sequence: i32,
-    ) -> Result<bytes::BytesMut, BatchError> {
-        let mut builder = BatchBuilder::new(options.codec);
-        if options.acks == -1 {
-            builder = builder.producer(producer.0, producer.1, sequence);
-        }
-        for record in &self.records {
-            let common = options.headers.iter();
-            let mut headers: Vec<(&str, Option<&[u8]>)> = common
-                .map(|(key, value)| (key.as_str(), Some(value.as_bytes())))
-                .collect();
-            let own = record.headers.iter();
-            headers.extend(own.map(|(key, value)| (key.as_str(), value.as_deref())));
-            builder.add(
-                TimestampMs::new(record.timestamp.unwrap_or_default()),
-                record.key.as_deref(),
-                record.value.as_deref(),
-                &headers,
-            )?;
-        }
-        builder.build()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sequences_begin_anew_behind_the_largest() {
-        let mut queue = Queue {
-            sequence: i32::MAX - 1,
-            ..Queue::default()
-        };
-        queue.advance(1);
-        assert_eq!(queue.sequence, i32::MAX);
-        queue.advance(3);
-        assert_eq!(queue.sequence, 2);
-    }
-
-    /// Time goes on between the look at what is due and the choice of when to wake.
-    #[test]
-    fn what_became_due_meanwhile_wakes() {
-        let looked = Instant::now();
-        let begun = looked - LINGER;
-        let batch = Batch {
-            records: Vec::new(),
-            bytes: 0,
-            begun,
-            is_tried: true,
-        };
-        let queue = |retry_at| Queue {
-            batches: VecDeque::from([batch.clone()]),
-            retry_at,
-            ..Queue::default()
-        };
-        let soon = looked + Duration::from_nanos(1);
-        let queues = BTreeMap::from([(0, queue(Some(soon))), (1, queue(None))]);
-        while Instant::now() <= soon {}
-        assert_eq!(wake_at(&queues, true, looked), Some(soon));
-        assert_eq!(wake_at(&queues, true, soon), None);
-    }
 
     #[test]
     fn the_first_refused_line_is_the_lowest() {
