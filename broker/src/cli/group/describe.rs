@@ -452,9 +452,12 @@ mod tests {
         let (known, level) = (row(Some(3), Some(10)), row(Some(10), Some(10)));
         let (fresh, gone) = (row(None, Some(10)), row(Some(3), None));
         assert_eq!(shown(&[]), ("-".to_owned(), None));
-        assert_eq!(shown(&[fresh.clone()]), ("-".to_owned(), None));
-        assert_eq!(shown(&[gone.clone()]), ("-".to_owned(), None));
-        assert_eq!(shown(&[level.clone()]), ("0".to_owned(), Some(0)));
+        assert_eq!(shown(std::slice::from_ref(&fresh)), ("-".to_owned(), None));
+        assert_eq!(shown(std::slice::from_ref(&gone)), ("-".to_owned(), None));
+        assert_eq!(
+            shown(std::slice::from_ref(&level)),
+            ("0".to_owned(), Some(0))
+        );
         assert_eq!(shown(&[known.clone(), level]), ("7".to_owned(), Some(7)));
         assert_eq!(shown(&[fresh, known, gone]), ("7+".to_owned(), None));
     }
