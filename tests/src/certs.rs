@@ -41,7 +41,7 @@ pub const STORE_PASSWORD: &str = "store-secret";
 /// When a certificate is valid, seen from now, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// From now for ten days.
+    /// From now for ninety days, which no node warns of.
     Good,
     /// Its end has passed.
     Expired,
@@ -165,7 +165,7 @@ fn builder(subject: &X509Name, key: &PKey<Private>, validity: Validity) -> X509B
     // Seconds since 1970: an expired certificate must end before any possible now.
     let (from, to) = match validity {
         Validity::Good | Validity::ServerOnly => {
-            (Asn1Time::days_from_now(0), Asn1Time::days_from_now(10))
+            (Asn1Time::days_from_now(0), Asn1Time::days_from_now(90))
         }
         Validity::NotYet => (Asn1Time::days_from_now(365), Asn1Time::days_from_now(730)),
         Validity::Expired => (
