@@ -109,22 +109,12 @@ fn rdkafka() {
 }
 
 #[test]
-fn kcat() {
-    story("kcat", [Driver::Kcat; 3], &["range"]);
-}
-
-#[test]
 fn kafka_python_2_0_2() {
     story(
         "python-2.0.2",
         [Driver::Python("python-2.0.2"); 3],
         &["range"],
     );
-}
-
-#[test]
-fn kafka_python_newest() {
-    story("python-new", [Driver::Python("python-new"); 3], &["range"]);
 }
 
 #[test]
