@@ -109,6 +109,11 @@ fn rdkafka() {
 }
 
 #[test]
+fn kcat() {
+    story("kcat", [Driver::Kcat; 3], &["range"]);
+}
+
+#[test]
 fn kafka_python_2_0_2() {
     story(
         "python-2.0.2",

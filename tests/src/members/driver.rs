@@ -149,11 +149,13 @@ fn settings(access: &Access) -> String {
 }
 
 /// kcat, line-buffered into the file that the group's kcats share.
+///
+/// Not by its own `-u`, which writes a line in pieces: those of two members would mix.
 fn kcat(access: &Access, name: &str, seats: &[Seat], log: &Path) -> Command {
     let [seat] = seats else {
         panic!("kcat is a member of one group");
     };
-    let mut tool = tools::kcat(access, &["-u"]);
+    let mut tool = tools::kcat(access, &[]);
     tool.args(["-f", &format!("record {name} %p %o %s\n")]);
     for setting in [
         &format!("client.id={name}"),

@@ -69,36 +69,51 @@ impl Logs {
 
 /// `record NAME PARTITION OFFSET VALUE`, or
 /// `% Group G rebalanced (memberid NAME-UUID): assigned: TOPIC [0], TOPIC [1]`.
+///
+/// # Panics
+/// On a torn record: left out, it would look like one that was never read.
 fn event(line: &str) -> Option<Event> {
-    let (member, what) = if let Some(record) = line.strip_prefix("record ") {
-        let mut words = record.split(' ');
-        let member = words.next()?;
-        let what = What::Record {
-            partition: words.next()?.parse().ok()?,
-            offset: words.next()?.parse().ok()?,
-            value: words.next()?.to_owned(),
-        };
-        (member, what)
+    let (member, what) = if line.contains("record ") {
+        record(line).unwrap_or_else(|| panic!("kcat's line is torn: {line:.300}"))
     } else {
-        let (_, rest) = line.strip_prefix("% Group ")?.split_once("(memberid ")?;
-        let (id, rest) = rest.split_once("): ")?;
-        let (kind, list) = rest.split_once(": ").unwrap_or((rest, ""));
-        let partitions: BTreeSet<i32> = list
-            .split('[')
-            .skip(1)
-            .filter_map(|part| part.split(']').next()?.parse().ok())
-            .collect();
-        let what = match kind {
-            "assigned" => What::Assigned(partitions, None),
-            _ => What::Revoked(partitions),
-        };
-        (id.split('-').next()?, what)
+        rebalance(line)?
     };
     Some(Event {
         stamp: history::now(),
         member: member.to_owned(),
         what,
     })
+}
+
+fn record(line: &str) -> Option<(&str, What)> {
+    let mut words = line.strip_prefix("record ")?.split(' ');
+    let member = words.next()?;
+    let partition = words.next()?.parse().ok()?;
+    let offset = words.next()?.parse().ok()?;
+    // The values are numbers.
+    let value = words.next()?.parse::<u64>().ok()?.to_string();
+    let what = What::Record {
+        partition,
+        offset,
+        value,
+    };
+    words.next().is_none().then_some((member, what))
+}
+
+fn rebalance(line: &str) -> Option<(&str, What)> {
+    let (_, rest) = line.strip_prefix("% Group ")?.split_once("(memberid ")?;
+    let (id, rest) = rest.split_once("): ")?;
+    let (kind, list) = rest.split_once(": ").unwrap_or((rest, ""));
+    let partitions: BTreeSet<i32> = list
+        .split('[')
+        .skip(1)
+        .filter_map(|part| part.split(']').next()?.parse().ok())
+        .collect();
+    let what = match kind {
+        "assigned" => What::Assigned(partitions, None),
+        _ => What::Revoked(partitions),
+    };
+    Some((id.split('-').next()?, what))
 }
 
 #[cfg(test)]
@@ -123,5 +138,11 @@ mod tests {
         let revoked = event(line).expect("a rebalance");
         assert_eq!(revoked.what, What::Revoked(BTreeSet::from([0])));
         assert_eq!(event("% Waiting for group rebalance"), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "torn")]
+    fn a_torn_record_is_no_line_of_another_kind() {
+        event("record a 1 12% Group g-1 rebalanced (memberid b-1): revoked: t-1 [0]");
     }
 }
