@@ -14,6 +14,7 @@ mod crash;
 mod dev;
 mod disk_full;
 mod every_version;
+mod find_coordinator;
 mod groups;
 mod groups_clients;
 mod groups_suites;

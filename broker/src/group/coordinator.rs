@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use palisade_protocol::{Str, Uuid};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::config::GroupConfig;
@@ -27,6 +28,8 @@ use crate::task;
 
 /// The topic in which groups are kept.
 pub(crate) const TOPIC: &str = "__consumer_offsets";
+/// How long the opening of a new partition of it is waited for.
+const TAKE_UP: Duration = Duration::from_secs(2);
 
 /// The group coordinator of this node.
 pub(crate) struct GroupCoordinator {
@@ -39,6 +42,8 @@ pub(crate) struct GroupCoordinator {
     runtime: Handle,
     /// The shards led here, by partition.
     shards: RwLock<BTreeMap<PartitionIndex, Arc<ShardHandle>>>,
+    /// Told whenever those have changed.
+    reconciled: watch::Sender<()>,
 }
 
 /// An answer that is on its way.
@@ -84,12 +89,23 @@ impl GroupCoordinator {
             shutdown,
             runtime: Handle::current(),
             shards: RwLock::new(BTreeMap::new()),
+            reconciled: watch::Sender::new(()),
         })
     }
 
     /// The settings of groups.
     pub(crate) fn config(&self) -> &GroupConfig {
         &self.config
+    }
+
+    /// Whether this node coordinates the groups of a partition that it leads.
+    ///
+    /// The image says so before the partition's log is open: a partition that was just created is waited for, at most
+    /// for [`TAKE_UP`], so that a first member is not told to look for its coordinator again.
+    pub(crate) async fn has_taken_up(&self, index: PartitionIndex) -> bool {
+        let mut reconciled = self.reconciled.subscribe();
+        let taken_up = reconciled.wait_for(|()| self.shards.read().contains_key(&index));
+        tokio::time::timeout(TAKE_UP, taken_up).await.is_ok()
     }
 
     /// The shard that coordinates a group.
@@ -189,6 +205,8 @@ impl GroupCoordinator {
                 shards.insert(index, shard);
             }
         }
+        drop(shards);
+        self.reconciled.send_replace(());
     }
 
     fn start(

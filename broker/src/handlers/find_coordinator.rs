@@ -49,7 +49,7 @@ pub(crate) async fn handle(
     if ctx.api_version >= BATCHED {
         let mut coordinators = Vec::with_capacity(keys.len());
         for key in keys {
-            let found = find(ctx, &access, request.key_type, key);
+            let found = find(ctx, &access, request.key_type, key).await;
             coordinators.push(row(key, found));
         }
         return Handled::Now(FindCoordinatorResponse {
@@ -57,7 +57,7 @@ pub(crate) async fn handle(
             ..FindCoordinatorResponse::default()
         });
     }
-    let found = find(ctx, &access, request.key_type, &request.key);
+    let found = find(ctx, &access, request.key_type, &request.key).await;
     let row = row(&request.key, found);
     Handled::Now(FindCoordinatorResponse {
         error_code: row.error_code,
@@ -108,14 +108,19 @@ fn row(key: &Str, found: Result<Place, Absent>) -> Coordinator {
     }
 }
 
-fn find(ctx: &RequestContext, access: &Access, key_type: i8, key: &Str) -> Result<Place, Absent> {
+async fn find(
+    ctx: &RequestContext,
+    access: &Access,
+    key_type: i8,
+    key: &Str,
+) -> Result<Place, Absent> {
     match key_type {
         0 => {
             access.group::<Describe>(key).map_err(|refused| {
                 let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
                 Absent::new(code, "not authorized to describe the group")
             })?;
-            group_coordinator(ctx, key)
+            group_coordinator(ctx, key).await
         }
         1 => {
             access
@@ -155,7 +160,7 @@ fn is_share_key(key: &str) -> bool {
     partition.is_some() && topic.is_some() && group.is_some()
 }
 
-fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent> {
+async fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent> {
     let unavailable = |text| Absent::new(ErrorCode::COORDINATOR_NOT_AVAILABLE, text);
     let image = ctx.broker.metadata.image();
     let topic = image.topics.get(TOPIC);
@@ -164,6 +169,9 @@ fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent>
     let leader = topic.partition(index).and_then(|one| one.leader);
     let leader = leader.filter(|leader| image.brokers.is_live(*leader));
     let leader = leader.ok_or(unavailable("the group's partition has no leader"))?;
+    if leader == ctx.broker.node_id && !ctx.broker.groups.has_taken_up(index).await {
+        return Err(unavailable("the group's partition is not open yet"));
+    }
     let listener = ctx.session.listener.config.name.as_str();
     let endpoint = layout::of_node(&image, leader, listener);
     let endpoint = endpoint.ok_or(unavailable("the coordinator lacks this listener"))?;
