@@ -123,6 +123,11 @@ fn kafka_python_2_0_2() {
 }
 
 #[test]
+fn kafka_python_newest() {
+    story("python-new", [Driver::Python("python-new"); 3], &["range"]);
+}
+
+#[test]
 fn kafkajs() {
     story("kafkajs", [Driver::Kafkajs; 3], &["range"]);
 }

@@ -13,6 +13,10 @@ import time
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.errors import KafkaError
 
+# Far longer than a rebalance takes here. kafka-python 3.0.12 forgets an assignment that arrives in the instant in which
+# poll() gives up: the next poll() finds nothing to join, and the member spins for good without partitions.
+POLL_MS = 3000
+
 running = True
 
 
@@ -45,7 +49,7 @@ class Member(ConsumerRebalanceListener):
 
     def run(self):
         while running:
-            for at, records in self.consumer.poll(timeout_ms=200).items():
+            for at, records in self.consumer.poll(timeout_ms=POLL_MS).items():
                 for record in records:
                     self.say(
                         "record", partition=record.partition, offset=record.offset, value=record.value.decode()
