@@ -58,7 +58,7 @@ fn dependencies_point_one_way() {
         ("protocol", vec!["palisade-protocol-derive"]),
         ("protocol/derive", vec![]),
         ("storage", vec!["palisade-protocol"]),
-        ("auth", vec!["palisade-protocol"]),
+        ("auth", vec![]),
         (
             "broker",
             vec!["palisade-auth", "palisade-protocol", "palisade-storage"],
