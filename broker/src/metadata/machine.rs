@@ -430,5 +430,4 @@ impl Machine for MetadataMachine {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;

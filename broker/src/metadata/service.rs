@@ -175,5 +175,4 @@ impl MetadataService {
 }
 
 #[cfg(test)]
-#[path = "service_tests.rs"]
 mod tests;

@@ -145,5 +145,4 @@ pub fn decode(bytes: &[u8]) -> Result<ClusterImage, SnapshotError> {
 }
 
 #[cfg(test)]
-#[path = "snapshot_tests.rs"]
 mod tests;

@@ -163,5 +163,4 @@ fn row(user: Str, error: Option<&RowError>) -> AlterUserScramCredentialsResult {
 }
 
 #[cfg(test)]
-#[path = "scram_tests.rs"]
 mod tests;

@@ -112,5 +112,4 @@ fn row(error: Option<&RowError>) -> AclCreationResult {
 }
 
 #[cfg(test)]
-#[path = "acls_tests.rs"]
 mod tests;

@@ -191,5 +191,4 @@ fn row(topic: &CreatePartitionsTopic, error: Option<&RowError>) -> CreatePartiti
 }
 
 #[cfg(test)]
-#[path = "create_partitions_tests.rs"]
 mod tests;

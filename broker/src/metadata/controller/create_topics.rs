@@ -365,5 +365,4 @@ fn failed(topic: &CreatableTopic, error: &RowError) -> CreatableTopicResult {
 }
 
 #[cfg(test)]
-#[path = "create_topics_tests.rs"]
 mod tests;

@@ -280,5 +280,4 @@ fn row(name: Option<Str>, topic_id: Uuid, error: Option<&RowError>) -> Deletable
 }
 
 #[cfg(test)]
-#[path = "delete_topics_tests.rs"]
 mod tests;

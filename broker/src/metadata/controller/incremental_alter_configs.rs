@@ -157,5 +157,4 @@ fn row(resource: &AlterConfigsResource, error: Option<&RowError>) -> AlterConfig
 }
 
 #[cfg(test)]
-#[path = "configs_tests.rs"]
 mod tests;

@@ -148,5 +148,4 @@ fn records_of(
 }
 
 #[cfg(test)]
-#[path = "brokers_tests.rs"]
 mod tests;
