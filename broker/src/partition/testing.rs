@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use palisade_auth::acl::AclBinding;
+use palisade_auth::acl::{AclBinding, Operation, PatternType, Permission, ResourceType};
 use palisade_auth::audit::AuditContext;
 use palisade_auth::authorizer::{AuthorizerConfig, SuperUsers};
+use palisade_auth::grant::Write;
 use palisade_auth::principal::{Caller, Principal};
 use palisade_auth::{Access, Authorizer};
 use palisade_protocol::batch::{BatchBuilder, Codec};
@@ -92,7 +93,27 @@ impl TestNode {
         self.image = Arc::new(image);
     }
 
-    /// Adds an ACL, in the words of `kafka-acls.sh`.
+    /// Gives a partition other replicas, all of them in sync; the first one leads.
+    pub(crate) fn assign(&mut self, topic: &str, index: i32, replicas: &[i32], epoch: i32) {
+        let leader = replicas.first().copied();
+        let id = topic_id(topic);
+        self.apply(&[partition_record(
+            id, index, replicas, replicas, leader, epoch,
+        )]);
+    }
+
+    /// Appends a batch to a partition that this node leads; returns its base offset.
+    pub(crate) async fn append(&self, topic: &str, index: i32, batch: BytesMut) -> i64 {
+        let grant = self.access(ROOT).topic::<Write>(topic).unwrap();
+        let index = PartitionIndex::new(index);
+        let partition = self.replicas.partition(&grant, index).unwrap();
+        let valid = partition.check(batch.freeze(), NOW).await.unwrap();
+        let epoch = partition.leader_epoch();
+        let appended = partition.append(valid, epoch, NOW).await.unwrap();
+        appended.base_offset.value()
+    }
+
+    /// Adds an ACL.
     pub(crate) fn allow(&mut self, acl: AclBinding) {
         self.apply(&[MetadataRecord::Acl(acl)]);
     }
@@ -189,6 +210,19 @@ pub(crate) fn partition_record(
         leader_epoch: LeaderEpoch::new(epoch),
         partition_epoch: epoch,
     })
+}
+
+/// Allows a user an operation on the topic of that name.
+pub(crate) fn topic_rule(user: &str, operation: Operation, topic: &str) -> AclBinding {
+    AclBinding {
+        resource_type: ResourceType::Topic,
+        resource_name: topic.to_owned(),
+        pattern_type: PatternType::Literal,
+        principal: format!("User:{user}"),
+        host: "*".to_owned(),
+        operation,
+        permission: Permission::Allow,
+    }
 }
 
 /// A setting of a topic.

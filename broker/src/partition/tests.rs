@@ -10,7 +10,7 @@ use std::time::Duration;
 use palisade_auth::grant::{Describe, Read, Write};
 use palisade_protocol::PartitionIndex;
 use palisade_protocol::batch::BatchIter;
-use palisade_protocol::types::{LeaderEpoch, TimestampMs};
+use palisade_protocol::types::{LeaderEpoch, TimestampMs, TopicId};
 use tokio::time::{Instant, timeout};
 
 use super::testing::{NOW, ROOT, TestNode, batch, offset, partition_record, set, topic_id};
@@ -28,11 +28,19 @@ fn open<O: palisade_auth::grant::OperationKind>(
 }
 
 async fn append(node: &TestNode, topic: &str, count: i64) -> i64 {
-    let partition = open::<Write>(node, topic).unwrap();
-    let valid = partition.check(batch(count).freeze(), NOW).await.unwrap();
-    let epoch = partition.leader_epoch();
-    let appended = partition.append(valid, epoch, NOW).await.unwrap();
-    appended.base_offset.value()
+    node.append(topic, 0, batch(count)).await
+}
+
+/// The records that make a topic of that name with another id, and the id.
+fn made_again(name: &str) -> (TopicId, [MetadataRecord; 2]) {
+    let mut id = topic_id(name).as_bytes().to_owned();
+    id[15] ^= 1;
+    let id = TopicId::from_bytes(id);
+    let topic = MetadataRecord::Topic {
+        id,
+        name: name.to_owned(),
+    };
+    (id, [topic, partition_record(id, 0, &[1], &[1], Some(1), 0)])
 }
 
 /// Waits until the high watermark stands at `end`.
@@ -90,16 +98,8 @@ async fn a_recreated_topic_is_empty() {
         Err(PartitionError::NotHosted)
     ));
     assert!(matches!(old.lead(None), Err(PartitionError::Offline)));
-    let mut again = topic_id("t").as_bytes().to_owned();
-    again[15] ^= 1;
-    let id = palisade_protocol::types::TopicId::from_bytes(again);
-    node.apply(&[
-        MetadataRecord::Topic {
-            id,
-            name: "t".to_owned(),
-        },
-        partition_record(id, 0, &[1], &[1], Some(1), 0),
-    ]);
+    let (id, made) = made_again("t");
+    node.apply(&made);
     assert_eq!(open::<Read>(&node, "t").unwrap().topic_id(), id);
     assert!(read_all(&node, "t").await.is_empty());
 }
@@ -110,19 +110,14 @@ async fn strays_are_kept_and_do_not_come_back() {
     append(&node, "t", 3).await;
     append(&node, "gone", 3).await;
     // The cluster moves on while the node is down: one topic is deleted, one recreated.
-    let mut again = topic_id("t").as_bytes().to_owned();
-    again[15] ^= 1;
-    let id = palisade_protocol::types::TopicId::from_bytes(again);
+    let (_, [topic, partition]) = made_again("t");
     node.restart_after(&[
         MetadataRecord::RemoveTopic {
             id: topic_id("gone"),
         },
         MetadataRecord::RemoveTopic { id: topic_id("t") },
-        MetadataRecord::Topic {
-            id,
-            name: "t".to_owned(),
-        },
-        partition_record(id, 0, &[1], &[1], Some(1), 0),
+        topic,
+        partition,
     ]);
     for _ in 0..2 {
         assert!(read_all(&node, "t").await.is_empty());
@@ -194,7 +189,7 @@ async fn a_partition_whose_records_vanished_stays_offline() {
             );
             assert_eq!(read_all(&node, "u").await, [0..3], "others serve");
             // A change of the topic does not make it anew either.
-            node.apply(&[partition_record(topic_id("t"), 1, &[1], &[1], Some(1), 1)]);
+            node.assign("t", 1, &[1], 1);
             assert!(open::<Read>(&node, "t").is_err());
             node.restart();
         }
@@ -235,16 +230,8 @@ async fn a_topic_whose_records_vanished_can_be_deleted() {
     });
     assert!(open::<Read>(&node, "t").is_err());
     node.apply(&[MetadataRecord::RemoveTopic { id: topic_id("t") }]);
-    let mut again = topic_id("t").as_bytes().to_owned();
-    again[15] ^= 1;
-    let id = palisade_protocol::types::TopicId::from_bytes(again);
-    node.apply(&[
-        MetadataRecord::Topic {
-            id,
-            name: "t".to_owned(),
-        },
-        partition_record(id, 0, &[1], &[1], Some(1), 0),
-    ]);
+    let (_, made) = made_again("t");
+    node.apply(&made);
     assert_eq!(append(&node, "t", 1).await, 0);
     node.restart();
     assert_eq!(read_all(&node, "t").await, [0..1]);
@@ -282,14 +269,7 @@ async fn the_high_watermark_waits_for_the_sync_and_the_isr() {
     append(&node, "t", 2).await;
     committed(&node, "t", 2).await;
     // With a second in-sync replica nothing moves before that one has fetched.
-    node.apply(&[partition_record(
-        topic_id("t"),
-        0,
-        &[1, 2],
-        &[1, 2],
-        Some(1),
-        1,
-    )]);
+    node.assign("t", 0, &[1, 2], 1);
     append(&node, "t", 2).await;
     let partition = open::<Read>(&node, "t").unwrap();
     assert_eq!(partition.high_watermark(), offset(2));
@@ -345,7 +325,7 @@ async fn an_old_epoch_appends_nothing() {
     let mut node = TestNode::new().topic("t", 1, &[]);
     let partition = open::<Write>(&node, "t").unwrap();
     let valid = partition.check(batch(1).freeze(), NOW).await.unwrap();
-    node.apply(&[partition_record(topic_id("t"), 0, &[1], &[1], Some(1), 3)]);
+    node.assign("t", 0, &[1], 3);
     let refused = partition.append(valid, LeaderEpoch::new(0), NOW).await;
     assert!(matches!(refused, Err(PartitionError::NotLeader { .. })));
     assert!(read_all(&node, "t").await.is_empty());
@@ -376,7 +356,7 @@ async fn retention_follows_the_high_watermark() {
 async fn a_node_hosts_what_is_assigned_to_it() {
     let mut node = TestNode::new().topic("t", 1, &[]);
     append(&node, "t", 1).await;
-    node.apply(&[partition_record(topic_id("t"), 0, &[2], &[2], Some(2), 1)]);
+    node.assign("t", 0, &[2], 1);
     assert!(matches!(
         open::<Read>(&node, "t"),
         Err(PartitionError::NotHosted)

@@ -1,20 +1,8 @@
-use palisade_auth::grant::Write;
 use palisade_protocol::Str;
 use palisade_protocol::messages::delete_records::DeleteRecordsTopic;
 
 use super::*;
-use crate::partition::testing::{NOW, ROOT, TestNode, batch, partition_record, topic_id};
-
-async fn append(node: &TestNode, topic: &str, count: i64) {
-    let grant = node.access(ROOT).topic::<Write>(topic).unwrap();
-    let partition = node
-        .replicas
-        .partition(&grant, PartitionIndex::new(0))
-        .unwrap();
-    let valid = partition.check(batch(count).freeze(), NOW).await.unwrap();
-    let epoch = partition.leader_epoch();
-    partition.append(valid, epoch, NOW).await.unwrap();
-}
+use crate::partition::testing::{ROOT, TestNode, batch};
 
 async fn delete_as(
     node: &TestNode,
@@ -52,8 +40,8 @@ async fn delete_as(
 #[tokio::test]
 async fn the_log_start_moves_up_to_the_high_watermark() {
     let node = TestNode::new().topic("t", 1, &[]);
-    append(&node, "t", 5).await;
-    append(&node, "t", 5).await;
+    node.append("t", 0, batch(5)).await;
+    node.append("t", 0, batch(5)).await;
     let delete = async |offset| delete_as(&node, ROOT, "t", 0, offset).await;
     assert_eq!(delete(3).await, (ErrorCode::NONE, 3));
     assert_eq!(delete(2).await, (ErrorCode::NONE, 3));
@@ -69,14 +57,7 @@ async fn rights_policies_and_leadership() {
         .topic("keyed", 1, &[("cleanup.policy", "compact")])
         .topic("both", 1, &[("cleanup.policy", "compact,delete")])
         .topic("__consumer_offsets", 1, &[]);
-    node.apply(&[partition_record(
-        topic_id("t"),
-        1,
-        &[2, 1],
-        &[2, 1],
-        Some(2),
-        1,
-    )]);
+    node.assign("t", 1, &[2, 1], 1);
     let cases = [
         ("alice", "nowhere", 0, ErrorCode::TOPIC_AUTHORIZATION_FAILED),
         (ROOT, "nowhere", 0, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),

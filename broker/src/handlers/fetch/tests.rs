@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use palisade_auth::acl::{AclBinding, Operation, PatternType, Permission, ResourceType};
+use palisade_auth::acl::Operation;
 use palisade_auth::grant::Write;
 use palisade_protocol::batch::BatchIter;
 use palisade_protocol::messages::fetch::{
@@ -17,7 +17,7 @@ use palisade_protocol::{Records, Str};
 
 use super::*;
 use crate::metadata::record::MetadataRecord;
-use crate::partition::testing::{NOW, ROOT, TestNode, batch, offset, partition_record, topic_id};
+use crate::partition::testing::{NOW, ROOT, TestNode, batch, offset, topic_id, topic_rule};
 
 const VERSION: i16 = 12;
 
@@ -128,23 +128,12 @@ fn offsets(row: &PartitionData) -> Vec<std::ops::Range<i64>> {
         .collect()
 }
 
-async fn append(node: &TestNode, topic: &str, index: i32, batch: BytesMut) {
-    let grant = node.access(ROOT).topic::<Write>(topic).unwrap();
-    let partition = node
-        .replicas
-        .partition(&grant, PartitionIndex::new(index))
-        .unwrap();
-    let valid = partition.check(batch.freeze(), NOW).await.unwrap();
-    let epoch = partition.leader_epoch();
-    partition.append(valid, epoch, NOW).await.unwrap();
-}
-
 #[tokio::test]
 async fn what_is_named_twice_is_answered_once() {
     let node = TestNode::new().topic("t", 2, &[]);
     for _ in 0..2 {
-        append(&node, "t", 0, batch(3)).await;
-        append(&node, "t", 1, batch(3)).await;
+        node.append("t", 0, batch(3)).await;
+        node.append("t", 1, batch(3)).await;
     }
     let mut twice = in_session(0, -1, request("t", &[(0, 0), (1, 0), (0, 3)]));
     twice.topics.extend(request("t", &[(1, 3)]).topics);
@@ -158,8 +147,8 @@ async fn what_is_named_twice_is_answered_once() {
 #[tokio::test]
 async fn whole_batches_from_the_one_asked_for() {
     let node = TestNode::new().topic("t", 2, &[]);
-    append(&node, "t", 0, batch(3)).await;
-    append(&node, "t", 0, batch(2)).await;
+    node.append("t", 0, batch(3)).await;
+    node.append("t", 0, batch(2)).await;
     let client = Client::new(&node);
     let response = client.fetch(request("t", &[(0, 1), (1, 0)])).await;
     assert_eq!(response.session_id, 0);
@@ -181,9 +170,8 @@ async fn whole_batches_from_the_one_asked_for() {
 #[tokio::test]
 async fn every_version_can_be_sent() {
     let mut node = TestNode::new().topic("t", 2, &[]);
-    append(&node, "t", 0, batch(3)).await;
-    let other = partition_record(topic_id("t"), 1, &[2, 1], &[2, 1], Some(2), 4);
-    node.apply(&[other]);
+    node.append("t", 0, batch(3)).await;
+    node.assign("t", 1, &[2, 1], 4);
     for version in 4..=18 {
         let client = Client {
             version,
@@ -201,8 +189,8 @@ async fn every_version_can_be_sent() {
 async fn limits_are_soft_for_the_first_batch_only() {
     let node = TestNode::new().topic("t", 2, &[]);
     for _ in 0..2 {
-        append(&node, "t", 0, batch(3)).await;
-        append(&node, "t", 1, batch(3)).await;
+        node.append("t", 0, batch(3)).await;
+        node.append("t", 1, batch(3)).await;
     }
     let client = Client::new(&node);
     let mut small = request("t", &[(0, 0), (1, 0)]);
@@ -237,7 +225,7 @@ async fn a_parked_fetch_is_woken_by_the_append() {
         let Handled::Later(wait) = client.begin(patient).await else {
             panic!("not parked");
         };
-        let (response, ()) = tokio::join!(wait, append(&node, "t", 0, batch(2)));
+        let (response, _) = tokio::join!(wait, node.append("t", 0, batch(2)));
         assert_eq!(offsets(rows(&response)[0]), [end..end + 2]);
         assert_eq!(indexes(&response), [0, 1]);
     }
@@ -260,8 +248,8 @@ async fn bytes_add_up_to_the_minimum() {
         panic!("not parked");
     };
     let appends = async {
-        append(&node, "t", 0, batch(2)).await;
-        append(&node, "t", 1, batch(2)).await;
+        node.append("t", 0, batch(2)).await;
+        node.append("t", 1, batch(2)).await;
     };
     let (response, ()) = tokio::join!(wait, appends);
     let found: Vec<_> = rows(&response).into_iter().map(offsets).collect();
@@ -271,7 +259,7 @@ async fn bytes_add_up_to_the_minimum() {
 #[tokio::test]
 async fn the_deadline_answers_with_what_there_is() {
     let node = TestNode::new().topic("t", 1, &[]);
-    append(&node, "t", 0, batch(1)).await;
+    node.append("t", 0, batch(1)).await;
     let client = Client::new(&node);
     let mut patient = request("t", &[(0, 0)]);
     patient.max_wait_ms = 1;
@@ -303,16 +291,9 @@ async fn a_deleted_topic_wakes_its_readers() {
 #[tokio::test]
 async fn errors_per_partition() {
     let mut node = TestNode::new().topic("t", 3, &[]);
-    append(&node, "t", 0, batch(5)).await;
-    node.apply(&[partition_record(topic_id("t"), 1, &[2], &[2], Some(2), 1)]);
-    node.apply(&[partition_record(
-        topic_id("t"),
-        2,
-        &[2, 1],
-        &[2, 1],
-        Some(2),
-        4,
-    )]);
+    node.append("t", 0, batch(5)).await;
+    node.assign("t", 1, &[2], 1);
+    node.assign("t", 2, &[2, 1], 4);
     let client = Client::new(&node);
     let mut asked = request("t", &[(0, 6), (0, 0), (1, 0), (2, 0), (9, 0)]);
     asked.topics[0].partitions.remove(1);
@@ -351,7 +332,7 @@ async fn errors_per_partition() {
 #[tokio::test]
 async fn topics_by_id() {
     let node = TestNode::new().topic("t", 1, &[]);
-    append(&node, "t", 0, batch(1)).await;
+    node.append("t", 0, batch(1)).await;
     let client = Client {
         version: 13,
         ..Client::new(&node)
@@ -366,9 +347,9 @@ async fn topics_by_id() {
 #[tokio::test]
 async fn diverging_logs_are_told_where() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    append(&node, "t", 0, batch(3)).await;
-    node.apply(&[partition_record(topic_id("t"), 0, &[1], &[1], Some(1), 5)]);
-    append(&node, "t", 0, batch(2)).await;
+    node.append("t", 0, batch(3)).await;
+    node.assign("t", 0, &[1], 5);
+    node.append("t", 0, batch(2)).await;
     let client = Client::new(&node);
     let ask = async |fetch_offset, epoch| {
         let mut asked = request("t", &[(0, fetch_offset)]);
@@ -446,7 +427,7 @@ async fn a_session_answers_what_changed() {
     // The partition in error is in every answer.
     let quiet = client.fetch(nothing_new(id, 1)).await;
     assert_eq!((quiet.session_id, indexes(&quiet)), (id, vec![9]));
-    append(&node, "t", 1, batch(2)).await;
+    node.append("t", 1, batch(2)).await;
     let changed = client.fetch(nothing_new(id, 2)).await;
     assert_eq!(indexes(&changed), [9, 1]);
     // The position did not move: the same records come again.
@@ -517,15 +498,7 @@ async fn a_session_without_partitions_ends() {
 #[tokio::test]
 async fn a_revoked_right_shows_without_news() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    let acl = AclBinding {
-        resource_type: ResourceType::Topic,
-        resource_name: "t".to_owned(),
-        pattern_type: PatternType::Literal,
-        principal: "User:alice".to_owned(),
-        host: "*".to_owned(),
-        operation: Operation::Read,
-        permission: Permission::Allow,
-    };
+    let acl = topic_rule("alice", Operation::Read, "t");
     node.allow(acl.clone());
     let alice = Client {
         user: "alice",
@@ -552,7 +525,7 @@ async fn an_incremental_fetch_costs_what_changed() {
         let client = Client::new(&node);
         let all: Vec<(i32, i64)> = (0..partitions).map(|index| (index, 0)).collect();
         let created = client.fetch(in_session(0, 0, request("t", &all))).await;
-        append(&node, "t", 4, batch(1)).await;
+        node.append("t", 4, batch(1)).await;
         let before = client.sessions.partitions_looked_at();
         let changed = client.fetch(nothing_new(created.session_id, 1)).await;
         assert_eq!(indexes(&changed), [4]);
@@ -565,7 +538,7 @@ async fn an_incremental_fetch_costs_what_changed() {
 async fn passed_over_partitions_come_first_next_time() {
     let node = TestNode::new().topic("t", 3, &[]);
     for index in 0..3 {
-        append(&node, "t", index, batch(2)).await;
+        node.append("t", index, batch(2)).await;
     }
     let client = Client::new(&node);
     let mut small = in_session(0, 0, request("t", &[(0, 0), (1, 0), (2, 0)]));

@@ -1,10 +1,10 @@
 use std::ops::Range;
 
-use palisade_auth::acl::{AclBinding, Operation, PatternType, Permission, ResourceType};
+use palisade_auth::acl::{AclBinding, Operation, PatternType};
 use palisade_protocol::Str;
 
 use super::*;
-use crate::partition::testing::{ROOT, TestNode};
+use crate::partition::testing::{ROOT, TestNode, topic_rule};
 
 /// One block, or none.
 struct Block(Option<Range<i64>>);
@@ -71,13 +71,8 @@ async fn either_right_is_enough() {
     assert_eq!(denied.error_code, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     assert_eq!((denied.producer_id, denied.producer_epoch), (-1, -1));
     node.allow(AclBinding {
-        resource_type: ResourceType::Topic,
-        resource_name: "logs-".to_owned(),
         pattern_type: PatternType::Prefixed,
-        principal: "User:alice".to_owned(),
-        host: "*".to_owned(),
-        operation: Operation::Write,
-        permission: Permission::Allow,
+        ..topic_rule("alice", Operation::Write, "logs-")
     });
     assert_eq!(
         ask(&node, "alice", &idempotent()).await.error_code,

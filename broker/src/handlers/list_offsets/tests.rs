@@ -1,20 +1,8 @@
-use palisade_auth::grant::Write;
 use palisade_protocol::Str;
 use palisade_protocol::messages::list_offsets::ListOffsetsTopic;
 
 use super::*;
-use crate::partition::testing::{NOW, ROOT, TestNode, batch, partition_record, topic_id};
-
-async fn append(node: &TestNode, count: i64) {
-    let grant = node.access(ROOT).topic::<Write>("t").unwrap();
-    let partition = node
-        .replicas
-        .partition(&grant, PartitionIndex::new(0))
-        .unwrap();
-    let valid = partition.check(batch(count).freeze(), NOW).await.unwrap();
-    let epoch = partition.leader_epoch();
-    partition.append(valid, epoch, NOW).await.unwrap();
-}
+use crate::partition::testing::{NOW, ROOT, TestNode, batch};
 
 fn request(partitions: &[(i32, i64)]) -> ListOffsetsRequest {
     ListOffsetsRequest {
@@ -64,7 +52,7 @@ fn encodes(response: &ListOffsetsResponse, version: i16) {
 #[tokio::test]
 async fn every_version_can_be_sent() {
     let node = TestNode::new().topic("t", 1, &[]);
-    append(&node, 3).await;
+    node.append("t", 0, batch(3)).await;
     for version in 1..=11 {
         for timestamp in [-1, -2, NOW.value() + 1] {
             let rows = ask(&node, ROOT, version, &request(&[(0, timestamp)])).await;
@@ -87,8 +75,8 @@ async fn specials_and_timestamps() {
     assert_eq!(one(&node, -1).await, (-1, 0, 0));
     assert_eq!(one(&node, -2).await, (-1, 0, 0));
     assert_eq!(one(&node, -3).await, (-1, -1, -1));
-    append(&node, 3).await;
-    append(&node, 2).await;
+    node.append("t", 0, batch(3)).await;
+    node.append("t", 0, batch(2)).await;
     let now = NOW.value();
     assert_eq!(one(&node, -1).await, (-1, 5, 0));
     assert_eq!(one(&node, -2).await, (-1, 0, 0));
@@ -128,14 +116,7 @@ async fn specials_need_their_version() {
 #[tokio::test]
 async fn errors_per_partition() {
     let mut node = TestNode::new().topic("t", 3, &[]);
-    node.apply(&[partition_record(
-        topic_id("t"),
-        1,
-        &[2, 1],
-        &[2, 1],
-        Some(2),
-        4,
-    )]);
+    node.assign("t", 1, &[2, 1], 4);
     let mut asked = request(&[(0, -1), (1, -1), (7, -1), (2, -1), (2, -2)]);
     asked.topics[0].partitions[0].current_leader_epoch = 1;
     let rows = ask(&node, ROOT, 11, &asked).await;
@@ -163,23 +144,9 @@ async fn errors_per_partition() {
 #[tokio::test]
 async fn a_new_leader_waits_for_its_high_watermark() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    node.apply(&[partition_record(
-        topic_id("t"),
-        0,
-        &[1, 2],
-        &[1, 2],
-        Some(1),
-        1,
-    )]);
-    append(&node, 3).await;
-    node.apply(&[partition_record(
-        topic_id("t"),
-        0,
-        &[1, 2],
-        &[1, 2],
-        Some(1),
-        2,
-    )]);
+    node.assign("t", 0, &[1, 2], 1);
+    node.append("t", 0, batch(3)).await;
+    node.assign("t", 0, &[1, 2], 2);
     let latest =
         async |version| ask(&node, ROOT, version, &request(&[(0, -1)])).await[0].error_code;
     assert_eq!(latest(11).await, ErrorCode::OFFSET_NOT_AVAILABLE);

@@ -1,9 +1,8 @@
-use palisade_auth::grant::Write;
 use palisade_protocol::Str;
 use palisade_protocol::messages::offset_for_leader_epoch::OffsetForLeaderTopic;
 
 use super::*;
-use crate::partition::testing::{NOW, ROOT, TestNode, batch, partition_record, topic_id};
+use crate::partition::testing::{ROOT, TestNode, batch};
 
 fn ask(node: &TestNode, user: &str, partition: i32, epoch: i32) -> EpochEndOffset {
     let request = OffsetForLeaderEpochRequest {
@@ -25,23 +24,9 @@ fn ask(node: &TestNode, user: &str, partition: i32, epoch: i32) -> EpochEndOffse
 #[tokio::test]
 async fn epochs_end_where_the_next_begins() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    let grant = node.access(ROOT).topic::<Write>("t").unwrap();
     for epoch in [1, 4] {
-        node.apply(&[partition_record(
-            topic_id("t"),
-            0,
-            &[1],
-            &[1],
-            Some(1),
-            epoch,
-        )]);
-        let partition = node
-            .replicas
-            .partition(&grant, PartitionIndex::new(0))
-            .unwrap();
-        let valid = partition.check(batch(3).freeze(), NOW).await.unwrap();
-        let epoch = partition.leader_epoch();
-        partition.append(valid, epoch, NOW).await.unwrap();
+        node.assign("t", 0, &[1], epoch);
+        node.append("t", 0, batch(3)).await;
     }
     let end = |epoch| {
         let row = ask(&node, ROOT, 0, epoch);
@@ -54,7 +39,7 @@ async fn epochs_end_where_the_next_begins() {
     assert_eq!(end(5), (-1, -1));
     assert_eq!(end(-1), (-1, -1));
     // A new leader enters its epoch before it appends anything.
-    node.apply(&[partition_record(topic_id("t"), 0, &[1], &[1], Some(1), 9)]);
+    node.assign("t", 0, &[1], 9);
     let row = ask(&node, ROOT, 0, 9);
     assert_eq!((row.leader_epoch, row.end_offset), (9, 6));
 }
@@ -62,7 +47,7 @@ async fn epochs_end_where_the_next_begins() {
 #[tokio::test]
 async fn errors_have_no_offsets() {
     let mut node = TestNode::new().topic("t", 2, &[]);
-    node.apply(&[partition_record(topic_id("t"), 1, &[2], &[2], Some(2), 1)]);
+    node.assign("t", 1, &[2], 1);
     let denied = ask(&node, "alice", 0, 0);
     assert_eq!(denied.error_code, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     assert_eq!((denied.leader_epoch, denied.end_offset), (-1, -1));

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use palisade_auth::acl::{AclBinding, Operation, PatternType, Permission, ResourceType};
+use palisade_auth::acl::Operation;
 use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, TopicProduceData,
@@ -12,7 +12,7 @@ use palisade_protocol::{Records, Str};
 use super::*;
 use crate::config::FlushPolicyName;
 use crate::partition::testing::{
-    NOW, ROOT, TestNode, batch, batch_with, partition_record, topic_id,
+    NOW, ROOT, TestNode, batch, batch_with, partition_record, topic_id, topic_rule,
 };
 
 const VERSION: i16 = 12;
@@ -128,15 +128,7 @@ async fn acks_none_is_silent_or_closes() {
 #[tokio::test]
 async fn the_right_comes_before_existence() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    node.allow(AclBinding {
-        resource_type: ResourceType::Topic,
-        resource_name: "ghost".to_owned(),
-        pattern_type: PatternType::Literal,
-        principal: "User:alice".to_owned(),
-        host: "*".to_owned(),
-        operation: Operation::Write,
-        permission: Permission::Allow,
-    });
+    node.allow(topic_rule("alice", Operation::Write, "ghost"));
     for (topic, expected) in [
         ("t", ErrorCode::TOPIC_AUTHORIZATION_FAILED),
         ("nowhere", ErrorCode::TOPIC_AUTHORIZATION_FAILED),
@@ -327,14 +319,7 @@ async fn too_few_replicas_refuse_acks_all() {
 #[tokio::test]
 async fn the_leader_is_named_to_those_who_miss_it() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    node.apply(&[partition_record(
-        topic_id("t"),
-        0,
-        &[2, 1],
-        &[2, 1],
-        Some(2),
-        5,
-    )]);
+    node.assign("t", 0, &[2, 1], 5);
     let rows = send(&node, request(1, "t", &[(0, batch(1))])).await;
     assert_eq!(codes(&rows), [ErrorCode::NOT_LEADER_OR_FOLLOWER]);
     let leader = &rows[0].current_leader;
@@ -346,14 +331,7 @@ async fn the_leader_is_named_to_those_who_miss_it() {
 #[tokio::test]
 async fn a_parked_request_ends_with_its_epoch_or_its_time() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    node.apply(&[partition_record(
-        topic_id("t"),
-        0,
-        &[1, 2],
-        &[1, 2],
-        Some(1),
-        1,
-    )]);
+    node.assign("t", 0, &[1, 2], 1);
     let mut hurried = request(-1, "t", &[(0, batch(2))]);
     hurried.timeout_ms = 0;
     let rows = send(&node, hurried).await;
@@ -364,14 +342,7 @@ async fn a_parked_request_ends_with_its_epoch_or_its_time() {
     let Handled::Later(wait) = parked else {
         panic!("not parked");
     };
-    node.apply(&[partition_record(
-        topic_id("t"),
-        0,
-        &[1, 2],
-        &[1, 2],
-        Some(1),
-        2,
-    )]);
+    node.assign("t", 0, &[1, 2], 2);
     let response = tokio::time::timeout(Duration::from_secs(30), wait)
         .await
         .unwrap();
@@ -383,14 +354,7 @@ async fn a_parked_request_ends_with_its_epoch_or_its_time() {
 #[tokio::test]
 async fn a_parked_request_holds_none_of_its_bytes() {
     let mut node = TestNode::new().topic("t", 1, &[]);
-    node.apply(&[partition_record(
-        topic_id("t"),
-        0,
-        &[1, 2],
-        &[1, 2],
-        Some(1),
-        1,
-    )]);
+    node.assign("t", 0, &[1, 2], 1);
     let mut frame = BytesMut::from(&b"t"[..]);
     frame.extend_from_slice(&batch(4));
     let frame: Bytes = frame.freeze();
@@ -416,8 +380,7 @@ async fn a_parked_request_holds_none_of_its_bytes() {
 #[tokio::test]
 async fn every_version_can_be_sent() {
     let mut node = TestNode::new().topic("t", 2, &[]);
-    let other = partition_record(topic_id("t"), 1, &[2, 1], &[2, 1], Some(2), 4);
-    node.apply(&[other]);
+    node.assign("t", 1, &[2, 1], 4);
     for version in 3..=13 {
         let late = NOW.value() + 99_999_999;
         let mut builder = BatchBuilder::new(Codec::None);
