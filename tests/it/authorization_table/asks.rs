@@ -80,13 +80,20 @@ fn call<R: Request>(connection: &mut Connection, request: &R) -> io::Result<R::R
     connection.call(newest(R::KEY).min(of_4_3), request)
 }
 
+fn codes_of<'a, T: 'a>(
+    rows: impl IntoIterator<Item = &'a T>,
+    code: impl Fn(&T) -> ErrorCode,
+) -> Codes {
+    Ok(rows.into_iter().map(code).collect())
+}
+
 fn produce_to(connection: &mut Connection, topic: &str) -> Codes {
     let records = requests::batch(Codec::None, &["one"], 1_700_000_000_000);
     let request = requests::produce_request(topic, Uuid::NIL, 0, 1, records);
     // The last version that names topics.
     let answer = connection.call(12, &request)?;
     let partitions = answer.responses.iter().flat_map(|t| &t.partition_responses);
-    Ok(partitions.map(|partition| partition.error_code).collect())
+    codes_of(partitions, |partition| partition.error_code)
 }
 
 pub(super) fn produce(connection: &mut Connection, _: &Place) -> Codes {
@@ -137,7 +144,7 @@ pub(super) fn list_offsets(connection: &mut Connection, _: &Place) -> Codes {
     };
     let answer = call(connection, &request)?;
     let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
-    Ok(partitions.map(|partition| partition.error_code).collect())
+    codes_of(partitions, |partition| partition.error_code)
 }
 
 pub(super) fn delete_records(connection: &mut Connection, _: &Place) -> Codes {
@@ -153,7 +160,7 @@ pub(super) fn delete_records(connection: &mut Connection, _: &Place) -> Codes {
     };
     let answer = call(connection, &request)?;
     let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
-    Ok(partitions.map(|partition| partition.error_code).collect())
+    codes_of(partitions, |partition| partition.error_code)
 }
 
 pub(super) fn offset_for_leader_epoch(connection: &mut Connection, _: &Place) -> Codes {
@@ -166,7 +173,7 @@ pub(super) fn offset_for_leader_epoch(connection: &mut Connection, _: &Place) ->
     };
     let answer = call(connection, &request)?;
     let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
-    Ok(partitions.map(|partition| partition.error_code).collect())
+    codes_of(partitions, |partition| partition.error_code)
 }
 
 pub(super) fn init_producer_id(connection: &mut Connection, _: &Place) -> Codes {
@@ -193,7 +200,7 @@ fn metadata(connection: &mut Connection, topic: MetadataRequestTopic) -> Codes {
         ..MetadataRequest::default()
     };
     let answer = call(connection, &request)?;
-    Ok(answer.topics.iter().map(|topic| topic.error_code).collect())
+    codes_of(&answer.topics, |topic| topic.error_code)
 }
 
 fn named(name: &'static str) -> MetadataRequestTopic {
@@ -236,7 +243,7 @@ pub(super) fn describe_topic_partitions(connection: &mut Connection, _: &Place) 
         ..DescribeTopicPartitionsRequest::default()
     };
     let answer = call(connection, &request)?;
-    Ok(answer.topics.iter().map(|topic| topic.error_code).collect())
+    codes_of(&answer.topics, |topic| topic.error_code)
 }
 
 fn create(connection: &mut Connection, name: &'static str) -> Codes {
@@ -251,7 +258,7 @@ fn create(connection: &mut Connection, name: &'static str) -> Codes {
         validate_only: true,
     };
     let answer = call(connection, &request)?;
-    Ok(answer.topics.iter().map(|topic| topic.error_code).collect())
+    codes_of(&answer.topics, |topic| topic.error_code)
 }
 
 pub(super) fn create_topics(connection: &mut Connection, _: &Place) -> Codes {
@@ -272,11 +279,7 @@ fn delete(connection: &mut Connection, name: &'static str) -> Codes {
         ..DeleteTopicsRequest::default()
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .responses
-        .iter()
-        .map(|topic| topic.error_code)
-        .collect())
+    codes_of(&answer.responses, |topic| topic.error_code)
 }
 
 pub(super) fn delete_topic(connection: &mut Connection, _: &Place) -> Codes {
@@ -298,11 +301,7 @@ pub(super) fn create_partitions(connection: &mut Connection, place: &Place) -> C
         validate_only: true,
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .results
-        .iter()
-        .map(|topic| topic.error_code)
-        .collect())
+    codes_of(&answer.results, |topic| topic.error_code)
 }
 
 /// Codes of resource types in configuration requests.
@@ -320,11 +319,7 @@ fn describe_configs(connection: &mut Connection, kind: i8, name: &'static str) -
         ..DescribeConfigsRequest::default()
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .results
-        .iter()
-        .map(|result| result.error_code)
-        .collect())
+    codes_of(&answer.results, |result| result.error_code)
 }
 
 pub(super) fn describe_topic_configs(connection: &mut Connection, _: &Place) -> Codes {
@@ -352,11 +347,7 @@ fn alter(connection: &mut Connection, kind: i8, name: &'static str, key: &'stati
         validate_only: true,
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .responses
-        .iter()
-        .map(|result| result.error_code)
-        .collect())
+    codes_of(&answer.responses, |result| result.error_code)
 }
 
 pub(super) fn alter_topic_configs(connection: &mut Connection, _: &Place) -> Codes {
@@ -386,11 +377,7 @@ fn increment(
         validate_only: true,
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .responses
-        .iter()
-        .map(|result| result.error_code)
-        .collect())
+    codes_of(&answer.responses, |result| result.error_code)
 }
 
 pub(super) fn incremental_topic_configs(connection: &mut Connection, _: &Place) -> Codes {
@@ -427,11 +414,7 @@ pub(super) fn create_acls(connection: &mut Connection, _: &Place) -> Codes {
         }],
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .results
-        .iter()
-        .map(|result| result.error_code)
-        .collect())
+    codes_of(&answer.results, |result| result.error_code)
 }
 
 pub(super) fn delete_acls(connection: &mut Connection, _: &Place) -> Codes {
@@ -447,11 +430,7 @@ pub(super) fn delete_acls(connection: &mut Connection, _: &Place) -> Codes {
         }],
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .filter_results
-        .iter()
-        .map(|result| result.error_code)
-        .collect())
+    codes_of(&answer.filter_results, |result| result.error_code)
 }
 
 pub(super) fn describe_users(connection: &mut Connection, _: &Place) -> Codes {
@@ -477,11 +456,7 @@ pub(super) fn alter_users(connection: &mut Connection, _: &Place) -> Codes {
         ..AlterUserScramCredentialsRequest::default()
     };
     let answer = call(connection, &request)?;
-    Ok(answer
-        .results
-        .iter()
-        .map(|result| result.error_code)
-        .collect())
+    codes_of(&answer.results, |result| result.error_code)
 }
 
 /// ApiVersions, which anyone may ask at any time.

@@ -24,7 +24,7 @@ use palisade_protocol::messages::offset_fetch::{
 use palisade_protocol::messages::sync_group::SyncGroupRequest;
 use palisade_tests::wire::Connection;
 
-use super::{Codes, Place, TOPIC, call};
+use super::{Codes, Place, TOPIC, call, codes_of};
 
 /// The group of the table.
 pub(crate) const GROUP: &str = "readers";
@@ -36,8 +36,7 @@ fn find(connection: &mut Connection, key_type: i8, key: &'static str) -> Codes {
         ..FindCoordinatorRequest::default()
     };
     let answer = call(connection, &request)?;
-    let rows = answer.coordinators.iter();
-    Ok(rows.map(|row| row.error_code).collect())
+    codes_of(&answer.coordinators, |row| row.error_code)
 }
 
 pub(crate) fn find_group(connection: &mut Connection, _: &Place) -> Codes {
@@ -97,7 +96,7 @@ pub(crate) fn describe(connection: &mut Connection, _: &Place) -> Codes {
         ..DescribeGroupsRequest::default()
     };
     let answer = call(connection, &request)?;
-    Ok(answer.groups.iter().map(|group| group.error_code).collect())
+    codes_of(&answer.groups, |group| group.error_code)
 }
 
 /// Asked with an epoch that no unknown member has, so that nobody becomes a member.
@@ -127,7 +126,7 @@ pub(crate) fn describe_consumers(connection: &mut Connection, _: &Place) -> Code
         ..ConsumerGroupDescribeRequest::default()
     };
     let groups = call(connection, &request)?.groups;
-    Ok(groups.iter().map(|group| group.error_code).collect())
+    codes_of(&groups, |group| group.error_code)
 }
 
 pub(crate) fn delete(connection: &mut Connection, _: &Place) -> Codes {
@@ -135,8 +134,7 @@ pub(crate) fn delete(connection: &mut Connection, _: &Place) -> Codes {
         groups_names: vec![GROUP.into()],
     };
     let answer = call(connection, &request)?;
-    let rows = answer.results.iter();
-    Ok(rows.map(|row| row.error_code).collect())
+    codes_of(&answer.results, |row| row.error_code)
 }
 
 pub(crate) fn commit(connection: &mut Connection, place: &Place) -> Codes {
@@ -154,7 +152,7 @@ pub(crate) fn commit(connection: &mut Connection, place: &Place) -> Codes {
     };
     let answer = call(connection, &request)?;
     let rows = answer.topics.iter().flat_map(|topic| &topic.partitions);
-    Ok(rows.map(|row| row.error_code).collect())
+    codes_of(rows, |row| row.error_code)
 }
 
 fn fetch_of(connection: &mut Connection, topics: Option<Vec<OffsetFetchRequestTopics>>) -> Codes {
