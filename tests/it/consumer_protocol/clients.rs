@@ -1,8 +1,10 @@
 //! Java and librdkafka in the new protocol.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Instant;
 
+use palisade_tests::access::Access;
 use palisade_tests::check::eventually;
 use palisade_tests::paths;
 use palisade_tests::process::{Process, Stream};
@@ -10,34 +12,68 @@ use palisade_tests::target::Target;
 use palisade_tests::tools::{self, Java, Need};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use tempfile::TempDir;
 
 use super::{PARTITIONS, PATIENCE, coordinator, describe, produce, unrest};
 use crate::rdkafka::{config, create_topic};
+
+/// A target with one topic, and how Kafka's own tools reach it.
+struct Scene {
+    access: Access,
+    topic: &'static str,
+    properties: String,
+    _directory: TempDir,
+    _target: Target,
+}
+
+impl Scene {
+    fn start(topic: &'static str) -> Scene {
+        let target = Target::start();
+        let access = target.scram("SCRAM-SHA-512");
+        create_topic(&access, topic, PARTITIONS);
+        let directory = paths::scratch();
+        let properties =
+            access.write_java(Java::V4.store(), directory.path(), "consumer.properties");
+        Scene {
+            access,
+            topic,
+            properties: tools::text(&properties),
+            _directory: directory,
+            _target: target,
+        }
+    }
+
+    /// One of Kafka's tools.
+    fn java(&self, class: &str) -> Command {
+        let mut command = Java::V4.command();
+        command
+            .arg(class)
+            .args(["--bootstrap-server", &self.access.bootstrap])
+            .args(["--command-config", &self.properties]);
+        command
+    }
+
+    /// A member of the group that is named as the topic is; it begins at the beginning.
+    fn console_consumer(&self) -> Command {
+        let mut command = self.java(Java::V4.console_consumer());
+        command
+            .args(["--command-property", "group.protocol=consumer"])
+            .args(["--group", self.topic, "--topic", self.topic])
+            .arg("--from-beginning");
+        command
+    }
+}
 
 #[test]
 fn java_console_consumer_resumes() {
     if !tools::have("java_console_consumer_resumes", &[Need::Java(Java::V4)]) {
         return;
     }
-    let target = Target::start();
-    let access = target.scram("SCRAM-SHA-512");
-    create_topic(&access, "console", PARTITIONS);
-    let dir = paths::scratch();
-    let properties = access.write_java(Java::V4.store(), dir.path(), "consumer.properties");
+    let scene = Scene::start("console");
+    let access = &scene.access;
     let read = |count: usize| {
-        let mut command = Java::V4.command();
+        let mut command = scene.console_consumer();
         command
-            .arg(Java::V4.console_consumer())
-            .args(["--bootstrap-server", &access.bootstrap])
-            .args(["--command-config", &tools::text(&properties)])
-            .args(["--command-property", "group.protocol=consumer"])
-            .args([
-                "--group",
-                "console",
-                "--topic",
-                "console",
-                "--from-beginning",
-            ])
             .args(["--max-messages", &count.to_string()])
             .args(["--timeout-ms", "60000"]);
         let output = tools::run("console consumer", &mut command, PATIENCE);
@@ -47,11 +83,11 @@ fn java_console_consumer_resumes() {
             .collect();
         values
     };
-    produce(&access, "console", 0..60);
+    produce(access, "console", 0..60);
     assert_eq!(read(60), (0..60).collect());
-    produce(&access, "console", 60..90);
+    produce(access, "console", 60..90);
     assert_eq!(read(30), (60..90).collect(), "it goes on where it was");
-    let mut connection = coordinator(&access, "console");
+    let mut connection = coordinator(access, "console");
     let group = describe(&mut connection, "console");
     assert_eq!((&*group.group_state, group.members.len()), ("Empty", 0));
 }
@@ -61,17 +97,10 @@ fn java_verifiable_consumer() {
     if !tools::have("java_verifiable_consumer", &[Need::Java(Java::V4)]) {
         return;
     }
-    let target = Target::start();
-    let access = target.scram("SCRAM-SHA-512");
-    create_topic(&access, "verified", PARTITIONS);
-    produce(&access, "verified", 0..120);
-    let dir = paths::scratch();
-    let properties = access.write_java(Java::V4.store(), dir.path(), "consumer.properties");
-    let mut command = Java::V4.command();
+    let scene = Scene::start("verified");
+    produce(&scene.access, "verified", 0..120);
+    let mut command = scene.java("org.apache.kafka.tools.VerifiableConsumer");
     command
-        .arg("org.apache.kafka.tools.VerifiableConsumer")
-        .args(["--bootstrap-server", &access.bootstrap])
-        .args(["--command-config", &tools::text(&properties)])
         .args(["--group-protocol", "consumer"])
         .args(["--group-id", "verified", "--topic", "verified"])
         .args(["--reset-policy", "earliest", "--max-messages", "120"]);
@@ -95,31 +124,15 @@ fn kafka_consumer_groups_sees_members() {
     ) {
         return;
     }
-    let target = Target::start();
-    let access = target.scram("SCRAM-SHA-512");
-    create_topic(&access, "seen", PARTITIONS);
-    produce(&access, "seen", 0..12);
-    let dir = paths::scratch();
-    let properties = access.write_java(Java::V4.store(), dir.path(), "consumer.properties");
-    let mut command = Java::V4.command();
-    command
-        .arg(Java::V4.console_consumer())
-        .args(["--bootstrap-server", &access.bootstrap])
-        .args(["--command-config", &tools::text(&properties)])
-        .args(["--command-property", "group.protocol=consumer"])
-        .args(["--group", "seen", "--topic", "seen", "--from-beginning"]);
-    let member = Process::spawn("console consumer", &mut command);
+    let scene = Scene::start("seen");
+    produce(&scene.access, "seen", 0..12);
+    let member = Process::spawn("console consumer", &mut scene.console_consumer());
     for _ in 0..12 {
         member.wait_for_line(PATIENCE, |line| line == "11");
     }
     let groups = |args: &[&str]| {
-        let mut command = Java::V4.command();
-        command
-            .arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand")
-            .args(["--bootstrap-server", &access.bootstrap])
-            .args(["--command-config", &tools::text(&properties)])
-            .args(args);
-        tools::run("kafka-consumer-groups", &mut command, PATIENCE)
+        let mut command = scene.java("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
+        tools::run("kafka-consumer-groups", command.args(args), PATIENCE)
     };
     let listed = groups(&["--list", "--type", "consumer"]);
     let is_listed = |line: &str| line.split_whitespace().eq(["seen", "Consumer"]);
@@ -220,22 +233,12 @@ fn the_dead_are_replaced() {
     if !tools::have("the_dead_are_replaced", &[Need::Java(Java::V4)]) {
         return;
     }
-    let target = Target::start();
-    let access = target.scram("SCRAM-SHA-512");
-    create_topic(&access, "dead", PARTITIONS);
-    produce(&access, "dead", 0..60);
-    let mut connection = coordinator(&access, "dead");
-    let dir = paths::scratch();
-    let properties = access.write_java(Java::V4.store(), dir.path(), "consumer.properties");
+    let scene = Scene::start("dead");
+    produce(&scene.access, "dead", 0..60);
+    let mut connection = coordinator(&scene.access, "dead");
     let member = |number: usize| {
-        let mut command = Java::V4.command();
-        command
-            .arg(Java::V4.console_consumer())
-            .args(["--bootstrap-server", &access.bootstrap])
-            .args(["--command-config", &tools::text(&properties)])
-            .args(["--command-property", "group.protocol=consumer"])
-            .args(["--command-property", "auto.commit.interval.ms=200"])
-            .args(["--group", "dead", "--topic", "dead", "--from-beginning"]);
+        let mut command = scene.console_consumer();
+        command.args(["--command-property", "auto.commit.interval.ms=200"]);
         Process::spawn(&format!("member {number}"), &mut command)
     };
     let (first, second) = (member(1), member(2));
@@ -246,7 +249,7 @@ fn the_dead_are_replaced() {
     eventually("one member", PATIENCE, || {
         unrest(&describe(&mut connection, "dead"), 1, 0).map_or(Ok(()), Err)
     });
-    produce(&access, "dead", 60..120);
+    produce(&scene.access, "dead", 60..120);
     eventually("the rest", PATIENCE, || {
         let lines = second.stream(Stream::Out);
         let seen: BTreeSet<usize> = lines.iter().filter_map(|line| line.parse().ok()).collect();
