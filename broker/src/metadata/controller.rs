@@ -236,6 +236,15 @@ impl<R> Decision<R> {
             changes: Vec::new(),
         }
     }
+
+    /// The same decision with an answer made of this one.
+    fn map<S>(self, answer: impl FnOnce(R) -> S) -> Decision<S> {
+        Decision {
+            records: self.records,
+            response: answer(self.response),
+            changes: self.changes,
+        }
+    }
 }
 
 /// Takes requests that change metadata; cheap to clone.

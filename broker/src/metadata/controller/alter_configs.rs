@@ -5,7 +5,9 @@ use palisade_protocol::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
-use super::config_changes::{Altered, authorize, change, change_topic, check_shape, decide_each};
+use super::config_changes::{
+    Altered, authorize, change, change_topic, check_shape, decide_each, refuse_each,
+};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
 use crate::metadata::image::ConfigMap;
@@ -21,34 +23,25 @@ impl ControllerRequest for AlterConfigsRequest {
 
     fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<AlterConfigsResponse> {
         let context = &*context;
-        let decided = decide_each(
+        decide_each(
             &self.resources,
             self.validate_only,
             |resource| (resource.resource_type, &resource.resource_name),
             |resource, count| replace(resource, count, context),
             row,
-        );
-        Decision {
-            records: decided.records,
-            response: AlterConfigsResponse {
-                responses: decided.response,
-                ..AlterConfigsResponse::default()
-            },
-            changes: decided.changes,
-        }
+        )
+        .map(answer)
     }
 
     fn refused(&self, _version: i16, error: &ControllerError) -> AlterConfigsResponse {
-        let error = RowError::from(error);
-        let responses = self
-            .resources
-            .iter()
-            .map(|resource| row(resource, Some(&error)))
-            .collect();
-        AlterConfigsResponse {
-            responses,
-            ..AlterConfigsResponse::default()
-        }
+        answer(refuse_each(&self.resources, error, row))
+    }
+}
+
+fn answer(responses: Vec<AlterConfigsResourceResponse>) -> AlterConfigsResponse {
+    AlterConfigsResponse {
+        responses,
+        ..AlterConfigsResponse::default()
     }
 }
 

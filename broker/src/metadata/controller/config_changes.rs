@@ -4,14 +4,14 @@
 //! Only topics can be changed yet. The other resources are authorized first, so that what a caller
 //! learns of them is what the rights allow, and then refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use palisade_auth::audit::{Action, Change};
 use palisade_auth::grant::{AlterConfigs, Topic};
 use palisade_protocol::{ErrorCode, Str};
 
 use super::row::RowError;
-use super::{Context, Decision};
+use super::{Context, ControllerError, Decision};
 use crate::metadata::actor::Permit;
 use crate::metadata::image::{ConfigMap, TopicImage};
 use crate::metadata::record::{ConfigResourceType, MetadataRecord};
@@ -56,6 +56,19 @@ pub(super) fn decide_each<R, Row>(
     decision
 }
 
+/// The rows of an answer in which every resource fails alike.
+pub(super) fn refuse_each<R, Row>(
+    resources: &[R],
+    error: &ControllerError,
+    row: impl Fn(&R, Option<&RowError>) -> Row,
+) -> Vec<Row> {
+    let error = RowError::from(error);
+    resources
+        .iter()
+        .map(|resource| row(resource, Some(&error)))
+        .collect()
+}
+
 /// The checks that come before rights: repeats and unknown kinds.
 pub(super) fn check_shape<'a>(
     code: i8,
@@ -67,7 +80,7 @@ pub(super) fn check_shape<'a>(
             "The resource is named more than once.",
         ));
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for key in keys {
         if !seen.insert(key) {
             let text = format!(

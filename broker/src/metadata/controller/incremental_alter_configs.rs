@@ -6,7 +6,9 @@ use palisade_protocol::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 
-use super::config_changes::{Altered, authorize, change, change_topic, check_shape, decide_each};
+use super::config_changes::{
+    Altered, authorize, change, change_topic, check_shape, decide_each, refuse_each,
+};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
 use crate::metadata::image::ConfigMap;
@@ -35,33 +37,25 @@ impl ControllerRequest for IncrementalAlterConfigsRequest {
         context: &mut Context<'_>,
     ) -> Decision<IncrementalAlterConfigsResponse> {
         let context = &*context;
-        let decided = decide_each(
+        decide_each(
             &self.resources,
             self.validate_only,
             |resource| (resource.resource_type, &resource.resource_name),
             |resource, count| alter(resource, count, context),
             row,
-        );
-        Decision {
-            records: decided.records,
-            response: IncrementalAlterConfigsResponse {
-                responses: decided.response,
-                ..IncrementalAlterConfigsResponse::default()
-            },
-            changes: decided.changes,
-        }
+        )
+        .map(answer)
     }
 
     fn refused(&self, _version: i16, error: &ControllerError) -> IncrementalAlterConfigsResponse {
-        let error = RowError::from(error);
-        IncrementalAlterConfigsResponse {
-            responses: self
-                .resources
-                .iter()
-                .map(|resource| row(resource, Some(&error)))
-                .collect(),
-            ..IncrementalAlterConfigsResponse::default()
-        }
+        answer(refuse_each(&self.resources, error, row))
+    }
+}
+
+fn answer(responses: Vec<AlterConfigsResourceResponse>) -> IncrementalAlterConfigsResponse {
+    IncrementalAlterConfigsResponse {
+        responses,
+        ..IncrementalAlterConfigsResponse::default()
     }
 }
 
