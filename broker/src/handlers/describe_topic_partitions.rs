@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use palisade_auth::access::Access;
+use palisade_auth::access::{Access, OPERATIONS_NOT_REQUESTED};
 use palisade_auth::acl::ResourceType;
 use palisade_auth::grant::Describe;
 use palisade_protocol::messages::describe_topic_partitions::{
@@ -29,10 +29,13 @@ pub(crate) async fn handle(
     if let Some(cursor) = cursor {
         let is_listed = named.is_empty() || named.contains(&cursor.topic_name);
         if cursor.partition_index < 0 || !is_listed {
-            let rows = req
-                .topics
-                .iter()
-                .map(|topic| error_row(ErrorCode::INVALID_REQUEST, &topic.name, i32::MIN));
+            let rows = req.topics.iter().map(|topic| {
+                error_row(
+                    ErrorCode::INVALID_REQUEST,
+                    &topic.name,
+                    OPERATIONS_NOT_REQUESTED,
+                )
+            });
             let topics = rows.collect();
             let response = DescribeTopicPartitionsResponse {
                 topics,
@@ -91,7 +94,11 @@ impl Page<'_> {
     /// Adds a topic that the request names; false when the page is full.
     fn add_named(&mut self, name: &Str, start: usize) -> bool {
         if self.access.topic::<Describe>(name).is_err() {
-            let row = error_row(ErrorCode::TOPIC_AUTHORIZATION_FAILED, name, i32::MIN);
+            let row = error_row(
+                ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+                name,
+                OPERATIONS_NOT_REQUESTED,
+            );
             self.answer.topics.push(row);
             return true;
         }

@@ -5,7 +5,10 @@
 //! asks no client to bootstrap again here).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use palisade_auth::Access;
+use palisade_auth::access::OPERATIONS_NOT_REQUESTED;
 use palisade_auth::acl::ResourceType;
 use palisade_auth::grant::{Describe, Granted, Topic};
 use palisade_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -13,7 +16,7 @@ use palisade_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
-use palisade_protocol::types::TopicId;
+use palisade_protocol::types::{BrokerId, TopicId};
 use palisade_protocol::{ErrorCode, Str};
 
 use crate::context::RequestContext;
@@ -24,8 +27,10 @@ use crate::metadata::TopicImage;
 use crate::metadata::topic_name;
 use crate::task::{Budget, ROW_WORK};
 
-/// "Not asked for", in the fields of authorized operations (KIP-430).
-const NOT_REQUESTED: i32 = i32::MIN;
+/// Topics that one change of the metadata creates at most.
+const CREATED_AT_ONCE: usize = 100;
+/// CreateTopics version whose defaults (-1) mean "as the broker is configured".
+const AUTO_CREATE_VERSION: i16 = 7;
 
 /// Answers a Metadata request.
 pub(crate) async fn handle(
@@ -58,89 +63,114 @@ pub(crate) async fn handle(
         response.cluster_authorized_operations = access.cluster_operations();
     }
 
-    let with_operations = req.include_topic_authorized_operations;
-    let operations = |name: &str| match with_operations {
-        true => access.authorized_operations(ResourceType::Topic, name),
-        false => NOT_REQUESTED,
-    };
-    let all = match &req.topics {
-        None => true,
-        // Version 0 has no null: there the empty list asks for all.
-        Some(topics) => topics.is_empty() && ctx.api_version == 0,
-    };
-    let mut budget = Budget::start();
-    if all {
-        for topic in ctx.image.topics.iter() {
-            budget.breathe(ROW_WORK).await;
-            if access.probe_topic::<Describe>(&topic.name).is_some() {
-                response
-                    .topics
-                    .push(row(ctx, topic, operations(&topic.name)));
-            }
-        }
-        return Handled::Now(response);
-    }
-
     // Versions below 4 cannot say no.
     let may_create = (ctx.api_version < 4 || req.allow_auto_topic_creation)
         && ctx.broker.config.topics.auto_create;
-    let mut refused = Vec::new();
-    // Rows of `refused` whose topics are to be created.
-    let mut creating = Vec::new();
-    let mut seen = HashSet::new();
-    for wanted in req.topics.unwrap_or_default() {
-        budget.breathe(ROW_WORK).await;
-        if !seen.insert((wanted.topic_id, wanted.name.clone())) {
-            continue;
+    let survey = Survey {
+        ctx,
+        access,
+        with_operations: req.include_topic_authorized_operations,
+    };
+    response.topics = match req.topics {
+        // Version 0 has no null: there the empty list asks for all.
+        Some(wanted) if !(wanted.is_empty() && ctx.api_version == 0) => {
+            survey.named(wanted, may_create).await
         }
-        match find(ctx, &access, &wanted) {
-            Found::Topic(topic) => {
-                response
-                    .topics
-                    .push(row(ctx, &topic, operations(&topic.name)));
-            }
-            Found::Missing(granted) => {
-                let error = match may_create {
-                    true => match creatable(ctx, &access, &granted) {
-                        Ok(()) => {
-                            creating.push(refused.len());
-                            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-                        }
-                        Err(error) => error,
-                    },
-                    false => missing(granted.name()),
-                };
-                refused.push(error_row(error, wanted));
-            }
-            Found::Refused(error) => refused.push(error_row(error, wanted)),
-        }
-    }
-    for rows in creating.chunks(CREATED_AT_ONCE) {
-        auto_create(ctx, &mut refused, rows).await;
-    }
-    response.topics.append(&mut refused);
+        _ => survey.all().await,
+    };
     Handled::Now(response)
+}
+
+/// What the rows of one answer are made by.
+struct Survey<'a> {
+    ctx: &'a RequestContext,
+    access: Access,
+    /// Every row tells what the caller may do (KIP-430).
+    with_operations: bool,
+}
+
+impl Survey<'_> {
+    /// The topics that the caller may know.
+    async fn all(&self) -> Vec<MetadataResponseTopic> {
+        let mut budget = Budget::start();
+        let mut rows = Vec::new();
+        for topic in self.ctx.image.topics.iter() {
+            budget.breathe(ROW_WORK).await;
+            if self.access.probe_topic::<Describe>(&topic.name).is_some() {
+                rows.push(self.row(topic));
+            }
+        }
+        rows
+    }
+
+    /// The topics of a request, those that are there first; where it may, it creates the others.
+    async fn named(
+        &self,
+        wanted: Vec<MetadataRequestTopic>,
+        may_create: bool,
+    ) -> Vec<MetadataResponseTopic> {
+        let (ctx, access) = (self.ctx, &self.access);
+        let mut budget = Budget::start();
+        let mut rows = Vec::new();
+        let mut refused = Vec::new();
+        // Rows of `refused` whose topics are to be created.
+        let mut creating = Vec::new();
+        let mut seen = HashSet::new();
+        for wanted in wanted {
+            budget.breathe(ROW_WORK).await;
+            if !seen.insert((wanted.topic_id, wanted.name.clone())) {
+                continue;
+            }
+            let error = match find(ctx, access, &wanted) {
+                Found::Topic(topic) => {
+                    rows.push(self.row(&topic));
+                    continue;
+                }
+                Found::Missing(granted) if may_create => match creatable(ctx, access, &granted) {
+                    Ok(()) => {
+                        creating.push(refused.len());
+                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                    }
+                    Err(error) => error,
+                },
+                Found::Missing(granted) => missing(granted.name()),
+                Found::Refused(error) => error,
+            };
+            refused.push(error_row(error, wanted));
+        }
+        for creating in creating.chunks(CREATED_AT_ONCE) {
+            auto_create(ctx, &mut refused, creating).await;
+        }
+        rows.append(&mut refused);
+        rows
+    }
+
+    fn row(&self, topic: &TopicImage) -> MetadataResponseTopic {
+        let operations = match self.with_operations {
+            true => self
+                .access
+                .authorized_operations(ResourceType::Topic, &topic.name),
+            false => OPERATIONS_NOT_REQUESTED,
+        };
+        row(self.ctx, topic, operations)
+    }
 }
 
 /// What became of one topic of the request.
 enum Found {
-    Topic(std::sync::Arc<TopicImage>),
+    Topic(Arc<TopicImage>),
     /// No such name, and the caller may know it.
     Missing(Granted<Topic, Describe>),
     Refused(ErrorCode),
 }
 
-fn find(
-    ctx: &RequestContext,
-    access: &palisade_auth::access::Access,
-    wanted: &MetadataRequestTopic,
-) -> Found {
+fn find(ctx: &RequestContext, access: &Access, wanted: &MetadataRequestTopic) -> Found {
     // An id names a topic whatever the name says; rights are asked about what it resolves to.
     if wanted.topic_id != TopicId::NIL {
         return match ctx.image.topics.by_id(wanted.topic_id) {
             None => Found::Refused(ErrorCode::UNKNOWN_TOPIC_ID),
             Some(topic) => match access.topic::<Describe>(&topic.name) {
-                Ok(_) => Found::Topic(std::sync::Arc::clone(topic)),
+                Ok(_) => Found::Topic(Arc::clone(topic)),
                 Err(_) => Found::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
             },
         };
@@ -152,7 +182,7 @@ fn find(
     match access.topic::<Describe>(name) {
         Err(_) => Found::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
         Ok(granted) => match ctx.image.topics.get(name) {
-            Some(topic) => Found::Topic(std::sync::Arc::clone(topic)),
+            Some(topic) => Found::Topic(Arc::clone(topic)),
             None => Found::Missing(granted),
         },
     }
@@ -171,7 +201,7 @@ fn missing(name: &str) -> ErrorCode {
 /// What the caller is told instead.
 fn creatable(
     ctx: &RequestContext,
-    access: &palisade_auth::access::Access,
+    access: &Access,
     described: &Granted<Topic, Describe>,
 ) -> Result<(), ErrorCode> {
     let name = described.name();
@@ -228,11 +258,6 @@ async fn auto_create(ctx: &RequestContext, refused: &mut [MetadataResponseTopic]
     }
 }
 
-/// Topics that one change of the metadata creates at most.
-const CREATED_AT_ONCE: usize = 100;
-/// CreateTopics version whose defaults (-1) mean "as the broker is configured".
-const AUTO_CREATE_VERSION: i16 = 7;
-
 /// Topic ids are in the layout from version 10, but only version 12 may ask by them.
 fn names_topics_by_id_too_early(req: &MetadataRequest, version: i16) -> bool {
     (10..12).contains(&version)
@@ -259,7 +284,7 @@ fn error_row(error: ErrorCode, wanted: MetadataRequestTopic) -> MetadataResponse
         is_internal: name.as_deref().is_some_and(topic_name::is_internal),
         name,
         topic_id: wanted.topic_id,
-        topic_authorized_operations: NOT_REQUESTED,
+        topic_authorized_operations: OPERATIONS_NOT_REQUESTED,
         ..MetadataResponseTopic::default()
     }
 }
@@ -273,8 +298,7 @@ fn row(ctx: &RequestContext, topic: &TopicImage, operations: i32) -> MetadataRes
     let partitions = (0..)
         .zip(&topic.partitions)
         .map(|(partition_index, partition)| {
-            let is_live =
-                |id: &&palisade_protocol::types::BrokerId| ctx.image.brokers.is_live(**id);
+            let is_live = |id: &&BrokerId| ctx.image.brokers.is_live(**id);
             MetadataResponsePartition {
                 error_code: ctx.leader_error(partition.leader, unlisted),
                 partition_index,
