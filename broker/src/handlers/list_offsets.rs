@@ -9,8 +9,8 @@
 
 use std::collections::HashSet;
 
-use palisade_auth::Access;
 use palisade_auth::grant::{Describe, Granted, Topic};
+use palisade_auth::{Access, Denied};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -92,18 +92,35 @@ enum Sight {
     LogEnd,
 }
 
+/// Who asks, as far as the answers depend on it.
+struct Asker {
+    /// None for an isolation level that does not exist.
+    sight: Option<Sight>,
+    /// A replica that does not lead will do.
+    any_replica: bool,
+}
+
+impl Asker {
+    fn of(request: &ListOffsetsRequest) -> Asker {
+        let sight = match (request.replica_id, request.isolation_level) {
+            (DEBUGGING | 0.., 0 | 1) => Some(Sight::LogEnd),
+            (_, 0) => Some(Sight::Committed),
+            (_, 1) => Some(Sight::Stable),
+            _ => None,
+        };
+        Asker {
+            sight,
+            any_replica: request.replica_id == DEBUGGING,
+        }
+    }
+}
+
 /// Answers the whole request.
 pub(crate) async fn list_offsets(
     scene: &Scene<'_>,
     request: &ListOffsetsRequest,
 ) -> ListOffsetsResponse {
-    let sight = match (request.replica_id, request.isolation_level) {
-        (DEBUGGING, 0 | 1) => Some(Sight::LogEnd),
-        (0.., 0 | 1) => Some(Sight::LogEnd),
-        (_, 0) => Some(Sight::Committed),
-        (_, 1) => Some(Sight::Stable),
-        _ => None,
-    };
+    let asker = Asker::of(request);
     let duplicates = duplicates(request);
     let mut response = ListOffsetsResponse::default();
     let mut budget = Budget::start();
@@ -120,21 +137,7 @@ pub(crate) async fn list_offsets(
                 }
                 continue;
             }
-            let found = match (Wanted::from_wire(partition.timestamp, scene.version), sight) {
-                (None, _) => Err(ErrorCode::UNSUPPORTED_VERSION),
-                (Some(wanted), sight) => match &grant {
-                    Err(refused) => {
-                        Err(denied::code(refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED))
-                    }
-                    Ok(grant) => match sight {
-                        None => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
-                        Some(sight) => {
-                            let any_replica = request.replica_id == DEBUGGING;
-                            find(scene, grant, partition, wanted, sight, any_replica).await
-                        }
-                    },
-                },
-            };
+            let found = find(scene, &grant, partition, &asker).await;
             let mut row = found.unwrap_or_else(|code| failed(index, code));
             if scene.version < LEADER_EPOCH_SINCE {
                 row.leader_epoch = -1;
@@ -168,12 +171,16 @@ fn duplicates(request: &ListOffsetsRequest) -> HashSet<(&str, i32)> {
 
 async fn find(
     scene: &Scene<'_>,
-    grant: &Granted<Topic, Describe>,
+    grant: &Result<Granted<Topic, Describe>, Denied>,
     asked: &ListOffsetsPartition,
-    wanted: Wanted,
-    sight: Sight,
-    any_replica: bool,
+    asker: &Asker,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    let wanted =
+        Wanted::from_wire(asked.timestamp, scene.version).ok_or(ErrorCode::UNSUPPORTED_VERSION)?;
+    let grant = grant
+        .as_ref()
+        .map_err(|refused| denied::code(refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED))?;
+    let sight = asker.sight.ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
     let index = PartitionIndex::new(asked.partition_index);
     scene
         .image
@@ -189,7 +196,7 @@ async fn find(
     let partition = scene.replicas.partition(grant, index).map_err(code)?;
     let expected =
         (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
-    let leadership = if any_replica {
+    let leadership = if asker.any_replica {
         partition.check_epoch(expected).map_err(code)?
     } else {
         partition.lead(expected).map_err(code)?
