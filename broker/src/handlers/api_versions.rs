@@ -9,13 +9,13 @@
 use std::sync::Arc;
 
 use palisade_protocol::messages::api_versions::{
-    ApiVersion, ApiVersionsRequest, ApiVersionsResponse,
+    ApiVersionsRequest, ApiVersionsResponse, advertised, unsupported_version_response,
 };
 use palisade_protocol::types::BrokerId;
-use palisade_protocol::{ApiKey, ErrorCode, api};
+use palisade_protocol::{ApiKey, ErrorCode};
 
 use crate::context::RequestContext;
-use crate::dispatch::{self, Handled, Outcome, Wire};
+use crate::dispatch::{Handled, Outcome, Wire};
 use crate::server::{ClientSoftware, Service};
 
 /// Longest client software name or version that is kept, in bytes.
@@ -65,16 +65,12 @@ pub(crate) fn check(
 
 /// The answer to a version outside the range: a v0 body that holds the range of this API alone.
 pub(crate) fn unsupported_version(correlation_id: i32) -> Outcome {
-    let mut response = error(ErrorCode::UNSUPPORTED_VERSION);
-    response.api_keys = served()
-        .filter(|row| row.api_key == ApiKey::ApiVersions.value())
-        .collect();
     let wire = Wire {
         key: ApiKey::ApiVersions,
         version: 0,
         correlation_id,
     };
-    wire.encode(&response)
+    wire.encode(&unsupported_version_response())
 }
 
 /// An answer that holds nothing but an error.
@@ -88,21 +84,9 @@ pub(crate) fn error(error_code: ErrorCode) -> ApiVersionsResponse {
 /// The answer to a correct request.
 pub(crate) fn everything() -> ApiVersionsResponse {
     ApiVersionsResponse {
-        api_keys: served().collect(),
+        api_keys: advertised(),
         ..Default::default()
     }
-}
-
-fn served() -> impl Iterator<Item = ApiVersion> {
-    // A key without a handler would be a promise that is not kept.
-    let handled = api::SERVED
-        .iter()
-        .filter(|spec| dispatch::is_handled(spec.key));
-    handled.map(|spec| ApiVersion {
-        api_key: spec.key.value(),
-        min_version: spec.min,
-        max_version: spec.max,
-    })
 }
 
 /// `[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?`, and not of any length.
@@ -141,7 +125,9 @@ mod tests {
             .iter()
             .flat_map(|chunk| chunk.as_bytes().to_vec())
             .collect();
-        let max = api::spec(ApiKey::ApiVersions).unwrap().max as u8;
+        let max = palisade_protocol::api::spec(ApiKey::ApiVersions)
+            .unwrap()
+            .max as u8;
         let expected = [
             0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, max,
         ];
