@@ -17,6 +17,7 @@ mod queue;
 mod ready;
 mod receive;
 mod registry;
+mod report;
 mod sasl_answer;
 mod sasl_gate;
 mod send;

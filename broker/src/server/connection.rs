@@ -23,7 +23,7 @@ use super::send::Sender;
 use super::socket::Socket;
 use super::tls::HandshakeError;
 use super::transport::Transport;
-use super::{login, ready, tls};
+use super::{login, ready, report, tls};
 use crate::logging::Throttle;
 use crate::shutdown::Stage;
 
@@ -203,7 +203,7 @@ impl Connection {
             _ = poll_fn(|cx| signals.poll(cx)) => return Err(End::Now),
         };
         shaken.map_err(|error| {
-            login::report_tls_failure(self, &error);
+            report::tls_failure(self, &error);
             match error {
                 HandshakeError::Gone => End::Broken,
                 HandshakeError::Late

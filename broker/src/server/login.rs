@@ -1,23 +1,24 @@
 //! From a finished handshake to an authenticated session, and its renewal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuthInfo, ConnectionInfo, Outcome};
+use palisade_auth::audit::{Action, AuditEvent, AuthInfo, Outcome, TlsInfo};
 use palisade_auth::principal::Principal;
 use palisade_auth::tls::principal::PrincipalFailure;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, End, NoFrame};
 use super::receive::{Frame, ReceiveError};
-use super::sasl_answer::{Login, Reaction, Refusal};
+use super::report::{self, Failure};
+use super::sasl_answer::{Login, Reaction};
 use super::sasl_gate::Gate;
 use super::session::Session;
-use super::tls::{self, HandshakeError};
+use super::tls;
 use super::transport::Transport;
-use crate::logging::Throttle;
 
 /// Time for one renewal of a session.
-const RENEWAL: std::time::Duration = std::time::Duration::from_secs(30);
+const RENEWAL: Duration = Duration::from_secs(30);
 
 /// Authenticates a connection whose transport is ready.
 ///
@@ -57,15 +58,16 @@ fn certificate_principal(connection: &Connection) -> Result<Principal, End> {
             PrincipalFailure::Empty => "empty_name",
             PrincipalFailure::Unprintable => "unprintable_name",
         };
-        report(connection, Action::PrincipalMappingFailed, reason, None);
+        report::failed(
+            connection,
+            Action::PrincipalMappingFailed,
+            Failure::of(reason),
+        );
         End::Now
     })
 }
 
-async fn sasl(
-    connection: &mut Connection,
-    tls: Option<palisade_auth::audit::TlsInfo>,
-) -> Result<Arc<Session>, End> {
+async fn sasl(connection: &mut Connection, tls: Option<TlsInfo>) -> Result<Arc<Session>, End> {
     let deadline = connection.accepted + connection.server.service.limits().login;
     let mut gate = Gate::new(Arc::clone(&connection.listener));
     let login = converse(connection, &mut gate, None, deadline).await?;
@@ -135,27 +137,11 @@ async fn converse(
                 delayed,
                 cause,
             } => {
-                let (reason, tried) = match &cause {
-                    Refusal::Credentials {
-                        cause,
-                        mechanism,
-                        user,
-                    } => {
-                        let tried = AuthInfo {
-                            mechanism: mechanism.clone(),
-                            principal: user.as_deref().map(Principal::user),
-                            token_id: None,
-                            session_expires: None,
-                        };
-                        (cause.reason(), Some(tried))
-                    }
-                    Refusal::Mechanism => ("mechanism_disabled", None),
-                    Refusal::Unexpected => ("unexpected_request", None),
-                    Refusal::Malformed => ("malformed", None),
-                    Refusal::Rounds => ("too_many_rounds", None),
-                    Refusal::Changed => ("principal_changed", None),
+                let failure = Failure {
+                    tried: cause.tried(),
+                    ..Failure::of(cause.reason())
                 };
-                report(connection, gate.failure(), reason, tried);
+                report::failed(connection, gate.failure(), failure);
                 return Err(if delayed || answer.is_some() {
                     End::Delayed(answer)
                 } else {
@@ -171,12 +157,12 @@ fn without_frame(connection: &Connection, gate: &Gate, none: NoFrame) -> End {
         NoFrame::Signalled => End::Now,
         NoFrame::Ended => {
             if gate.was_offered_credentials() {
-                report(connection, gate.failure(), "disconnected", None);
+                report::failed(connection, gate.failure(), Failure::of("disconnected"));
             }
             End::Peer
         }
         NoFrame::Late => {
-            report(connection, gate.failure(), "timeout", None);
+            report::failed(connection, gate.failure(), Failure::of("timeout"));
             End::Now
         }
         NoFrame::Bad(error) => {
@@ -188,43 +174,18 @@ fn without_frame(connection: &Connection, gate: &Gate, none: NoFrame) -> End {
                 }
             };
             if !matches!(end, End::Broken) || gate.was_offered_credentials() {
-                let spoke = match end {
-                    End::Delayed(_) => note_foreign_protocol(connection),
+                let words = match end {
+                    End::Delayed(_) => report::note_foreign_protocol(connection),
                     _ => None,
                 };
-                report_words(connection, gate.failure(), reason, None, spoke);
+                let failure = Failure {
+                    words,
+                    ..Failure::of(reason)
+                };
+                report::failed(connection, gate.failure(), failure);
             }
             end
         }
-    }
-}
-
-/// What the first bytes of a frame say that no Kafka client sent, in words for the operator; said
-/// in the log too, where others see it first.
-pub(super) fn note_foreign_protocol(connection: &Connection) -> Option<&'static str> {
-    let spoke = match connection.reader.prefix() {
-        [0x16, 0x03, ..] => TLS_ON_PLAINTEXT,
-        prefix
-            if prefix.is_ascii() && prefix.iter().all(|b| b.is_ascii_uppercase() || *b == b' ') =>
-        {
-            HTTP
-        }
-        _ => return None,
-    };
-    say(connection, spoke);
-    Some(spoke)
-}
-
-const TLS_ON_PLAINTEXT: &str = "likely a TLS client on a plaintext listener";
-const PLAINTEXT_ON_TLS: &str = "likely a plaintext client on a TLS listener";
-const HTTP: &str = "likely an HTTP client on a Kafka listener";
-
-/// One line a second at most: anybody can cause these.
-fn say(connection: &Connection, spoke: &'static str) {
-    static SAID: Throttle = Throttle::new();
-    if SAID.may_speak() {
-        let listener = &connection.listener.config.name;
-        tracing::info!(peer = %connection.peer, listener, "{spoke}");
     }
 }
 
@@ -232,9 +193,9 @@ fn session(
     connection: &Connection,
     principal: Principal,
     mechanism: &str,
-    tls: Option<palisade_auth::audit::TlsInfo>,
+    tls: Option<TlsInfo>,
 ) -> Arc<Session> {
-    let mut info = connection_info(connection);
+    let mut info = report::connection_info(connection);
     info.tls = tls;
     info.auth = Some(AuthInfo {
         mechanism: mechanism.to_owned(),
@@ -257,82 +218,4 @@ async fn admit(connection: &mut Connection, session: &Session) -> bool {
     let event = AuditEvent::new(Action::LoginOk, Outcome::Ok, session.audit_context());
     let service = Arc::clone(&connection.server.service);
     service.record_login(event).await
-}
-
-fn connection_info(connection: &Connection) -> ConnectionInfo {
-    ConnectionInfo {
-        listener: connection.listener.config.name.clone(),
-        conn: connection.id.to_string(),
-        src: Some(connection.peer),
-        dst: Some(connection.local),
-        tls: None,
-        auth: None,
-    }
-}
-
-/// Records a handshake that failed, unless the peer merely went away before saying anything.
-pub(super) fn report_tls_failure(connection: &Connection, error: &HandshakeError) {
-    let context = AuditContext {
-        connection: Some(Arc::new(connection_info(connection))),
-        ..AuditContext::default()
-    };
-    let (reason, words) = match error {
-        HandshakeError::Late => ("timeout", error.to_string()),
-        HandshakeError::Gone => ("disconnected", error.to_string()),
-        HandshakeError::Plaintext => ("plaintext", PLAINTEXT_ON_TLS.to_owned()),
-        HandshakeError::Http => ("http", HTTP.to_owned()),
-        HandshakeError::Failed(why) => ("handshake_failed", why.clone()),
-    };
-    match error {
-        HandshakeError::Plaintext => say(connection, PLAINTEXT_ON_TLS),
-        HandshakeError::Http => say(connection, HTTP),
-        _ => {}
-    }
-    let event = AuditEvent::new(Action::TlsFailed, Outcome::Failed, context);
-    record(connection, event.with_reason(reason).with_detail(words));
-}
-
-/// Records that a session ended, or a request that no honest client sends; with words where there
-/// are some.
-pub(super) fn record_for(
-    connection: &Connection,
-    session: &Session,
-    action: Action,
-    outcome: Outcome,
-    words: Option<&'static str>,
-) {
-    let mut event = AuditEvent::new(action, outcome, session.audit_context());
-    event.detail = words.map(str::to_owned);
-    record(connection, event);
-}
-
-fn report(connection: &Connection, action: Action, reason: &'static str, tried: Option<AuthInfo>) {
-    report_words(connection, action, reason, tried, None);
-}
-
-fn report_words(
-    connection: &Connection,
-    action: Action,
-    reason: &'static str,
-    tried: Option<AuthInfo>,
-    words: Option<&'static str>,
-) {
-    let mut info = connection_info(connection);
-    info.tls = connection.transport.ssl().map(tls::info);
-    let context = AuditContext {
-        connection: Some(Arc::new(info)),
-        ..AuditContext::default()
-    };
-    let mut event = AuditEvent::new(action, Outcome::Failed, context).with_reason(reason);
-    if let Some(tried) = tried {
-        event = event.with_auth(tried);
-    }
-    event.detail = words.map(str::to_owned);
-    record(connection, event);
-}
-
-fn record(connection: &Connection, event: AuditEvent) {
-    if let Some(audit) = connection.server.service.audit() {
-        audit.record(event);
-    }
 }

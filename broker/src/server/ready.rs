@@ -19,6 +19,7 @@ use super::frame_budget::Reservation;
 use super::login;
 use super::queue::{AnswerQueue, Moved};
 use super::receive::{Frame, ReceiveError, Received};
+use super::report;
 use super::session::Session;
 use crate::dispatch::{self, CloseReason, Outcome, Stage, Staged};
 use crate::task::Budget;
@@ -66,7 +67,7 @@ pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) ->
         }
     };
     if !work.session.principal.is_anonymous() {
-        login::record_for(
+        report::session_event(
             work.connection,
             &work.session,
             Action::Logout,
@@ -227,12 +228,12 @@ impl Work<'_> {
                 Err(End::Broken)
             }
             Poll::Ready(Err(error)) => {
-                let words = login::note_foreign_protocol(connection);
+                let words = report::note_foreign_protocol(connection);
                 let action = match error {
                     ReceiveError::TooLong { .. } => Action::OversizeFrame,
                     _ => Action::Malformed,
                 };
-                login::record_for(connection, &self.session, action, Recorded::Denied, words);
+                report::session_event(connection, &self.session, action, Recorded::Denied, words);
                 tracing::debug!(%error, peer = %connection.peer, "unacceptable frame");
                 // What was asked before is answered first.
                 self.closing = Some(Closing::Asked);
@@ -264,7 +265,7 @@ impl Work<'_> {
                         CloseReason::Header(_) => Action::Malformed,
                         _ => Action::ScopeViolation,
                     };
-                    login::record_for(
+                    report::session_event(
                         self.connection,
                         &self.session,
                         action,

@@ -1,6 +1,7 @@
 //! What the login gate answers: the forms of its replies, and why it stays closed.
 
 use bytes::{BufMut, BytesMut};
+use palisade_auth::audit::AuthInfo;
 use palisade_auth::principal::Principal;
 use palisade_auth::sasl::FailureCause;
 use palisade_protocol::header::RequestHeader;
@@ -45,11 +46,10 @@ pub(crate) enum Reaction {
     },
 }
 
-/// Why the gate stays closed; the audit log and the operator see it, the client does not.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why the gate stays closed; the audit log sees it, the client does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The credentials were judged and refused.
-    #[error("credentials refused: {cause:?}")]
     Credentials {
         /// What was wrong with them.
         cause: FailureCause,
@@ -59,20 +59,45 @@ pub(crate) enum Refusal {
         user: Option<String>,
     },
     /// The mechanism is not enabled on this listener.
-    #[error("mechanism not enabled")]
     Mechanism,
     /// A frame that is not allowed in this state.
-    #[error("unexpected request")]
     Unexpected,
     /// A frame that does not parse, or of a version that is not served.
-    #[error("malformed request")]
     Malformed,
     /// More messages than any mechanism needs.
-    #[error("too many rounds")]
     Rounds,
     /// A re-authentication as somebody else, or by another mechanism.
-    #[error("another principal or mechanism")]
     Changed,
+}
+
+impl Refusal {
+    /// The audit log's word for it.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Credentials { cause, .. } => cause.reason(),
+            Refusal::Mechanism => "mechanism_disabled",
+            Refusal::Unexpected => "unexpected_request",
+            Refusal::Malformed => "malformed",
+            Refusal::Rounds => "too_many_rounds",
+            Refusal::Changed => "principal_changed",
+        }
+    }
+
+    /// The login that was tried, if it came that far.
+    pub(super) fn tried(&self) -> Option<AuthInfo> {
+        let Refusal::Credentials {
+            mechanism, user, ..
+        } = self
+        else {
+            return None;
+        };
+        Some(AuthInfo {
+            mechanism: mechanism.clone(),
+            principal: user.as_deref().map(Principal::user),
+            token_id: None,
+            session_expires: None,
+        })
+    }
 }
 
 pub(super) fn second_handshake(header: &RequestHeader, reader: &mut Reader) -> Reaction {
