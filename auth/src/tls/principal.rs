@@ -70,14 +70,12 @@ pub fn certificate_info(certificate: &X509Ref) -> CertificateInfo {
 
 /// What the audit log says about the TLS session of a connection.
 pub fn session_info(ssl: &SslRef) -> TlsInfo {
-    let cipher = ssl.current_cipher();
     let certificate = ssl.peer_certificate();
+    let cipher = ssl.current_cipher();
+    let cipher = cipher.map(|cipher| cipher.standard_name().unwrap_or(cipher.name()));
     TlsInfo {
         version: ssl.version_str().to_owned(),
-        cipher: cipher
-            .and_then(|cipher| cipher.standard_name())
-            .unwrap_or_default()
-            .to_owned(),
+        cipher: cipher.unwrap_or_default().to_owned(),
         sni: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
         // Without certificate OpenSSL reports the verification as passed.
         verified: certificate.is_some() && ssl.verify_result() == X509VerifyResult::OK,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_auth::audit::{Action, AuditEvent, AuthInfo, Outcome, TlsInfo};
 use palisade_auth::principal::Principal;
-use palisade_auth::tls::principal::PrincipalFailure;
+use palisade_auth::tls::principal::{PrincipalFailure, session_info};
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, End, NoFrame};
@@ -14,7 +14,6 @@ use super::report::{self, Failure};
 use super::sasl_answer::{Login, Reaction};
 use super::sasl_gate::Gate;
 use super::session::Session;
-use super::tls;
 use super::transport::Transport;
 
 /// Time for one renewal of a session.
@@ -26,7 +25,7 @@ const RENEWAL: Duration = Duration::from_secs(30);
 /// How to close when it is not let in.
 pub(super) async fn enter(connection: &mut Connection) -> Result<Arc<Session>, End> {
     let protocol = connection.listener.config.protocol;
-    let tls = connection.transport.ssl().map(tls::info);
+    let tls = connection.transport.ssl().map(session_info);
     if protocol.uses_sasl() {
         return sasl(connection, tls).await;
     }

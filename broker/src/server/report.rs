@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuthInfo, ConnectionInfo, Outcome};
+use palisade_auth::tls::principal::session_info;
 
 use super::connection::Connection;
 use super::session::Session;
-use super::tls::{self, HandshakeError};
+use super::tls::HandshakeError;
 use crate::logging::Throttle;
 
 const TLS_ON_PLAINTEXT: &str = "likely a TLS client on a plaintext listener";
@@ -37,7 +38,7 @@ impl Failure {
 /// Records a login, or a step towards one, that failed.
 pub(super) fn failed(connection: &Connection, action: Action, failure: Failure) {
     let mut info = connection_info(connection);
-    info.tls = connection.transport.ssl().map(tls::info);
+    info.tls = connection.transport.ssl().map(session_info);
     let context = AuditContext {
         connection: Some(Arc::new(info)),
         ..AuditContext::default()

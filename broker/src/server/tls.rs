@@ -5,10 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, NameType, Ssl, SslRef};
-use openssl::x509::X509VerifyResult;
-use palisade_auth::audit::TlsInfo;
-use palisade_auth::tls::principal::certificate_info;
+use openssl::ssl::{self, Ssl};
 use tokio_openssl::SslStream;
 
 use super::listener::ListenerState;
@@ -80,20 +77,5 @@ fn describe(error: &ssl::Error) -> HandshakeError {
             }
         }
         _ => HandshakeError::Gone,
-    }
-}
-
-/// What the finished handshake agreed on, for the audit log.
-pub(super) fn info(ssl: &SslRef) -> TlsInfo {
-    let certificate = ssl.peer_certificate();
-    TlsInfo {
-        version: ssl.version_str().to_owned(),
-        cipher: ssl
-            .current_cipher()
-            .map(|cipher| cipher.standard_name().unwrap_or(cipher.name()).to_owned())
-            .unwrap_or_default(),
-        sni: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
-        verified: certificate.is_some() && ssl.verify_result() == X509VerifyResult::OK,
-        certificate: certificate.as_deref().map(certificate_info),
     }
 }
