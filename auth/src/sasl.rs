@@ -131,6 +131,11 @@ pub trait CredentialLookup: Send + Sync {
         Vec::new()
     }
 
+    /// Their iteration counts, as [`iteration_counts`](Self::iteration_counts) has them.
+    fn plain_iteration_counts(&self) -> Vec<u32> {
+        self.iteration_counts(self.plain_mechanism())
+    }
+
     /// The mechanism of the credentials that [`plain`](Self::plain) returns.
     fn plain_mechanism(&self) -> ScramMechanism {
         ScramMechanism::Sha512

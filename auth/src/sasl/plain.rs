@@ -6,9 +6,8 @@ use std::sync::Arc;
 use ::sasl::common::Identity;
 use ::sasl::server::{Mechanism, MechanismError, Response};
 
-use super::jaas::JaasEntry;
 use super::{CredentialLookup, Details, FOREIGN_AUTHZID, FailureCause, SaslDeps};
-use crate::scram::{CredentialError, DEFAULT_ITERATIONS, ScramCredential, ScramMechanism};
+use crate::scram::{CredentialError, ScramCredential, ScramMechanism};
 use crate::scram::{fake_credential, random_salt};
 use crate::secret::Secret;
 
@@ -22,20 +21,23 @@ pub struct PlainUsers(HashMap<String, ScramCredential>);
 impl PlainUsers {
     /// The mechanism whose derivation hashes the passwords.
     pub const MECHANISM: ScramMechanism = ScramMechanism::Sha512;
+    /// Its iterations.
+    pub const ITERATIONS: u32 = 8192;
 
-    /// Takes the users of a `PlainLoginModule` entry.
+    /// Takes names and passwords, as [`JaasEntry::users`](super::jaas::JaasEntry::users) has them.
     ///
     /// # Errors
     /// OpenSSL failed.
-    pub fn from_jaas(entry: &JaasEntry) -> Result<Self, CredentialError> {
-        let mut users = HashMap::new();
-        for (user, password) in entry.users() {
+    pub fn new<'a>(
+        users: impl IntoIterator<Item = (&'a str, &'a Secret)>,
+    ) -> Result<Self, CredentialError> {
+        users
+            .into_iter()
             // An empty password can never be presented, so such a user stays unknown.
-            if !password.is_empty() {
-                users.insert(user.to_owned(), hash(password)?);
-            }
-        }
-        Ok(Self(users))
+            .filter(|(_, password)| !password.is_empty())
+            .map(|(user, password)| Ok((user.to_owned(), hash(password)?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Finds a user.
@@ -55,7 +57,7 @@ fn hash(password: &Secret) -> Result<ScramCredential, CredentialError> {
         PlainUsers::MECHANISM,
         password.expose(),
         &salt,
-        DEFAULT_ITERATIONS,
+        PlainUsers::ITERATIONS,
     )
 }
 
@@ -131,7 +133,7 @@ impl PlainServer {
         let known = found.is_some();
         // Invented also where it is not needed, so that the time tells nothing.
         let mechanism = self.credentials.plain_mechanism();
-        let iterations = self.credentials.iteration_counts(mechanism);
+        let iterations = self.credentials.plain_iteration_counts();
         let fake = fake_credential(&self.cluster_secret, mechanism, user, &iterations)
             .map_err(|_| self.fail(FailureCause::Internal, None))?;
         let credential = found.unwrap_or(fake);

@@ -59,7 +59,7 @@ fn deps() -> SaslDeps {
     )
     .unwrap();
     let mut users = Users {
-        plain: PlainUsers::from_jaas(&jaas).unwrap(),
+        plain: PlainUsers::new(jaas.users()).unwrap(),
         ..Users::default()
     };
     for mechanism in ScramMechanism::VALUES {

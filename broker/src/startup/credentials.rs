@@ -1,31 +1,26 @@
 //! Where logins find credentials: the cluster's SCRAM users, and the users written in a listener's
 //! configuration.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use openssl::rand::rand_bytes;
 use palisade_auth::Secret;
-use palisade_auth::sasl::CredentialLookup;
+use palisade_auth::sasl::{CredentialLookup, PlainUsers};
 use palisade_auth::scram::{ScramCredential, ScramMechanism};
 
 use crate::metadata::MetadataHandle;
 
-/// Rounds of key derivation for passwords from the configuration.
-const ITERATIONS: u32 = 8192;
-
 /// Looks credentials up in the latest image: a change binds the next login.
 pub(super) struct ImageCredentials {
     metadata: MetadataHandle,
-    plain: HashMap<String, ScramCredential>,
+    plain: PlainUsers,
 }
 
 impl ImageCredentials {
     pub(super) fn new(metadata: MetadataHandle) -> Arc<Self> {
         Arc::new(ImageCredentials {
             metadata,
-            plain: HashMap::new(),
+            plain: PlainUsers::default(),
         })
     }
 
@@ -34,21 +29,12 @@ impl ImageCredentials {
     /// # Errors
     /// No randomness, or a password that cannot be used.
     pub(super) fn with_plain_users(&self, users: &[(String, Secret)]) -> io::Result<Arc<Self>> {
-        let mut plain = HashMap::with_capacity(users.len());
-        for (user, password) in users {
-            let mut salt = [0; 16];
-            rand_bytes(&mut salt)?;
-            let credential = ScramCredential::from_password(
-                ScramMechanism::Sha512,
-                password.expose(),
-                &salt,
-                ITERATIONS,
-            );
-            plain.insert(user.clone(), credential.map_err(io::Error::other)?);
-        }
+        let users = users
+            .iter()
+            .map(|(user, password)| (user.as_str(), password));
         Ok(Arc::new(ImageCredentials {
             metadata: self.metadata.clone(),
-            plain,
+            plain: PlainUsers::new(users).map_err(io::Error::other)?,
         }))
     }
 }
@@ -70,5 +56,35 @@ impl CredentialLookup for ImageCredentials {
 
     fn iteration_counts(&self, mechanism: ScramMechanism) -> Vec<u32> {
         self.metadata.image().scram.iteration_counts(mechanism)
+    }
+
+    fn plain_iteration_counts(&self) -> Vec<u32> {
+        let mut counts = self.iteration_counts(self.plain_mechanism());
+        if !self.plain.is_empty()
+            && let Err(place) = counts.binary_search(&PlainUsers::ITERATIONS)
+        {
+            counts.insert(place, PlainUsers::ITERATIONS);
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::ClusterImage;
+
+    /// Else the time of a refused login tells who is there.
+    #[test]
+    fn strangers_cost_what_users_of_the_configuration_cost() {
+        let metadata = MetadataHandle::new(Arc::new(ClusterImage::empty()));
+        let cluster = ImageCredentials::new(metadata);
+        assert!(cluster.plain_iteration_counts().is_empty());
+        let users = [("alice".to_owned(), Secret::from("open-sesame"))];
+        let listener = cluster.with_plain_users(&users).unwrap();
+        let alice = listener.plain("alice").unwrap();
+        assert_eq!(listener.plain_iteration_counts(), [alice.iterations]);
+        // Nobody logs in with SCRAM by these.
+        assert!(listener.iteration_counts(alice.mechanism).is_empty());
     }
 }
