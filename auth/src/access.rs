@@ -110,14 +110,6 @@ impl Access {
         self.probe(CLUSTER_NAME)
     }
 
-    /// As [`transactional_id`](Self::transactional_id), but a denial is not logged as one.
-    pub fn probe_transactional_id<O: OperationKind>(
-        &self,
-        name: &str,
-    ) -> Option<Granted<TransactionalId, O>> {
-        self.probe(name)
-    }
-
     /// CreateTopics and automatic creation: CREATE on the cluster, or else on the topic.
     ///
     /// # Errors
@@ -188,13 +180,7 @@ impl Access {
         }
     }
 
-    /// Tells whether `O` is permitted on at least one resource of a type (§4.4, KIP-679). A
-    /// denial here is not logged; the question that follows it is.
-    pub fn by_resource_type<O: OperationKind>(&self, resource_type: ResourceType) -> bool {
-        self.decide_any(O::OPERATION, resource_type).is_allowed()
-    }
-
-    /// The operations the caller may perform, one bit `1 << code` each (§4.7, KIP-430).
+    /// The operations the caller may perform, one bit `1 << code` each (KIP-430).
     ///
     /// Nothing of it is logged. For CLUSTER ask [`cluster_operations`](Self::cluster_operations).
     pub fn authorized_operations(&self, resource_type: ResourceType, name: &str) -> i32 {

@@ -147,11 +147,6 @@ impl Authorizer {
         self.config.enabled
     }
 
-    /// Tells whether a principal is above the ACLs.
-    pub fn is_super_user(&self, principal: &Principal) -> bool {
-        self.config.super_users.contains(principal)
-    }
-
     /// Takes the snapshot that answers every question of one request.
     ///
     /// Decisions worth a line go to `audit` when the returned value is dropped or flushed.

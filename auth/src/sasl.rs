@@ -42,11 +42,6 @@ impl Mechanism {
         }
         ScramMechanism::from_name(name).map(Self::Scram)
     }
-
-    /// Tells whether a login shows the password to whoever reads the wire.
-    pub const fn needs_encryption(self) -> bool {
-        matches!(self, Self::Plain)
-    }
 }
 
 impl fmt::Display for Mechanism {
@@ -131,14 +126,14 @@ pub trait CredentialLookup: Send + Sync {
         Vec::new()
     }
 
-    /// Their iteration counts, as [`iteration_counts`](Self::iteration_counts) has them.
-    fn plain_iteration_counts(&self) -> Vec<u32> {
-        self.iteration_counts(self.plain_mechanism())
-    }
-
     /// The mechanism of the credentials that [`plain`](Self::plain) returns.
     fn plain_mechanism(&self) -> ScramMechanism {
         ScramMechanism::Sha512
+    }
+
+    /// Their iteration counts, as [`iteration_counts`](Self::iteration_counts) has them.
+    fn plain_iteration_counts(&self) -> Vec<u32> {
+        self.iteration_counts(self.plain_mechanism())
     }
 }
 

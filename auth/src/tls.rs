@@ -92,14 +92,6 @@ pub enum TlsError {
         "ssl.keystore.location, or ssl.keystore.key with ssl.keystore.certificate.chain, is needed"
     )]
     NoKeystore,
-    /// The own certificate is not valid at this time.
-    #[error("the certificate of this node is not valid now: it runs from {from} to {until}")]
-    NotValidNow {
-        /// The first moment of its validity.
-        from: String,
-        /// The last.
-        until: String,
-    },
     /// A mapping rule that cannot be used.
     #[error("ssl.principal.mapping.rules: {0}")]
     Mapping(#[from] principal::MappingError),

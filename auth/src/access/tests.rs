@@ -199,7 +199,6 @@ fn denials_are_recorded_once_and_probes_never() {
     let _ = access.topic::<Write>("b");
     let _ = access.probe_topic::<DescribeConfigs>("c");
     let _ = access.create_topic("d");
-    let _ = access.by_resource_type::<Read>(R::Topic);
     let _ = access.authorized_operations(R::Topic, "e");
     drop(access);
     let events = sink.0.lock();

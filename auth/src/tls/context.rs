@@ -50,11 +50,6 @@ impl Validity {
             not_after: unix_seconds(certificate.not_after())?,
         })
     }
-
-    /// Tells whether a moment lies in it.
-    pub fn contains(&self, now_seconds: i64) -> bool {
-        (self.not_before..=self.not_after).contains(&now_seconds)
-    }
 }
 
 fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
@@ -114,21 +109,6 @@ impl ServerTls {
     /// The certificate shown to clients.
     pub fn certificate(&self) -> &X509Ref {
         &self.certificate
-    }
-
-    /// Checks that the own certificate is valid now, in seconds since 1970.
-    ///
-    /// # Errors
-    /// It is not: no client would accept it.
-    pub fn check_validity(&self, now_seconds: i64) -> Result<Validity, TlsError> {
-        let validity = Validity::of(&self.certificate)?;
-        if validity.contains(now_seconds) {
-            return Ok(validity);
-        }
-        Err(TlsError::NotValidNow {
-            from: self.certificate.not_before().to_string(),
-            until: self.certificate.not_after().to_string(),
-        })
     }
 
     /// What is to be said of the own certificate's validity at `now_seconds` since 1970: that it

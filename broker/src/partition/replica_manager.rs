@@ -141,16 +141,6 @@ impl ReplicaManager {
         self.hosted.store(Arc::new(hosted));
     }
 
-    /// Reads every topic's settings again, after a change of the node's own defaults.
-    pub fn reconfigure(&self, image: &ClusterImage) {
-        let hosted = self.hosted.load();
-        for (name, _) in hosted.iter() {
-            if let Some(topic) = image.topics.get(name) {
-                self.configure_topic(&hosted, topic);
-            }
-        }
-    }
-
     /// Every open replica, for the periodic work.
     pub(crate) fn replicas(&self) -> Vec<Arc<Replica>> {
         self.hosted.load().replicas().cloned().collect()

@@ -51,12 +51,6 @@ impl DescribedConfig {
     pub const READ_ONLY: bool = false;
     /// No topic key holds a secret.
     pub const SENSITIVE: bool = false;
-
-    /// Whether the value is the default of some kind (DescribeConfigs v0).
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        self.source == ConfigSource::Default
-    }
 }
 
 /// One place that has a value for a key.
@@ -208,7 +202,8 @@ mod tests {
         assert!(entries.is_sorted_by(|a, b| a.name < b.name));
         let retention = find(&entries, "retention.ms");
         assert_eq!(retention.value.as_deref(), Some("604800000"));
-        assert!(retention.is_default() && retention.synonyms.is_empty());
+        assert_eq!(retention.source, ConfigSource::Default);
+        assert!(retention.synonyms.is_empty());
         let segment = find(&entries, "segment.bytes");
         assert_eq!(synonyms(segment), [("log.segment.bytes", "1073741824", 5)]);
     }
