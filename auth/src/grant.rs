@@ -150,7 +150,7 @@ pub struct Granted<R: ResourceKind, O: OperationKind> {
 
 impl<R: ResourceKind, O: OperationKind> Granted<R, O> {
     pub(crate) fn new(name: &str, decision: Decision) -> Self {
-        debug_assert!(decision.is_allowed(), "a denial became a grant");
+        assert!(decision.is_allowed(), "a denial became a grant");
         Self {
             name: name.into(),
             decision,
