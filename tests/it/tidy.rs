@@ -196,6 +196,35 @@ fn readme_begins_with_two_commands() {
     assert!(read(".ci/run").contains("./tests/run"));
 }
 
+/// What the documents call by its path is there.
+#[test]
+fn documents_name_what_is_there() {
+    let folders = [
+        "auth", "benches", "broker", "deploy", "protocol", "storage", "tests",
+    ];
+    let mut named = 0;
+    for document in [
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "SECURITY.md",
+    ] {
+        for path in read(document).split('`').skip(1).step_by(2) {
+            if path
+                .split_once('/')
+                .is_some_and(|(top, _)| folders.contains(&top))
+            {
+                assert!(
+                    paths::root().join(path).exists(),
+                    "{document}: there is no {path}"
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "only {named} paths were found");
+}
+
 /// Files of one subject stay readable in one sitting.
 #[test]
 fn files_have_one_subject() {
