@@ -42,7 +42,7 @@ impl Str {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        // Checked when made; without unsafe code the check is repeated, which costs nanoseconds.
+        // Checked when made, and again here: there is no way around that without unsafe code.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
