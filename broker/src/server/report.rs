@@ -39,11 +39,8 @@ impl Failure {
 pub(super) fn failed(connection: &Connection, action: Action, failure: Failure) {
     let mut info = connection_info(connection);
     info.tls = connection.transport.ssl().map(session_info);
-    let context = AuditContext {
-        connection: Some(Arc::new(info)),
-        ..AuditContext::default()
-    };
-    let event = AuditEvent::new(action, Outcome::Failed, context).with_reason(failure.reason);
+    let event = AuditEvent::new(action, Outcome::Failed, context(info));
+    let event = event.with_reason(failure.reason);
     let mut event = match failure.tried {
         Some(tried) => event.with_auth(tried),
         None => event,
@@ -54,10 +51,6 @@ pub(super) fn failed(connection: &Connection, action: Action, failure: Failure) 
 
 /// Records a TLS handshake that failed; says so to the operator where the peer spoke something else.
 pub(super) fn tls_failure(connection: &Connection, error: &HandshakeError) {
-    let context = AuditContext {
-        connection: Some(Arc::new(connection_info(connection))),
-        ..AuditContext::default()
-    };
     let (reason, words) = match error {
         HandshakeError::Late => ("timeout", error.to_string()),
         HandshakeError::Gone => ("disconnected", error.to_string()),
@@ -70,6 +63,7 @@ pub(super) fn tls_failure(connection: &Connection, error: &HandshakeError) {
         HandshakeError::Http => say(connection, HTTP),
         _ => {}
     }
+    let context = context(connection_info(connection));
     let event = AuditEvent::new(Action::TlsFailed, Outcome::Failed, context);
     record(connection, event.with_reason(reason).with_detail(words));
 }
@@ -122,6 +116,13 @@ fn say(connection: &Connection, spoke: &'static str) {
     if SAID.may_speak() {
         let listener = &connection.listener.config.name;
         tracing::info!(peer = %connection.peer, listener, "{spoke}");
+    }
+}
+
+fn context(info: ConnectionInfo) -> AuditContext {
+    AuditContext {
+        connection: Some(Arc::new(info)),
+        ..AuditContext::default()
     }
 }
 
