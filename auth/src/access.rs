@@ -229,6 +229,12 @@ impl Access {
         self.asked.lock().clear();
     }
 
+    /// Forgets what was permitted, since nothing of it will be done; denials are still told.
+    pub fn forget_allowed(&self) {
+        let mut asked = self.asked.lock();
+        asked.retain(|_, (decision, _)| !decision.is_allowed());
+    }
+
     fn row(&self, (question, (decision, refs)): &(Question, (Decision, u32))) -> AuthzRow {
         let (operation, resource_type, name) = question;
         let needs = matches!(decision, Decision::DefaultDeny).then(|| {

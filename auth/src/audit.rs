@@ -9,6 +9,7 @@ mod aggregate;
 mod chain;
 mod event;
 mod line;
+mod overflow;
 mod queue;
 mod time;
 mod writer;
@@ -16,15 +17,17 @@ mod writer;
 pub use aggregate::Aggregate;
 pub use chain::{ChainError, LineInfo, verify_line};
 pub use event::{
-    Action, AuditContext, AuditEvent, AuthInfo, AuthzRow, CertificateInfo, Change, Class,
+    Action, AuditContext, AuditEvent, AuthInfo, AuthzRow, Cause, CertificateInfo, Change, Class,
     ConnectionInfo, Gap, Outcome, RequestInfo, SecretDigest, TlsInfo,
 };
-pub use queue::{AuditQueue, Full, Stamped, Ticket};
+pub use overflow::Overflow;
+pub use queue::{AuditQueue, Held, Stamped, Ticket};
 pub use time::UnixMicros;
 pub use writer::{AuditFile, AuditWriter, Started, StreamId, WriterError};
 
 /// Takes events. The one who calls it never waits for a disk.
 pub trait AuditSink: Send + Sync {
-    /// Takes an event; what cannot be kept is counted and shows up as `audit_gap`.
+    /// Takes an event. What finds no room waits in the [`Overflow`] of its context, if there is one;
+    /// what cannot be kept in the end is counted and shows up as `audit_gap`.
     fn record(&self, event: AuditEvent);
 }

@@ -18,7 +18,7 @@ use crate::group::GroupCoordinator;
 use crate::metadata::{Controller, MetadataHandle};
 use crate::partition::ReplicaManager;
 use crate::producer_ids::ProducerIds;
-use crate::server::{BoxFuture, Service, Session};
+use crate::server::{BoxFuture, Hold, Service, Session};
 use crate::startup::AuditLog;
 
 /// The parts of a running broker.
@@ -74,6 +74,13 @@ impl Service for Broker {
                 None => true,
             }
         })
+    }
+
+    fn audit_hold(&self) -> Hold {
+        match &self.audit_log {
+            Some(log) => log.hold(),
+            None => Hold::nothing(),
+        }
     }
 
     fn identity(&self) -> (Arc<str>, BrokerId) {

@@ -8,6 +8,7 @@
 mod buffers;
 mod connection;
 mod frame_budget;
+mod hold;
 mod limits;
 mod listener;
 mod login;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_auth::audit::{Action, AuditContext, AuditEvent, ConnectionInfo, Outcome};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use self::limits::{ConnectionCounts, Refused};
@@ -47,6 +49,7 @@ use crate::task;
 
 pub use self::frame_budget::BudgetTooSmall;
 pub(crate) use self::frame_budget::{FrameBudget, Reservation};
+pub(crate) use self::hold::{Hold, Room};
 pub use self::listener::{Bound, ListenError, ListenerState};
 pub(crate) use self::service::{BoxFuture, Service};
 pub use self::session::{ClientSoftware, Session};
@@ -55,6 +58,8 @@ pub use self::session::{ClientSoftware, Session};
 const KEPT_BUFFERS: usize = 128;
 /// Threads that bring cold records into memory.
 const POPULATE_THREADS: usize = 4;
+/// Refused connections that are kept open while the audit log has no room for them.
+const PARKED: usize = 16;
 
 /// What all connections of a broker share.
 pub struct Server {
@@ -68,6 +73,8 @@ pub struct Server {
     places: Arc<Semaphore>,
     pace: Pace,
     registry: Arc<Registry>,
+    /// Refused connections that may wait for room in the audit log.
+    parked: Arc<Semaphore>,
     last_id: AtomicU64,
 }
 
@@ -97,6 +104,7 @@ impl Server {
             )),
             pace: Pace::new(limits.max_connection_creation_rate),
             registry: Arc::default(),
+            parked: Arc::new(Semaphore::new(PARKED)),
             last_id: AtomicU64::new(0),
             gate: Gate::new(),
             shutdown,
@@ -147,7 +155,14 @@ impl Server {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn note_refused(&self, listener: &ListenerState, peer: SocketAddr, refused: Refused) {
+    /// Records that a connection was refused, and closes it once that is in the log, or counted.
+    fn note_refused(
+        self: &Arc<Self>,
+        listener: &ListenerState,
+        (tcp, peer): (TcpStream, SocketAddr),
+        refused: Refused,
+    ) {
+        let mut hold = self.service.audit_hold();
         let connection = ConnectionInfo {
             listener: listener.config.name.clone(),
             src: Some(peer),
@@ -155,10 +170,22 @@ impl Server {
         };
         let context = AuditContext {
             connection: Some(Arc::new(connection)),
+            overflow: hold.overflow(),
             ..AuditContext::default()
         };
         let event = AuditEvent::new(Action::ConnRejected, Outcome::Denied, context);
         self.record(event.with_reason(refused.reason()));
+        if !hold.is_waiting() {
+            return;
+        }
+        // More of them than that would cost descriptors: those are counted.
+        if let Ok(permit) = Arc::clone(&self.parked).try_acquire_owned() {
+            let shutdown = self.shutdown.clone();
+            task::spawn_in(&self.gate, "refused connection", async move {
+                hold.settle(&shutdown).await;
+                drop((tcp, permit));
+            });
+        }
     }
 
     fn record(&self, event: AuditEvent) {

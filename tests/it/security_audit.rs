@@ -1,10 +1,10 @@
 //! The audit log fails closed: what cannot be recorded does not happen, and what was only counted is told
 //! (security.md §5.2, Q11).
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod held_back;
+mod stage;
+
+use std::io;
 use std::time::Duration;
 
 use palisade_protocol::api::ApiKey;
@@ -21,60 +21,17 @@ use palisade_protocol::messages::describe_acls::DescribeAclsRequest;
 use palisade_protocol::messages::describe_user_scram_credentials::{
     DescribeUserScramCredentialsRequest, UserName,
 };
-use palisade_protocol::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
-};
 use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use palisade_protocol::text::Str;
 use palisade_tests::audit;
-use palisade_tests::check::{self, eventually};
-use palisade_tests::node::Node;
+use palisade_tests::check::eventually;
 use palisade_tests::requests::{self, newest};
 use palisade_tests::wire::Connection;
 use serde_json::Value;
 
+use self::stage::{Stage, be_denied};
+
 const REFUSED: ErrorCode = ErrorCode::KAFKA_STORAGE_ERROR;
-
-/// A small file system in memory, gone when dropped.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    fn mount(path: &Path) -> Option<Tmpfs> {
-        fs::create_dir(path).expect("a scratch directory");
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"])
-            .arg(path)
-            .status();
-        status
-            .is_ok_and(|status| status.success())
-            .then(|| Tmpfs(path.to_owned()))
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-
-    fn fill(&self) {
-        let mut file = File::create(self.filler()).expect("a file");
-        loop {
-            if let Err(error) = file.write_all(&[0; 4096]) {
-                assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
-                return;
-            }
-        }
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.filler()).expect("the filler");
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        // Lazily: a process of the test may still have files open when a test fails.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// The code and whether there were words with it.
 type Refusal = (ErrorCode, bool);
@@ -183,48 +140,18 @@ fn user_exists(connection: &mut Connection, user: &str) -> bool {
     answer.expect("an answer").results[0].error_code == ErrorCode::NONE
 }
 
-/// Asks for offsets of sixty topics that nobody may see, under names never asked for before.
-fn be_denied(connection: &mut Connection, round: usize) {
-    let topics = (0..60).map(|number| ListOffsetsTopic {
-        name: Str::from(format!("forbidden-{round}-{number}")),
-        partitions: vec![ListOffsetsPartition {
-            timestamp: -1,
-            ..ListOffsetsPartition::default()
-        }],
-    });
-    let request = ListOffsetsRequest {
-        replica_id: -1,
-        topics: topics.collect(),
-        ..ListOffsetsRequest::default()
-    };
-    let answer = connection.call(newest(ApiKey::ListOffsets), &request);
-    for topic in answer.expect("denials go on").topics {
-        let code = topic.partitions[0].error_code;
-        assert_eq!(code, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
-    }
-}
-
 #[test]
 fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
-    let mut node = Node::prepare();
-    let Some(tmpfs) = Tmpfs::mount(&node.dir().join("audit-disk")) else {
-        check::skip("a_full_audit_disk", "a tmpfs can only be mounted by root");
+    let settings = [
+        ("palisade.audit.block.max.ms", "300"),
+    ];
+    let Some(mut stage) = Stage::set("a_full_audit_disk", 1 << 20, &settings) else {
         return;
     };
-    let directory = tmpfs.0.join("log");
-    node.set("palisade.audit.dir", directory.display().to_string());
-    node.set("palisade.audit.queue.max.bytes", "65536");
-    node.set("palisade.audit.block.max.ms", "1000");
-    let mallory = node.authority().issue(node.dir(), "mallory");
-    node.allow("the audit log cannot be written");
-    node.run();
-    node.create_admin();
-
-    let mut admin = Connection::open(&node.certificate()).expect("the administrator");
-    let mut mallory = Connection::open(&node.certificate_of(&mallory)).expect("anybody");
+    let (mut admin, mut mallory) = (stage.admin(), stage.mallory());
     assert_eq!(create_topic(&mut admin, "orders"), (ErrorCode::NONE, false));
 
-    tmpfs.fill();
+    stage.tmpfs.fill();
     // The last page of the log still has room for some lines.
     let refused = (0..20).find(|number| {
         let name = format!("last-{number}");
@@ -247,10 +174,11 @@ fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
     assert_eq!(acls(&mut admin), 0);
     assert!(!user_exists(&mut admin, "eve"));
 
-    let error = Connection::open(&node.scram("SCRAM-SHA-512")).expect_err("no login by SCRAM");
+    let error =
+        Connection::open(&stage.node.scram("SCRAM-SHA-512")).expect_err("no login by SCRAM");
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
     assert!(error.to_string().starts_with("58:"), "{error}");
-    let mut stranger = Connection::open(&node.certificate()).expect("a handshake");
+    let mut stranger = Connection::open(&stage.node.certificate()).expect("a handshake");
     assert!(stranger.is_closed_by_peer(), "no login by certificate");
 
     // More denials than the queue holds: answered all the same, and counted.
@@ -258,7 +186,7 @@ fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
         be_denied(&mut mallory, round);
     }
 
-    tmpfs.free();
+    stage.tmpfs.free();
     eventually(
         "changes after space returned",
         Duration::from_secs(30),
@@ -273,15 +201,15 @@ fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
         "logins after space returned",
         Duration::from_secs(30),
         || {
-            Connection::open(&node.scram("SCRAM-SHA-512"))
+            Connection::open(&stage.node.scram("SCRAM-SHA-512"))
                 .map(drop)
                 .map_err(|error| error.to_string())
         },
     );
     drop((admin, mallory));
-    node.terminate();
+    stage.node.terminate();
 
-    let lines = audit::verified(&directory.join("audit.log"));
+    let lines = audit::verified(&stage.log());
     assert_eq!(lines.last().expect("lines")["action"], "stop");
     judge(&lines, &refused);
 }
@@ -329,5 +257,7 @@ fn judge(lines: &[Value], refused: &str) {
         .position(|line| line["action"] == "audit_gap" && line["agg"]["class"] == "authz_denied")
         .expect("denials that were only counted");
     assert!(lines[gap]["agg"]["count"].as_u64() > Some(0));
+    assert_eq!(lines[gap]["reason"], "disk_full");
+    assert!(lines[gap]["agg"]["first"].as_str() <= lines[gap]["agg"]["last"].as_str());
     assert!(gap < healed, "told before anything that came later");
 }

@@ -211,6 +211,25 @@ impl Connection {
         }
     }
 
+    /// Whether anything has arrived that was not read yet.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub fn has_input(&self) -> bool {
+        let (stream, pending) = match &self.transport {
+            Transport::Plain(stream) => (stream, 0),
+            Transport::Tls(stream) => (stream.get_ref(), stream.ssl().pending()),
+        };
+        stream.set_nonblocking(true).expect("a socket");
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("a socket");
+        match peeked {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => pending > 0,
+            Err(error) => panic!("a broken connection: {error}"),
+        }
+    }
+
     /// Logs in with SCRAM by SaslHandshake v1 and SaslAuthenticate v0.
     ///
     /// # Errors

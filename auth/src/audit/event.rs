@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::overflow::Overflow;
 use crate::acl::{Operation, ResourceType};
 use crate::authorizer::Decision;
 use crate::principal::Principal;
@@ -49,8 +50,8 @@ impl Class {
 
     /// Tells whether a request must not succeed unless its event was taken by the log.
     ///
-    /// True for logins and changes: they fail closed. Denials are refusals anyway; for
-    /// permitted questions `palisade.audit.full.policy` decides.
+    /// True for logins and changes: they fail closed.
+    /// Denials are refusals anyway; for permitted questions `palisade.audit.full.policy` decides.
     pub const fn fails_closed(self) -> bool {
         matches!(self, Self::Authn | Self::Admin | Self::Node)
     }
@@ -107,8 +108,8 @@ actions! {
     Node {
         Start "start", Stop "stop", ConfigEffective "config_effective",
         TlsReload "tls_reload", TlsReloadFailed "tls_reload_failed", AclLoaded "acl_loaded",
-        AuditGap "audit_gap", AuditRotate "audit_rotate", AuditCheckpoint "audit_checkpoint",
-        ClockStep "clock_step", UncleanStart "unclean_start",
+        AuditGap "audit_gap", AuditReserve "audit_reserve", AuditRotate "audit_rotate",
+        AuditCheckpoint "audit_checkpoint", ClockStep "clock_step", UncleanStart "unclean_start",
     }
     Limits {
         ConnRejected "conn_rejected", RateLimited "rate_limited",
@@ -232,6 +233,9 @@ pub struct AuditContext {
     pub request: Option<RequestInfo>,
     /// Whether permitted questions of this request are recorded (admin APIs by default).
     pub log_allowed: bool,
+    /// Where the events of the connection wait while the queue is full; without it they are
+    /// counted at once.
+    pub overflow: Option<Arc<Overflow>>,
 }
 
 /// One authorization question in a line.
@@ -306,6 +310,31 @@ pub struct Gap {
     pub first: super::UnixMicros,
     /// When the last was.
     pub last: super::UnixMicros,
+    /// Why they could not be kept.
+    pub cause: Cause,
+}
+
+/// Why events are counted instead of kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// More of them than the disk takes.
+    #[default]
+    QueueFull,
+    /// The disk has no room.
+    DiskFull,
+    /// The file cannot be written for another reason.
+    WriteFailed,
+}
+
+impl Cause {
+    /// The reason in the line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::DiskFull => "disk_full",
+            Self::WriteFailed => "write_failed",
+        }
+    }
 }
 
 impl AuditEvent {

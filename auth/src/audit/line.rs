@@ -330,7 +330,7 @@ mod tests {
                 client_id: Some(client_id.into()),
                 software: Some("apache-kafka-java/3.9.0".into()),
             }),
-            log_allowed: false,
+            ..AuditContext::default()
         }
     }
 

@@ -10,10 +10,10 @@ use std::{
 use palisade_auth::Principal;
 
 use super::{
-    AuditSettings, AuthorizerSettings, CleanerSettings, Config, ConfigError, ConfigErrors,
-    FlushPolicyName, Limits, LogSettings, RecordValidation, Sources, TopicSettings, Warning,
-    Warnings, checks, files, follow_ons, indirection::Providers, listeners, listeners::relation,
-    own_keys, source, topic_defaults, values::Values,
+    AuditFullPolicy, AuditSettings, AuthorizerSettings, CleanerSettings, Config, ConfigError,
+    ConfigErrors, FlushPolicyName, Limits, LogSettings, RecordValidation, Sources, TopicSettings,
+    Warning, Warnings, checks, files, follow_ons, indirection::Providers, listeners,
+    listeners::relation, own_keys, source, topic_defaults, values::Values,
 };
 
 impl Config {
@@ -240,6 +240,10 @@ fn audit(values: &Values, data_dir: &Path) -> Option<AuditSettings> {
         dir,
         queue_max_bytes: size(values, "palisade.audit.queue.max.bytes"),
         block_max: millis(values, "palisade.audit.block.max.ms"),
+        full_policy: match values.text("palisade.audit.full.policy") {
+            Some("count") => AuditFullPolicy::Count,
+            _ => AuditFullPolicy::Block,
+        },
     })
 }
 

@@ -39,8 +39,8 @@ pub use self::{
     limits::Limits,
     listener::{Endpoint, ListenerConfig, SecurityProtocol},
     node::{
-        AuditSettings, AuthorizerSettings, CleanerSettings, FlushPolicyName, LogSettings,
-        RecordValidation, TopicSettings,
+        AuditFullPolicy, AuditSettings, AuthorizerSettings, CleanerSettings, FlushPolicyName,
+        LogSettings, RecordValidation, TopicSettings,
     },
     report::{Reported, ReportedSource},
     sasl::{SaslConfig, SaslMechanism},

@@ -22,6 +22,18 @@ pub struct AuditSettings {
     pub queue_max_bytes: usize,
     /// How long a connection waits for room in the queue (`palisade.audit.block.max.ms`).
     pub block_max: Duration,
+    /// What a permitted request does then (`palisade.audit.full.policy`).
+    pub full_policy: AuditFullPolicy,
+}
+
+/// What becomes of a permitted request for whose event the audit log has no room in time
+/// (`palisade.audit.full.policy`; security.md §5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditFullPolicy {
+    /// It waits on, and its connection with it.
+    Block,
+    /// It goes on, and its event is counted.
+    Count,
 }
 
 /// When an appended batch is synced (`palisade.log.flush.policy`; design.md, Durability).

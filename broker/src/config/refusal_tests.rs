@@ -154,6 +154,7 @@ const REFUSED: &[(&str, &str)] = &[
         "palisade.danger.disable.audit=true\npalisade.audit.dir=/x",
         "palisade.audit.dir has no effect: palisade.danger.disable.audit is on",
     ),
+    ("palisade.audit.full.policy=drop", "one of block, count"),
     ("palisade.nonsense=1", "unknown key palisade.nonsense"),
     (
         "listener.name.other.max.connections=1",

@@ -70,6 +70,7 @@ pub(crate) async fn delete_records(
     let deadline = Instant::now() + wait;
     let (mut response, targets) = judge(scene, request);
     let Ok(intents) = announce(scene, &targets).await else {
+        scene.access.forget_allowed();
         for target in &targets {
             refuse(&mut response, target.at, ErrorCode::KAFKA_STORAGE_ERROR);
         }

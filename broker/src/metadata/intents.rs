@@ -54,7 +54,7 @@ impl Intents {
         });
         let events = events.collect();
         // Made first: if the client goes away while this waits, the results are told all the same.
-        let intents = Intents {
+        let mut intents = Intents {
             audit,
             context,
             plan,
@@ -64,6 +64,8 @@ impl Intents {
         if audit.record_ahead(events).await {
             return Some(intents);
         }
+        // Whoever asked has waited long enough.
+        intents.context.overflow = None;
         intents.told(Outcome::Error, Some("audit_unavailable"), None);
         None
     }

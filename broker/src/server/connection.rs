@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::Server;
+use super::hold::Hold;
 use super::limits::Place;
 use super::listener::{ListenerState, Slots};
 use super::receive::{Frame, FrameReader, ReceiveError, Received};
@@ -48,6 +49,8 @@ pub(super) struct Connection {
     pub(super) signals: Signals,
     pub(super) switch: Arc<Switch>,
     pub(super) place: Place,
+    /// Ends the connection's part in the audit log when it is dropped.
+    pub(super) hold: Hold,
     _slots: Slots,
 }
 
@@ -170,6 +173,7 @@ pub(super) async fn run(server: Arc<Server>, listener: Arc<ListenerState>, accep
         signals: Signals::new(&server, &switch),
         switch,
         place: accepted.place,
+        hold: server.service.audit_hold(),
         _slots: accepted.slots,
         server,
         listener,
@@ -256,6 +260,8 @@ impl Connection {
     }
 
     async fn close(mut self, end: End) {
+        // A place among the connections is held as long: that brakes who comes again and again.
+        self.hold.settle(&self.server.shutdown).await;
         match end {
             End::Broken => return,
             End::Peer | End::Now => {}

@@ -221,7 +221,7 @@ impl Bound {
             Err(refused) => {
                 let listener = &self.state.config.name;
                 tracing::debug!(%peer, listener, %refused, "connection refused");
-                server.note_refused(&self.state, peer, refused);
+                server.note_refused(&self.state, (tcp, peer), refused);
                 return Ok(None);
             }
         };

@@ -208,7 +208,7 @@ fn session(
         (connection.peer, connection.local),
         Arc::clone(&connection.listener),
         mechanism.to_owned(),
-        Arc::new(info),
+        (Arc::new(info), connection.hold.overflow()),
     ))
 }
 

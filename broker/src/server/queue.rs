@@ -135,11 +135,8 @@ impl AnswerQueue {
         self.answers.push_back(Answer::Waiting(pending, waker));
     }
 
-    /// Polls what waits and hands finished answers, oldest first, to the sender.
-    pub(crate) fn poll_move(&mut self, cx: &mut Context<'_>, sender: &mut Sender) -> Moved {
-        // Whichever is ready, not only the oldest: an answer may hold a place in some other line (an
-        // append, a fetch session) and must not stand still because of its neighbours here.
-        self.poll_due(cx);
+    /// Hands finished answers, oldest first, to the sender.
+    pub(crate) fn hand_over(&mut self, sender: &mut Sender) -> Moved {
         let mut moved = Moved::Nothing;
         while sender.backlog() < SEND_AHEAD {
             let Some(Answer::Ready(..)) = self.answers.front() else {
@@ -167,7 +164,10 @@ impl AnswerQueue {
     }
 
     /// Polls the answers that were woken, and those that never were polled.
-    fn poll_due(&mut self, cx: &mut Context<'_>) {
+    ///
+    /// Whichever is ready, not only the oldest: an answer may hold a place in some other line (an
+    /// append, a fetch session) and must not stand still because of its neighbours here.
+    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) {
         {
             let mut state = self.line.state.lock();
             match &state.connection {
@@ -240,6 +240,11 @@ mod tests {
         (queue, switches, polls)
     }
 
+    fn poll_move(queue: &mut AnswerQueue, cx: &mut Context<'_>, sender: &mut Sender) -> Moved {
+        queue.poll_due(cx);
+        queue.hand_over(sender)
+    }
+
     fn sender() -> Sender {
         Sender::new(Arc::new(PopulatePool::new(1)))
     }
@@ -249,18 +254,18 @@ mod tests {
         let (mut queue, mut switches, polls) = waiting(50);
         let mut sender = sender();
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        assert_eq!(poll_move(&mut queue, &mut cx, &mut sender), Moved::Nothing);
         assert_eq!(polls.swap(0, Ordering::Relaxed), 50);
-        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        assert_eq!(poll_move(&mut queue, &mut cx, &mut sender), Moved::Nothing);
         assert_eq!(polls.load(Ordering::Relaxed), 0, "nothing happened");
 
         // The last first: it is done, and waits for its turn.
         switches.pop().unwrap().send(()).unwrap();
-        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        assert_eq!(poll_move(&mut queue, &mut cx, &mut sender), Moved::Nothing);
         assert_eq!(polls.load(Ordering::Relaxed), 1);
         for switch in switches {
             switch.send(()).unwrap();
-            assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Some);
+            assert_eq!(poll_move(&mut queue, &mut cx, &mut sender), Moved::Some);
         }
         assert!(queue.is_empty());
         assert_eq!(polls.load(Ordering::Relaxed), 50, "one poll per answer");
@@ -279,12 +284,12 @@ mod tests {
         let (mut queue, switches, _) = waiting(3);
         let mut sender = sender();
         let mut cx = Context::from_waker(&connection);
-        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Nothing);
+        assert_eq!(poll_move(&mut queue, &mut cx, &mut sender), Moved::Nothing);
         for switch in switches {
             switch.send(()).unwrap();
         }
         assert_eq!(count.0.load(Ordering::Relaxed), 3);
-        assert_eq!(queue.poll_move(&mut cx, &mut sender), Moved::Some);
+        assert_eq!(poll_move(&mut queue, &mut cx, &mut sender), Moved::Some);
         assert!(queue.is_empty());
     }
 }

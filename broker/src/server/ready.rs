@@ -173,7 +173,12 @@ impl Work<'_> {
             }
             moved = true;
         }
-        match self.answers.poll_move(cx, &mut self.connection.sender) {
+        self.answers.poll_due(cx);
+        // What these requests led to is in the audit log before anybody learns of it.
+        if self.connection.hold.poll(cx).is_pending() {
+            return moved;
+        }
+        match self.answers.hand_over(&mut self.connection.sender) {
             Moved::Nothing => {}
             Moved::Some => moved = true,
             Moved::Close => {
@@ -204,7 +209,10 @@ impl Work<'_> {
     /// Reads the next request when there is room for it; `Some` tells how many bytes it had.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Result<Option<usize>, End> {
         let connection = &mut *self.connection;
-        let busy = self.stage.is_some() || self.renewal.is_some() || self.closing.is_some();
+        let busy = self.stage.is_some()
+            || self.renewal.is_some()
+            || self.closing.is_some()
+            || connection.hold.is_waiting();
         if busy || !(connection.reader.mid_frame() || self.answers.has_room()) {
             return Ok(None);
         }
@@ -349,6 +357,8 @@ impl Work<'_> {
             .connection
             .reader
             .frame_since()
+            // While the audit log holds it back, its bytes are not looked at.
+            .filter(|_| !self.connection.hold.is_waiting())
             .map(|since| since + limits.frame);
         let expired = self.expires.filter(|_| settled).map(|at| at + EXPIRED_IDLE);
         let grace = match self.closing {

@@ -39,7 +39,7 @@ impl Failure {
 pub(super) fn failed(connection: &Connection, action: Action, failure: Failure) {
     let mut info = connection_info(connection);
     info.tls = connection.transport.ssl().map(session_info);
-    let event = AuditEvent::new(action, Outcome::Failed, context(info));
+    let event = AuditEvent::new(action, Outcome::Failed, context(connection, info));
     let event = event.with_reason(failure.reason);
     let mut event = match failure.tried {
         Some(tried) => event.with_auth(tried),
@@ -63,7 +63,7 @@ pub(super) fn tls_failure(connection: &Connection, error: &HandshakeError) {
         HandshakeError::Http => say(connection, HTTP),
         _ => {}
     }
-    let context = context(connection_info(connection));
+    let context = context(connection, connection_info(connection));
     let event = AuditEvent::new(Action::TlsFailed, Outcome::Failed, context);
     record(connection, event.with_reason(reason).with_detail(words));
 }
@@ -119,9 +119,10 @@ fn say(connection: &Connection, spoke: &'static str) {
     }
 }
 
-fn context(info: ConnectionInfo) -> AuditContext {
+fn context(connection: &Connection, info: ConnectionInfo) -> AuditContext {
     AuditContext {
         connection: Some(Arc::new(info)),
+        overflow: connection.hold.overflow(),
         ..AuditContext::default()
     }
 }

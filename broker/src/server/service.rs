@@ -8,6 +8,7 @@ use palisade_protocol::header::RequestHeader;
 use palisade_protocol::types::BrokerId;
 use palisade_protocol::{ApiKey, Reader};
 
+use super::hold::Hold;
 use super::session::Session;
 use crate::config::Limits;
 use crate::dispatch::{Outcome, Stage};
@@ -26,6 +27,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// Records a login and waits, a bounded time, until that is durable; false when it is not,
     /// and then the login does not count (security.md §5.2).
     fn record_login(&self, event: AuditEvent) -> BoxFuture<'_, bool>;
+
+    /// A new connection's part in the audit log.
+    fn audit_hold(&self) -> Hold;
 
     /// The cluster and the node in it that clients talk to.
     fn identity(&self) -> (Arc<str>, BrokerId);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use palisade_auth::audit::{AuditContext, ConnectionInfo};
+use palisade_auth::audit::{AuditContext, ConnectionInfo, Overflow};
 use palisade_auth::principal::{Caller, Principal};
 use palisade_protocol::Str;
 use parking_lot::Mutex;
@@ -26,6 +26,8 @@ pub struct Session {
     /// The SASL mechanism that named the principal, `SSL` for a certificate, else `none`.
     pub mechanism: String,
     info: Arc<ConnectionInfo>,
+    /// Where its events wait while the audit log has no room for them.
+    overflow: Option<Arc<Overflow>>,
     /// Names the credential that the latest login proved; none where there was no SASL login.
     credential: Mutex<Option<[u8; 32]>>,
     said: Mutex<Said>,
@@ -56,7 +58,7 @@ impl Session {
         (peer, local): (SocketAddr, SocketAddr),
         listener: Arc<ListenerState>,
         mechanism: String,
-        info: Arc<ConnectionInfo>,
+        (info, overflow): (Arc<ConnectionInfo>, Option<Arc<Overflow>>),
     ) -> Self {
         Session {
             id,
@@ -66,6 +68,7 @@ impl Session {
             listener,
             mechanism,
             info,
+            overflow,
             credential: Mutex::new(None),
             said: Mutex::default(),
         }
@@ -95,6 +98,7 @@ impl Session {
     pub fn audit_context(&self) -> AuditContext {
         AuditContext {
             connection: Some(Arc::clone(&self.info)),
+            overflow: self.overflow.clone(),
             ..AuditContext::default()
         }
     }

@@ -1,14 +1,15 @@
-//! The audit log's thread: takes events from the queue, writes and syncs them in groups.
+//! The audit log of a running broker: who may wait for what in it.
+
+mod writing;
 
 use std::collections::VecDeque;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use palisade_auth::audit::{
-    Action, AuditContext, AuditEvent, AuditQueue, AuditSink, AuditWriter, Full, Outcome, StreamId,
+    Action, AuditContext, AuditEvent, AuditQueue, AuditSink, AuditWriter, Held, Outcome, StreamId,
     Ticket, WriterError,
 };
 use palisade_protocol::types::BrokerId;
@@ -16,23 +17,16 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::config::AuditSettings;
+use crate::config::{AuditFullPolicy, AuditSettings};
 use crate::metadata::AuditTrail;
-use crate::server::BoxFuture;
+use crate::server::{BoxFuture, Hold, Room};
 
 /// Name of the file in `palisade.audit.dir`.
 const FILE: &str = "audit.log";
-/// How long the thread sleeps when nothing happens; a wake-up without events does nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause before a failed write is tried again.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// The audit log of a running broker.
 pub(crate) struct AuditLog {
-    queue: Arc<AuditQueue>,
-    /// Changes whenever more events are durable.
-    durable: watch::Sender<()>,
-    block_max: Duration,
+    room: Room,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -57,22 +51,35 @@ impl AuditLog {
         let (writer, started) =
             AuditWriter::open_path(&settings.dir.join(FILE), &stream, clock::now_micros())?;
         tracing::info!(?started, "audit log opened");
+        let allowed_stays = settings.full_policy == AuditFullPolicy::Block;
+        let queue = AuditQueue::new(settings.queue_max_bytes, clock::now_micros)
+            .with_allowed_failing_closed(allowed_stays);
         let log = Arc::new(AuditLog {
-            queue: Arc::new(AuditQueue::new(settings.queue_max_bytes, clock::now_micros)),
-            durable: watch::Sender::new(()),
-            block_max: settings.block_max,
+            room: Room {
+                queue: Arc::new(queue),
+                durable: watch::Sender::new(()),
+                block_max: settings.block_max,
+                allowed_stays,
+            },
             thread: Mutex::new(None),
         });
-        let (queue, durable) = (Arc::clone(&log.queue), log.durable.clone());
+        let (queue, durable) = (Arc::clone(&log.room.queue), log.room.durable.clone());
         let thread = thread::Builder::new().name("audit".to_owned());
-        let thread = thread.spawn(move || write(writer, &queue, &durable))?;
+        let thread = thread.spawn(move || writing::run(writer, &queue, &durable))?;
         *log.thread.lock() = Some(thread);
         Ok(log)
     }
 
+    /// A new connection's part in it.
+    pub(crate) fn hold(&self) -> Hold {
+        Hold::new(self.room.clone())
+    }
+
     /// Records a login and waits, a bounded time, until that is durable; false when it is not,
     /// and then the login must not count.
-    pub(crate) async fn record_login(&self, event: AuditEvent) -> bool {
+    pub(crate) async fn record_login(&self, mut event: AuditEvent) -> bool {
+        // It has waited long enough when it is taken back.
+        event.context.overflow = None;
         let failed = match event.action {
             Action::ReauthOk => Action::ReauthFailed,
             _ => Action::LoginFailed,
@@ -87,7 +94,8 @@ impl AuditLog {
             Kept::Nothing => false,
             Kept::Late => {
                 // The line may still be written, and would claim what did not happen.
-                self.queue
+                self.room
+                    .queue
                     .record(correction.with_reason("audit_unavailable"));
                 false
             }
@@ -96,25 +104,25 @@ impl AuditLog {
 
     /// Takes events as the queue has room and waits until they are durable.
     async fn keep(&self, events: Vec<AuditEvent>) -> Kept {
+        let queue = &self.room.queue;
         let mut waiting = Waiting {
-            queue: &self.queue,
+            queue,
             events: VecDeque::from(events),
+            held: None,
         };
         let mut last = None;
-        let kept = tokio::time::timeout(self.block_max, async {
-            let mut durable = self.durable.subscribe();
-            while let Some(event) = waiting.events.pop_front() {
-                match self.queue.offer(event) {
-                    Ok(ticket) => last = Some(ticket),
-                    Err(Full(event)) => {
-                        waiting.events.push_front(*event);
-                        if self.queue.is_closed() || durable.changed().await.is_err() {
-                            return false;
-                        }
+        let kept = tokio::time::timeout(self.room.block_max, async {
+            let mut durable = self.room.durable.subscribe();
+            while let Some(offered) = waiting.offer_next() {
+                match offered {
+                    Some(ticket) => last = Some(ticket),
+                    None if queue.is_closed() || durable.changed().await.is_err() => {
+                        return false;
                     }
+                    None => {}
                 }
             }
-            while last.is_some_and(|ticket: Ticket| !self.queue.is_durable(ticket)) {
+            while last.is_some_and(|ticket: Ticket| !queue.is_durable(ticket)) {
                 if durable.changed().await.is_err() {
                     return false;
                 }
@@ -134,7 +142,7 @@ impl AuditLog {
             return;
         };
         let stop = AuditEvent::new(Action::Stop, Outcome::Ok, AuditContext::default());
-        self.queue.finish(stop);
+        self.room.queue.finish(stop);
         if thread.join().is_err() {
             tracing::error!("the audit thread panicked");
         }
@@ -162,12 +170,26 @@ enum Kept {
 struct Waiting<'a> {
     queue: &'a AuditQueue,
     events: VecDeque<AuditEvent>,
+    /// Between the events and the queue.
+    held: Option<Held>,
+}
+
+impl Waiting<'_> {
+    /// Offers the next event: its ticket, or none when it found no room. `None` when all are in.
+    fn offer_next(&mut self) -> Option<Option<Ticket>> {
+        let offered = match self.held.take() {
+            Some(held) => self.queue.offer_again(held),
+            None => self.queue.offer(self.events.pop_front()?),
+        };
+        Some(offered.map_err(|held| self.held = Some(held)).ok())
+    }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        for event in &self.events {
-            self.queue.count(event.class());
+        let classes = self.events.iter().map(AuditEvent::class);
+        for class in classes.chain(self.held.as_ref().map(Held::class)) {
+            self.queue.count(class);
         }
     }
 }
@@ -180,36 +202,6 @@ impl AuditTrail for AuditLog {
 
 impl AuditSink for AuditLog {
     fn record(&self, event: AuditEvent) {
-        self.queue.record(event);
-    }
-}
-
-fn write(mut writer: AuditWriter<File>, queue: &AuditQueue, durable: &watch::Sender<()>) {
-    loop {
-        let events = queue.take(PATIENCE);
-        let Some(last) = events.last().map(|event| event.ticket) else {
-            if queue.is_closed() {
-                return;
-            }
-            continue;
-        };
-        let lines: Vec<_> = events
-            .iter()
-            .map(|event| (event.at, &event.event))
-            .collect();
-        let mut failures = 0_u32;
-        while let Err(error) = writer.append(&lines).and_then(|()| writer.sync()) {
-            // Whoever needs the line waits and then fails; the queue fills and counts.
-            if failures == 0 {
-                tracing::error!(%error, "the audit log cannot be written");
-            }
-            failures += 1;
-            if queue.is_closed() && failures > 10 {
-                return;
-            }
-            thread::sleep(RETRY);
-        }
-        queue.confirm(last);
-        durable.send_replace(());
+        self.room.queue.record(event);
     }
 }

@@ -22,16 +22,16 @@ fn queue(n: usize) -> AuditQueue {
 fn events_come_out_in_order_and_become_durable() {
     let queue = queue(8);
     let first = queue.offer(event(Action::LoginOk)).unwrap();
-    let second = queue.offer(event(Action::Denied)).unwrap();
+    let second = queue.offer(event(Action::Logout)).unwrap();
     let taken = queue.take(NOTHING);
     let tickets: Vec<_> = taken.iter().map(|t| t.ticket).collect();
     assert_eq!(tickets, [first, second]);
     assert!(taken[0].at < taken[1].at);
     assert!(!queue.is_durable(first));
-    queue.confirm(first);
+    queue.confirm(&taken[..1]);
     assert!(queue.is_durable(first) && !queue.is_durable(second));
     assert!(!queue.wait_durable(second, NOTHING));
-    queue.confirm(second);
+    queue.confirm(&taken[1..]);
     assert!(queue.wait_durable(second, NOTHING));
     assert_eq!(queue.bytes(), 0);
 }
@@ -40,10 +40,10 @@ fn events_come_out_in_order_and_become_durable() {
 fn taken_events_still_count_against_the_bound() {
     let queue = queue(2);
     queue.offer(event(Action::LoginOk)).unwrap();
-    let last = queue.offer(event(Action::LoginOk)).unwrap();
-    let _stalled = queue.take(NOTHING);
+    queue.offer(event(Action::LoginOk)).unwrap();
+    let stalled = queue.take(NOTHING);
     assert!(queue.offer(event(Action::LoginOk)).is_err());
-    queue.confirm(last);
+    queue.confirm(&stalled);
     assert!(queue.offer(event(Action::LoginOk)).is_ok());
 }
 
@@ -128,9 +128,7 @@ fn the_writing_thread_is_woken() {
             while seen < 100 {
                 let taken = queue.take(Duration::from_secs(60));
                 seen += taken.len();
-                if let Some(last) = taken.last() {
-                    queue.confirm(last.ticket);
-                }
+                queue.confirm(&taken);
             }
         })
     };
@@ -152,4 +150,179 @@ fn repetitions_are_told_at_the_end() {
     let told = queue.take(NOTHING);
     assert_eq!(told.len(), 2);
     assert_eq!(told[0].event.agg.unwrap().count, 4);
+}
+
+fn of(overflow: &Arc<Overflow>, action: Action) -> AuditEvent {
+    let context = AuditContext {
+        overflow: Some(Arc::clone(overflow)),
+        ..AuditContext::default()
+    };
+    AuditEvent::new(action, Outcome::Ok, context)
+}
+
+fn actions(taken: &[Stamped]) -> Vec<Action> {
+    taken.iter().map(|taken| taken.event.action).collect()
+}
+
+#[test]
+fn what_finds_no_room_waits_with_its_connection() {
+    let queue = queue(8);
+    let overflow = Arc::new(Overflow::default());
+    while queue.offer(event(Action::Denied)).is_ok() {}
+    for _ in 0..2 {
+        queue.record(of(&overflow, Action::Denied));
+    }
+    assert!(overflow.is_waiting() && !queue.is_gapped());
+    assert!(!queue.retry(&overflow));
+    let written = queue.take(NOTHING);
+    assert!(!queue.retry(&overflow), "taken is not written");
+    queue.confirm(&written);
+    assert!(queue.retry(&overflow) && !overflow.is_waiting());
+    assert_eq!(actions(&queue.take(NOTHING)), [Action::Denied; 2]);
+    assert_eq!(queue.lost_total(Class::AuthzDenied), 0);
+    // Nothing of it keeps the connection's memory alive.
+    assert_eq!(Arc::strong_count(&overflow), 1);
+}
+
+#[test]
+fn what_waited_too_long_is_counted_but_for_what_stays() {
+    let queue = queue(8);
+    let overflow = Arc::new(Overflow::default());
+    while queue.offer(event(Action::Denied)).is_ok() {}
+    queue.record(of(&overflow, Action::Denied));
+    queue.record(of(&overflow, Action::Allowed));
+    assert!(queue.give_up(&overflow, |class| class == Class::AuthzAllowed));
+    assert!(overflow.is_waiting());
+    assert_eq!(queue.lost_total(Class::AuthzDenied), 1);
+    assert_eq!(queue.lost_total(Class::AuthzAllowed), 0);
+    assert!(!queue.give_up(&overflow, |_| false) && !overflow.is_waiting());
+    assert_eq!(queue.lost_total(Class::AuthzAllowed), 1);
+}
+
+#[test]
+fn a_connection_that_ends_leaves_counts() {
+    let queue = queue(8);
+    let overflow = Arc::new(Overflow::default());
+    while queue.offer(event(Action::Denied)).is_ok() {}
+    queue.record(of(&overflow, Action::Denied));
+    queue.close(&overflow);
+    queue.record(of(&overflow, Action::Denied));
+    assert!(!overflow.is_waiting());
+    assert_eq!(queue.lost_total(Class::AuthzDenied), 2);
+}
+
+#[test]
+fn what_waits_with_connections_is_bounded() {
+    let queue = queue(8);
+    let overflow = Arc::new(Overflow::default());
+    while queue.offer(event(Action::Denied)).is_ok() {}
+    for _ in 0..20 {
+        queue.record(of(&overflow, Action::Denied));
+    }
+    assert_eq!(queue.lost_total(Class::AuthzDenied), 12);
+    // One whose event was only counted waits all the same.
+    let other = Arc::new(Overflow::default());
+    queue.record(of(&other, Action::Denied));
+    assert!(other.is_waiting() && !queue.retry(&other));
+    queue.confirm(&queue.take(NOTHING));
+    assert!(queue.retry(&other) && !other.is_waiting());
+}
+
+#[test]
+fn a_gap_names_its_cause() {
+    let queue = queue(0);
+    queue.record(event(Action::Denied));
+    queue.stalled(Cause::DiskFull);
+    queue.record(event(Action::Denied));
+    queue.record(event(Action::Denied));
+    let gaps: Vec<_> = queue.take(NOTHING).iter().map(|t| t.event.gap).collect();
+    let gaps: Vec<_> = gaps.into_iter().flatten().collect();
+    let told: Vec<_> = gaps.iter().map(|gap| (gap.count, gap.cause)).collect();
+    assert_eq!(told, [(1, Cause::QueueFull), (2, Cause::DiskFull)]);
+}
+
+#[test]
+fn what_fails_closed_overtakes_when_asked_to() {
+    let queue = queue(64);
+    let denied = queue.offer(event(Action::Denied)).unwrap();
+    let login = queue.offer(event(Action::LoginOk)).unwrap();
+    queue.record(event(Action::ConnRejected));
+    queue.record(event(Action::ConnRejected));
+    let taken = queue.take_fail_closed(NOTHING);
+    assert_eq!(actions(&taken), [Action::LoginOk]);
+    queue.confirm(&taken);
+    assert!(queue.is_durable(login) && !queue.is_durable(denied));
+    let taken = queue.take(NOTHING);
+    assert_eq!(actions(&taken), [Action::Denied, Action::ConnRejected]);
+    queue.put_back(taken);
+    let taken = queue.take(NOTHING);
+    assert_eq!(actions(&taken), [Action::Denied, Action::ConnRejected]);
+    queue.confirm(&taken);
+    assert!(queue.is_durable(denied));
+    assert_eq!(queue.bytes(), 0);
+}
+
+/// A queue whose clock shows what it is told.
+fn clocked() -> (AuditQueue, Arc<AtomicI64>) {
+    let clock = Arc::new(AtomicI64::new(0));
+    let shown = Arc::clone(&clock);
+    let now = move || UnixMicros::new(shown.load(Ordering::Relaxed));
+    (AuditQueue::new(1 << 20, now), clock)
+}
+
+#[test]
+fn who_was_overtaken_comes_later_and_says_when_it_was() {
+    let (queue, clock) = clocked();
+    queue.offer(event(Action::Denied)).unwrap();
+    clock.store(5_000_000, Ordering::Relaxed);
+    queue.offer(event(Action::LoginOk)).unwrap();
+    assert_eq!(queue.take_fail_closed(NOTHING).len(), 1);
+    let taken = queue.take(NOTHING);
+    assert_eq!(taken[0].at, UnixMicros::new(5_000_000));
+    let detail = taken[0].event.detail.clone().unwrap();
+    assert_eq!(detail, "happened at 1970-01-01T00:00:00.000000Z");
+}
+
+#[test]
+fn a_step_of_the_clock_is_left_to_be_told() {
+    let (queue, clock) = clocked();
+    clock.store(50_000_000, Ordering::Relaxed);
+    queue.offer(event(Action::LoginOk)).unwrap();
+    clock.store(10_000_000, Ordering::Relaxed);
+    queue.offer(event(Action::Logout)).unwrap();
+    let taken = queue.take(NOTHING);
+    assert_eq!(taken[1].at, UnixMicros::new(10_000_000));
+    assert_eq!(taken[1].event.detail, None);
+}
+
+#[test]
+fn a_full_disk_is_not_told_of_every_count() {
+    let queue = queue(8);
+    while queue.offer(event(Action::Denied)).is_ok() {}
+    queue.record(event(Action::Denied));
+    assert!(queue.take_fail_closed(NOTHING).is_empty() && queue.is_gapped());
+    queue.offer(event(Action::LoginOk)).unwrap();
+    let taken = queue.take_fail_closed(NOTHING);
+    assert_eq!(actions(&taken), [Action::AuditGap, Action::LoginOk]);
+}
+
+#[test]
+fn permitted_questions_fail_closed_where_that_is_wanted() {
+    for closed in [false, true] {
+        let queue = queue(8).with_allowed_failing_closed(closed);
+        while queue.offer(event(Action::Denied)).is_ok() {}
+        assert_eq!(queue.offer(event(Action::Allowed)).is_ok(), closed);
+    }
+}
+
+#[test]
+fn what_the_log_says_of_itself_comes_first() {
+    let queue = queue(8);
+    let login = queue.offer(event(Action::LoginOk)).unwrap();
+    queue.note(event(Action::AuditReserve));
+    let taken = queue.take(NOTHING);
+    assert_eq!(actions(&taken), [Action::AuditReserve, Action::LoginOk]);
+    assert!(taken[0].at <= taken[1].at);
+    queue.confirm(&taken);
+    assert!(queue.is_durable(login));
 }

@@ -42,6 +42,10 @@ pub(super) const KEYS: &[Key] = &[
         .or("5000")
         .min(0)
         .effect(),
+    string("palisade.audit.full.policy")
+        .or("block")
+        .one_of(&["block", "count"])
+        .effect(),
     boolean("palisade.danger.allow.plain.without.tls")
         .or("false")
         .per_listener()

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::config::{Endpoint, Limits, ListenerConfig, SecurityProtocol};
 use crate::dispatch::{CloseReason, Guarded, Outcome, Stage, Staged, Wire};
 use crate::handlers::{api_versions, sasl_handshake};
-use crate::server::{Bound, BoxFuture, Server, Service, Session};
+use crate::server::{Bound, BoxFuture, Hold, Server, Service, Session};
 use crate::shutdown::{Shutdown, Stage as Step};
 
 /// Answers after the gate of the rig opens.
@@ -94,6 +94,10 @@ impl Service for Scripted {
             self.users.gone.store(true, Ordering::Relaxed);
         }
         Box::pin(async { self.keeps_logins.load(Ordering::Relaxed) })
+    }
+
+    fn audit_hold(&self) -> Hold {
+        Hold::nothing()
     }
 
     fn identity(&self) -> (Arc<str>, BrokerId) {
