@@ -23,7 +23,7 @@ pub use event::{
 pub use overflow::Overflow;
 pub use queue::{AuditQueue, Held, Stamped, Ticket};
 pub use time::UnixMicros;
-pub use writer::{AuditFile, AuditWriter, Started, StreamId, WriterError};
+pub use writer::{AppendError, AuditFile, AuditWriter, Started, StreamId, WriterError};
 
 /// Takes events. The one who calls it never waits for a disk.
 pub trait AuditSink: Send + Sync {

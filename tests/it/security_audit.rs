@@ -2,6 +2,7 @@
 //! (security.md §5.2, Q11).
 
 mod held_back;
+mod reserve;
 mod stage;
 
 use std::io;
@@ -144,6 +145,7 @@ fn user_exists(connection: &mut Connection, user: &str) -> bool {
 fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
     let settings = [
         ("palisade.audit.block.max.ms", "300"),
+        ("palisade.audit.reserve.bytes", "0"),
     ];
     let Some(mut stage) = Stage::set("a_full_audit_disk", 1 << 20, &settings) else {
         return;

@@ -50,7 +50,7 @@ impl Class {
 
     /// Tells whether a request must not succeed unless its event was taken by the log.
     ///
-    /// True for logins and changes: they fail closed.
+    /// True for logins and changes: they fail closed, and the reserve on the disk is theirs.
     /// Denials are refusals anyway; for permitted questions `palisade.audit.full.policy` decides.
     pub const fn fails_closed(self) -> bool {
         matches!(self, Self::Authn | Self::Admin | Self::Node)

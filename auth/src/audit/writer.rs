@@ -1,12 +1,16 @@
 //! Appends lines to a file, and continues the chain after a restart.
 
+mod file;
+mod reserve;
+
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use thiserror::Error;
 
+use self::reserve::Reserve;
 use super::chain::{NO_PREVIOUS, read_line, seal, verify_line};
 use super::line::{Place, write_line};
 use super::{Action, AuditContext, AuditEvent, Outcome, UnixMicros};
@@ -17,45 +21,7 @@ const TAIL: u64 = 2 << 20;
 /// A step of the clock that gets an event of its own; smaller ones are only evened out.
 const STEP_MICROS: i64 = 1_000_000;
 
-/// An append-only file.
-pub trait AuditFile: Send {
-    /// Appends all bytes; after an error any part of them may be there.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Makes everything appended durable.
-    fn sync(&mut self) -> io::Result<()>;
-    /// The length in bytes.
-    fn size(&mut self) -> io::Result<u64>;
-    /// Cuts the file after a failed append.
-    fn truncate(&mut self, len: u64) -> io::Result<()>;
-    /// Reads the last bytes, at most `max`.
-    fn tail(&mut self, max: u64) -> io::Result<Vec<u8>>;
-}
-
-impl AuditFile for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn size(&mut self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
-
-    fn truncate(&mut self, len: u64) -> io::Result<()> {
-        self.set_len(len)
-    }
-
-    fn tail(&mut self, max: u64) -> io::Result<Vec<u8>> {
-        let len = self.metadata()?.len();
-        self.seek(SeekFrom::Start(len.saturating_sub(max)))?;
-        let mut bytes = Vec::new();
-        self.take(max).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-}
+pub use self::file::AuditFile;
 
 /// Why the log cannot be opened.
 #[derive(Debug, Error)]
@@ -63,6 +29,30 @@ pub enum WriterError {
     /// The file cannot be opened, read or written.
     #[error("audit log: {0}")]
     Io(#[from] io::Error),
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// Only the reserve has room for it, which is not meant for it. Nothing was written.
+    #[error("the disk is full but for the reserve")]
+    OnlyReserve {
+        /// Bytes of the batch.
+        bytes: u64,
+    },
+    /// The file cannot be written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl AppendError {
+    /// Whether the disk has no room.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::OnlyReserve { .. } => true,
+            Self::Io(error) => reserve::is_full(error),
+        }
+    }
 }
 
 /// Names the streams of one node; a boot counter makes one of them.
@@ -93,6 +83,7 @@ pub struct AuditWriter<F: AuditFile = File> {
     len: u64,
     /// An append failed and the rest of it may still be in the file.
     dirty: bool,
+    reserve: Reserve,
     stream: String,
     head: Head,
 }
@@ -148,6 +139,7 @@ impl<F: AuditFile> AuditWriter<F> {
             len: file.size()?,
             file,
             dirty: false,
+            reserve: Reserve::default(),
             stream: format!("{}/{}/{}", stream.cluster, stream.node, started.boot),
             head: Head {
                 seq: 0,
@@ -176,10 +168,10 @@ impl<F: AuditFile> AuditWriter<F> {
                 found.seq, found.torn_bytes
             ));
         }
-        writer.append(&[(now, &event)])?;
+        writer.append_first(now, &event)?;
         // Within the new stream time begins anew, so the step is told, not evened out.
         if let Some(step) = found.at.and_then(|last| clock_step(last, now)) {
-            writer.append(&[(now, &step)])?;
+            writer.append_first(now, &step)?;
         }
         writer.sync()?;
         Ok((writer, started))
@@ -188,11 +180,17 @@ impl<F: AuditFile> AuditWriter<F> {
     /// Appends events in one write. `at` of an event that is earlier than the last line's is
     /// evened out; a step of more than a second is told by an event of its own.
     ///
+    /// `from_reserve`: what was [kept free](Self::keep_free) may be used for it.
+    ///
     /// # Errors
     /// Nothing of the batch counts; it can be tried again.
-    pub fn append(&mut self, batch: &[(UnixMicros, &AuditEvent)]) -> io::Result<()> {
+    pub fn append(
+        &mut self,
+        batch: &[(UnixMicros, &AuditEvent)],
+        from_reserve: bool,
+    ) -> Result<(), AppendError> {
         if self.dirty {
-            self.file.truncate(self.len)?;
+            self.cut()?;
             self.dirty = false;
         }
         let mut head = self.head.clone();
@@ -203,12 +201,19 @@ impl<F: AuditFile> AuditWriter<F> {
             }
             self.add(&mut head, &mut lines, event);
         }
+        let bytes = lines.len() as u64;
+        if !self
+            .reserve
+            .claim(&mut self.file, self.len + bytes, from_reserve)?
+        {
+            return Err(AppendError::OnlyReserve { bytes });
+        }
         if let Err(error) = self.file.append(lines.as_bytes()) {
             // If this fails too, the next append begins with it.
-            self.dirty = self.file.truncate(self.len).is_err();
-            return Err(error);
+            self.dirty = self.cut().is_err();
+            return Err(error.into());
         }
-        self.len += lines.len() as u64;
+        self.len += bytes;
         self.head = head;
         Ok(())
     }
@@ -222,6 +227,34 @@ impl<F: AuditFile> AuditWriter<F> {
         self.file.sync()
     }
 
+    /// Allocates disk space behind the end of the file, for lines that must be written when the
+    /// disk is full: `wanted` bytes, but at most a tenth of what is free. Returns how many; none
+    /// where the file system cannot do it.
+    ///
+    /// # Errors
+    /// The file system does not tell its state.
+    pub fn keep_free(&mut self, wanted: u64) -> io::Result<u64> {
+        self.reserve = Reserve::allocate(&mut self.file, self.len, wanted)?;
+        Ok(self.reserve.bytes())
+    }
+
+    /// Fills the reserve up again; true when it is whole, with room for `bytes` before it.
+    pub fn refill(&mut self, bytes: u64) -> bool {
+        let filled = self.reserve.claim(&mut self.file, self.len + bytes, false);
+        filled.unwrap_or(false)
+    }
+
+    /// Bytes of the reserve that are left.
+    pub fn reserve_left(&self) -> u64 {
+        self.reserve.left(self.len)
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        // This gives the space behind the end back too.
+        self.reserve.forget(self.len);
+        self.file.truncate(self.len)
+    }
+
     /// Number and hash of the last line.
     pub fn head(&self) -> (u64, &str) {
         (self.head.seq, &self.head.prev)
@@ -230,6 +263,16 @@ impl<F: AuditFile> AuditWriter<F> {
     /// The stream's name.
     pub fn stream(&self) -> &str {
         &self.stream
+    }
+
+    fn append_first(&mut self, now: UnixMicros, event: &AuditEvent) -> Result<(), WriterError> {
+        self.append(&[(now, event)], true)
+            .map_err(|error| match error {
+                AppendError::Io(error) => error.into(),
+                AppendError::OnlyReserve { .. } => {
+                    io::Error::from(io::ErrorKind::StorageFull).into()
+                }
+            })
     }
 
     fn add(&self, head: &mut Head, lines: &mut String, event: &AuditEvent) {

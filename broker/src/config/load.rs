@@ -244,6 +244,7 @@ fn audit(values: &Values, data_dir: &Path) -> Option<AuditSettings> {
             Some("count") => AuditFullPolicy::Count,
             _ => AuditFullPolicy::Block,
         },
+        reserve_bytes: size(values, "palisade.audit.reserve.bytes") as u64,
     })
 }
 

@@ -24,6 +24,8 @@ pub struct AuditSettings {
     pub block_max: Duration,
     /// What a permitted request does then (`palisade.audit.full.policy`).
     pub full_policy: AuditFullPolicy,
+    /// Bytes of disk kept for what must be written when it is full (`palisade.audit.reserve.bytes`).
+    pub reserve_bytes: u64,
 }
 
 /// What becomes of a permitted request for whose event the audit log has no room in time

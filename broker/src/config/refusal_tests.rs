@@ -154,7 +154,15 @@ const REFUSED: &[(&str, &str)] = &[
         "palisade.danger.disable.audit=true\npalisade.audit.dir=/x",
         "palisade.audit.dir has no effect: palisade.danger.disable.audit is on",
     ),
+    (
+        "palisade.danger.disable.audit=true\npalisade.audit.reserve.bytes=1",
+        "palisade.audit.reserve.bytes has no effect: palisade.danger.disable.audit is on",
+    ),
     ("palisade.audit.full.policy=drop", "one of block, count"),
+    (
+        "palisade.audit.reserve.bytes=-1",
+        "palisade.audit.reserve.bytes",
+    ),
     ("palisade.nonsense=1", "unknown key palisade.nonsense"),
     (
         "listener.name.other.max.connections=1",

@@ -105,6 +105,7 @@ fn defaults_are_those_of_the_tables() {
     assert_eq!(audit.queue_max_bytes, 16 << 20);
     assert_eq!(audit.block_max, Duration::from_secs(5));
     assert_eq!(audit.full_policy, AuditFullPolicy::Block);
+    assert_eq!(audit.reserve_bytes, 64 << 20);
     assert_eq!(config.topics.default_replication_factor, 1);
 }
 

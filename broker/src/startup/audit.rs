@@ -48,9 +48,18 @@ impl AuditLog {
             cluster: cluster_id.to_owned(),
             node: node_id.value(),
         };
-        let (writer, started) =
+        let (mut writer, started) =
             AuditWriter::open_path(&settings.dir.join(FILE), &stream, clock::now_micros())?;
-        tracing::info!(?started, "audit log opened");
+        let reserve = writer.keep_free(settings.reserve_bytes)?;
+        tracing::info!(?started, reserve, "audit log opened");
+        if reserve < settings.reserve_bytes {
+            let wanted = settings.reserve_bytes;
+            tracing::info!(
+                reserve,
+                wanted,
+                "the audit log's reserve is smaller than asked for: the disk has no more to spare"
+            );
+        }
         let allowed_stays = settings.full_policy == AuditFullPolicy::Block;
         let queue = AuditQueue::new(settings.queue_max_bytes, clock::now_micros)
             .with_allowed_failing_closed(allowed_stays);

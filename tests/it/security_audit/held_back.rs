@@ -23,6 +23,7 @@ const ROUNDS: usize = 12;
 fn who_is_denied_waits_for_room_and_nothing_is_lost() {
     let settings = [
         ("palisade.audit.block.max.ms", "300000"),
+        ("palisade.audit.reserve.bytes", "0"),
     ];
     let Some(mut stage) = Stage::set("who_is_denied_waits", 1 << 20, &settings) else {
         return;
@@ -77,6 +78,7 @@ fn validation() -> CreateTopicsRequest {
 fn stuck(test: &str, policy: &str) -> Option<(Stage, Connection, Connection)> {
     let settings = [
         ("palisade.audit.block.max.ms", "200"),
+        ("palisade.audit.reserve.bytes", "0"),
         ("palisade.audit.full.policy", policy),
     ];
     let stage = Stage::set(test, 1 << 20, &settings)?;

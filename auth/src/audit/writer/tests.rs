@@ -12,6 +12,10 @@ struct Memory(Arc<Mutex<Content>>);
 #[derive(Default)]
 struct Content {
     bytes: Vec<u8>,
+    /// Space of the disk, nobody else's and this file's.
+    sized: bool,
+    free: u64,
+    allocated: u64,
     /// The next append writes this many bytes and fails.
     fail_after: Option<usize>,
     truncate_fails: bool,
@@ -26,6 +30,11 @@ impl AuditFile for Memory {
                 Err(io::Error::other("disk full"))
             }
             None => {
+                let end = content.bytes.len() + bytes.len();
+                // Disks without a size are those that no test of space looks at.
+                if content.sized {
+                    content.take_space(end as u64)?;
+                }
                 content.bytes.extend(bytes);
                 Ok(())
             }
@@ -49,10 +58,34 @@ impl AuditFile for Memory {
         Ok(())
     }
 
+    fn allocate(&mut self, _from: u64, to: u64) -> io::Result<()> {
+        self.0.lock().take_space(to)
+    }
+
+    fn allocated(&mut self) -> io::Result<u64> {
+        Ok(self.0.lock().allocated)
+    }
+
+    fn free(&mut self) -> io::Result<u64> {
+        Ok(self.0.lock().free)
+    }
+
     fn tail(&mut self, max: u64) -> io::Result<Vec<u8>> {
         let content = self.0.lock();
         let from = content.bytes.len().saturating_sub(max as usize);
         Ok(content.bytes[from..].to_vec())
+    }
+}
+
+impl Content {
+    fn take_space(&mut self, to: u64) -> io::Result<()> {
+        let more = to.saturating_sub(self.allocated);
+        if more > self.free {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.free -= more;
+        self.allocated += more;
+        Ok(())
     }
 }
 
@@ -100,6 +133,13 @@ fn event(action: Action) -> AuditEvent {
     AuditEvent::new(action, Outcome::Ok, AuditContext::default())
 }
 
+fn put<F: AuditFile>(
+    writer: &mut AuditWriter<F>,
+    batch: &[(UnixMicros, &AuditEvent)],
+) -> Result<(), AppendError> {
+    writer.append(batch, false)
+}
+
 fn open(file: &Memory) -> (AuditWriter<Memory>, Started) {
     open_at(file, 0)
 }
@@ -121,12 +161,14 @@ fn the_first_line_begins_the_chain() {
     let (mut writer, started) = open(&file);
     assert_eq!((started.boot, started.clean), (1, true));
     assert_eq!(writer.stream(), "5L6g/3/1");
-    writer
-        .append(&[
+    put(
+        &mut writer,
+        &[
             (at(1), &event(Action::LoginOk)),
             (at(2), &event(Action::Logout)),
-        ])
-        .unwrap();
+        ],
+    )
+    .unwrap();
     let lines = file.verified();
     assert_eq!(lines[0].prev, NO_PREVIOUS);
     assert_eq!(actions(&file), ["start", "login_ok", "logout"]);
@@ -137,7 +179,7 @@ fn the_first_line_begins_the_chain() {
 fn a_restart_continues_the_chain() {
     let file = Memory::default();
     let (mut writer, _) = open(&file);
-    writer.append(&[(at(1), &event(Action::Stop))]).unwrap();
+    put(&mut writer, &[(at(1), &event(Action::Stop))]).unwrap();
     let (writer, started) = open_at(&file, 2);
     assert_eq!((started.boot, started.clean), (2, true));
     assert_eq!(writer.stream(), "5L6g/3/2");
@@ -161,7 +203,7 @@ fn a_torn_line_is_cut_wherever_it_is_torn() {
     let whole = Memory::default();
     let (mut writer, _) = open(&whole);
     let before = whole.0.lock().bytes.len();
-    writer.append(&[(at(1), &event(Action::LoginOk))]).unwrap();
+    put(&mut writer, &[(at(1), &event(Action::LoginOk))]).unwrap();
     let line = whole.0.lock().bytes.len() - before;
     for missing in 1..=line {
         let file = Memory::default();
@@ -195,7 +237,7 @@ fn a_file_with_nothing_but_a_torn_line_is_no_clean_start() {
 fn a_changed_last_line_breaks_the_chain_in_the_open() {
     let file = Memory::default();
     let (mut writer, _) = open(&file);
-    writer.append(&[(at(1), &event(Action::Stop))]).unwrap();
+    put(&mut writer, &[(at(1), &event(Action::Stop))]).unwrap();
     let len = file.0.lock().bytes.len();
     file.0.lock().bytes[len - 10] ^= 1;
     let (_, started) = open(&file);
@@ -217,8 +259,8 @@ fn a_failed_batch_leaves_no_trace_and_can_be_repeated() {
             file.0.lock().truncate_fails = truncate_fails;
             let (one, two) = (event(Action::AclCreate), event(Action::AclDelete));
             let batch = [(at(1), &one), (at(2), &two)];
-            assert!(writer.append(&batch).is_err());
-            writer.append(&batch).unwrap();
+            assert!(put(&mut writer, &batch).is_err());
+            put(&mut writer, &batch).unwrap();
             assert_eq!(actions(&file), ["start", "acl_create", "acl_delete"]);
         }
     }
@@ -229,12 +271,12 @@ fn time_never_goes_back() {
     let file = Memory::default();
     let (mut writer, _) = open(&file);
     let login = event(Action::LoginOk);
-    writer
-        .append(&[(at(100), &login), (at(99), &login), (at(-3500), &login)])
-        .unwrap();
-    writer
-        .append(&[(at(-3499), &login), (at(101), &login)])
-        .unwrap();
+    put(
+        &mut writer,
+        &[(at(100), &login), (at(99), &login), (at(-3500), &login)],
+    )
+    .unwrap();
+    put(&mut writer, &[(at(-3499), &login), (at(101), &login)]).unwrap();
     assert_eq!(
         actions(&file),
         [
@@ -257,7 +299,7 @@ fn a_real_file_is_private_and_survives() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let (mut writer, _) = AuditWriter::open_path(&path, &stream(), at(0)).unwrap();
-    writer.append(&[(at(1), &event(Action::Stop))]).unwrap();
+    put(&mut writer, &[(at(1), &event(Action::Stop))]).unwrap();
     writer.sync().unwrap();
     drop(writer);
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -278,7 +320,89 @@ fn every_class_has_an_action_that_can_be_written() {
     let (mut writer, _) = open(&file);
     for class in Class::VALUES {
         let action = Action::VALUES.iter().find(|a| a.class() == *class).unwrap();
-        writer.append(&[(at(1), &event(*action))]).unwrap();
+        put(&mut writer, &[(at(1), &event(*action))]).unwrap();
     }
     assert_eq!(file.verified().len(), 1 + Class::VALUES.len());
+}
+
+/// A log on a disk with that much free space, and its reserve.
+fn with_reserve(free: u64, wanted: u64) -> (Memory, AuditWriter<Memory>, u64) {
+    let file = Memory::default();
+    file.0.lock().sized = true;
+    file.0.lock().free = free;
+    let (mut writer, _) = open(&file);
+    let reserve = writer.keep_free(wanted).unwrap();
+    (file, writer, reserve)
+}
+
+#[test]
+fn a_reserve_is_at_most_a_tenth_of_what_is_free() {
+    let (file, _, reserve) = with_reserve(1_000_000, 10_000);
+    assert_eq!(reserve, 10_000);
+    let content = file.0.lock();
+    let len = content.bytes.len() as u64;
+    assert_eq!(content.allocated, len + 10_000);
+    drop(content);
+    let (file, _, reserve) = with_reserve(100_000, 1 << 40);
+    let len = file.0.lock().bytes.len() as u64;
+    assert_eq!(reserve, (100_000 - len) / 10);
+}
+
+#[test]
+fn a_full_disk_leaves_the_reserve_to_whom_it_is_for() {
+    let (file, mut writer, _) = with_reserve(1_000_000, 10_000);
+    let line = event(Action::TopicCreate);
+    let mut second = 0;
+    // Somebody else fills the disk.
+    file.0.lock().free = 0;
+    let refused = loop {
+        second += 1;
+        assert!(second < 100);
+        if let Err(error) = writer.append(&[(at(second), &line)], false) {
+            break error;
+        }
+    };
+    assert!(matches!(refused, AppendError::OnlyReserve { .. }) && refused.is_full());
+    assert!(!writer.refill(2048));
+    let mut kept = 0;
+    let refused = loop {
+        second += 1;
+        match writer.append(&[(at(second), &line)], true) {
+            Ok(()) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, AppendError::Io(_)) && refused.is_full());
+    assert!(kept > 10_000 / 1024, "{kept} lines");
+    // What is left is too small for a line, and still the log's.
+    assert!(writer.reserve_left() < 1024);
+
+    file.0.lock().free = 1_000_000;
+    assert!(writer.refill(2048));
+    put(&mut writer, &[(at(second), &line)]).unwrap();
+    assert!(writer.reserve_left() >= 10_000);
+    file.verified();
+}
+
+#[test]
+fn the_reserve_of_the_process_before_is_found() {
+    let (file, writer, reserve) = with_reserve(1_000_000, 10_000);
+    drop(writer);
+    file.0.lock().free = 0;
+    // Its first line already stands in the reserve.
+    let (mut writer, _) = open(&file);
+    let left = writer.keep_free(10_000).unwrap();
+    assert!(left > 0 && left < reserve, "{left}");
+    let line = event(Action::LoginOk);
+    assert!(writer.append(&[(at(1), &line)], false).is_err());
+    writer.append(&[(at(1), &line)], true).unwrap();
+}
+
+#[test]
+fn without_a_reserve_nothing_is_asked_for() {
+    let (file, mut writer, reserve) = with_reserve(100_000, 0);
+    assert_eq!(reserve, 0);
+    put(&mut writer, &[(at(1), &event(Action::Denied))]).unwrap();
+    let content = file.0.lock();
+    assert_eq!(content.allocated, content.bytes.len() as u64);
 }

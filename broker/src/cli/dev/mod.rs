@@ -269,7 +269,11 @@ impl DevArgs {
                  instead, and kept from now on; clients need the new address"
             );
         }
-        let sources = DevSettings {
+        let is_audited = !self
+            .overrides
+            .iter()
+            .any(|one| one.contains("disable.audit"));
+        let mut sources = DevSettings {
             log_dir: &home.path.join("data"),
             bind: &self.bind,
             host_name: &host_name,
@@ -279,6 +283,10 @@ impl DevArgs {
             overrides: self.overrides,
         }
         .sources();
+        if home.temporary.is_some() && is_audited {
+            // An audit log that goes with its directory keeps no disk free for its last lines.
+            sources = sources.set("palisade.audit.reserve.bytes", "0");
+        }
         let (config, mut warnings) = Config::load(&sources)?;
         check_mechanism(&config)?;
         // An open listener was asked for in so many words, and stays on this machine.

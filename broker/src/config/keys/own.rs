@@ -46,6 +46,10 @@ pub(super) const KEYS: &[Key] = &[
         .or("block")
         .one_of(&["block", "count"])
         .effect(),
+    long("palisade.audit.reserve.bytes")
+        .or("67108864")
+        .min(0)
+        .effect(),
     boolean("palisade.danger.allow.plain.without.tls")
         .or("false")
         .per_listener()
