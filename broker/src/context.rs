@@ -7,7 +7,7 @@ use palisade_auth::audit::{AuditContext, RequestInfo};
 use palisade_protocol::{ApiKey, Str};
 
 use crate::broker::Broker;
-use crate::metadata::{Actor, ClusterImage};
+use crate::metadata::{Actor, AuditTrail, ClusterImage};
 use crate::server::Session;
 
 /// One request's surroundings: who asks, over what, and the cluster as it was when it arrived.
@@ -38,6 +38,12 @@ impl RequestContext {
             self.broker.audit.clone(),
             self.audit_context(),
         )
+    }
+
+    /// Where changes are announced, and on whose behalf; `None` only when there is no audit log.
+    pub(crate) fn audit_trail(&self) -> Option<(Arc<dyn AuditTrail>, AuditContext)> {
+        let log = self.broker.audit_log.clone()?;
+        Some((log as Arc<dyn AuditTrail>, self.audit_context()))
     }
 
     /// On whose behalf the controller is asked to act.

@@ -1,6 +1,7 @@
 //! The audit log fails closed: what cannot be recorded does not happen, and what was only counted is told
 //! (security.md §5.2, Q11).
 
+mod groups;
 mod held_back;
 mod reserve;
 mod stage;

@@ -1,11 +1,11 @@
 //! DeleteGroups (42), versions 0-3: forgets empty groups and their offsets (KIP-229).
 //!
-//! v2 flexible; v3 words for the error.
+//! What may be deleted is in the audit log first. v2 flexible; v3 words for the error.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Change, Outcome};
+use palisade_auth::Access;
+use palisade_auth::audit::{Action, Change};
 use palisade_auth::grant::Delete;
 use palisade_protocol::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
@@ -15,7 +15,13 @@ use palisade_protocol::{ErrorCode, Str};
 use super::denied;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::group::coordinator::Awaited;
 use crate::group::error::GroupError;
+use crate::metadata::ControllerError;
+use crate::metadata::intents::Intents;
+
+/// What a group's row says: nothing when it is deleted, else why it is not.
+type Row = Result<(), (ErrorCode, Str)>;
 
 /// Deletes each group; one that is named twice has one answer.
 pub(crate) async fn handle(
@@ -24,70 +30,113 @@ pub(crate) async fn handle(
 ) -> Handled<DeleteGroupsResponse> {
     let access = ctx.access();
     let mut seen = HashSet::new();
-    let mut asked = Vec::with_capacity(request.groups_names.len());
-    for group in &request.groups_names {
-        if !seen.insert(group) {
-            continue;
-        }
-        let id = group.detached();
-        if let Err(refused) = access.group::<Delete>(&id) {
-            let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
-            let text = "not authorized to delete the group";
-            asked.push((id, Err((code, Str::from_static(text)))));
-            continue;
-        }
-        let name = id.clone();
-        let awaited = ctx
-            .broker
-            .groups
-            .ask(id.clone(), move |shard, _, asker| {
-                shard.delete_group(&name, asker)
-            })
-            .await;
-        let audit = (ctx.broker.audit.clone(), ctx.audit_context());
-        let name = id.clone();
-        let deleted = awaited.map(|awaited| {
-            awaited.noted(move |answer: &Result<(), GroupError>| {
-                if answer.is_ok() {
-                    record(&audit, &name);
-                }
-            })
-        });
-        asked.push((id, deleted.map_err(|error| refusal(&error))));
-    }
+    let named = request
+        .groups_names
+        .iter()
+        .filter(|group| seen.insert(*group));
+    let judged: Vec<(Str, Row)> = named
+        .map(|group| (group.detached(), judge(&access, group)))
+        .collect();
+    let granted = judged.iter().filter(|(_, row)| row.is_ok());
+    let changes = granted.map(|(group, _)| (Action::GroupDelete, change(group)));
+    let announced = Intents::announce_each(ctx.audit_trail(), changes.collect()).await;
+    let Some(intents) = announced else {
+        access.forget_allowed();
+        let unwritten = ControllerError::AuditUnavailable;
+        let refused = (unwritten.code(), Str::from(unwritten.to_string()));
+        let rows = judged.into_iter();
+        let rows = rows.map(|(id, row)| (id, row.and(Err(refused.clone()))));
+        return Handled::Now(response(rows));
+    };
     drop(access);
+    let mut intents = intents.into_iter();
+    let mut asked = Vec::with_capacity(judged.len());
+    for (id, row) in judged {
+        let deleted = match row {
+            Ok(()) => delete(ctx, &id, intents.next().flatten()).await,
+            Err(refused) => Err(refused),
+        };
+        asked.push((id, deleted));
+    }
     Handled::Later(Box::pin(async move {
-        let mut response = DeleteGroupsResponse::default();
-        for (group_id, deleted) in asked {
-            let done = match deleted {
-                Ok(deleted) => {
-                    let answer = deleted.await.and_then(|answer| answer);
-                    answer.map_err(|error| refusal(&error))
-                }
+        let mut rows = Vec::with_capacity(asked.len());
+        for (id, deleted) in asked {
+            let row = match deleted {
+                Ok(deleted) => deleted.await.map_err(|error| refusal(&error)),
                 Err(refused) => Err(refused),
             };
-            let (error_code, error_message) = match done {
-                Ok(()) => (ErrorCode::NONE, None),
-                Err((code, text)) => (code, Some(text)),
-            };
-            response.results.push(DeletableGroupResult {
-                group_id,
-                error_code,
-                error_message,
-            });
+            rows.push((id, row));
         }
-        response
+        response(rows.into_iter())
     }))
 }
 
-/// Notes a deletion that was done.
-fn record((sink, context): &(Option<Arc<dyn AuditSink>>, AuditContext), group: &str) {
-    if let Some(sink) = sink {
-        let event = AuditEvent::new(Action::GroupDelete, Outcome::Ok, context.clone());
-        sink.record(event.with_change(Change {
-            target: format!("group {group}"),
-            ..Change::default()
-        }));
+fn judge(access: &Access, group: &str) -> Row {
+    let granted = access.group::<Delete>(group);
+    granted.map(drop).map_err(|refused| {
+        let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
+        (code, Str::from_static("not authorized to delete the group"))
+    })
+}
+
+fn change(group: &str) -> Change {
+    Change {
+        target: format!("group {group}"),
+        ..Change::default()
+    }
+}
+
+/// Has a group deleted; the result is told to whom it was announced.
+async fn delete(
+    ctx: &RequestContext,
+    id: &Str,
+    intents: Option<Intents>,
+) -> Result<impl Future<Output = Result<(), GroupError>> + Send + use<>, (ErrorCode, Str)> {
+    let name = id.clone();
+    let asked: Result<Awaited<Result<(), GroupError>>, GroupError> = ctx
+        .broker
+        .groups
+        .ask(id.clone(), move |shard, _, asker| {
+            shard.delete_group(&name, asker)
+        })
+        .await;
+    match asked {
+        Ok(awaited) => {
+            let intents = intents.map(Intents::begun);
+            let deleted = awaited.noted(move |answer: &Result<(), GroupError>| {
+                let result = answer.as_ref().map_err(|error| error.code().name());
+                tell(intents, result.copied());
+            });
+            Ok(async move { deleted.await.and_then(|answer| answer) })
+        }
+        Err(error) => {
+            tell(intents, Err(error.code().name()));
+            Err(refusal(&error))
+        }
+    }
+}
+
+fn tell(intents: Option<Intents>, result: Result<(), &'static str>) {
+    if let Some(intents) = intents {
+        intents.each(|_| result);
+    }
+}
+
+fn response(rows: impl Iterator<Item = (Str, Row)>) -> DeleteGroupsResponse {
+    let results = rows.map(|(group_id, row)| {
+        let (error_code, error_message) = match row {
+            Ok(()) => (ErrorCode::NONE, None),
+            Err((code, text)) => (code, Some(text)),
+        };
+        DeletableGroupResult {
+            group_id,
+            error_code,
+            error_message,
+        }
+    });
+    DeleteGroupsResponse {
+        results: results.collect(),
+        ..DeleteGroupsResponse::default()
     }
 }
 

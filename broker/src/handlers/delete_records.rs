@@ -33,12 +33,11 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DeleteRecordsRequest,
 ) -> Handled<DeleteRecordsResponse> {
-    let audit = ctx.broker.audit_log.clone();
     let scene = Scene {
         replicas: &ctx.broker.topics,
         image: &ctx.image,
         access: &ctx.access(),
-        audit: audit.map(|log| (log as Arc<dyn AuditTrail>, ctx.audit_context())),
+        audit: ctx.audit_trail(),
     };
     delete_records(&scene, &request).await
 }

@@ -1,8 +1,8 @@
 //! OffsetDelete (47), version 0: forgets offsets of topics that nobody consumes (KIP-496).
+//!
+//! What may be deleted is in the audit log first, one change for each topic.
 
-use std::sync::Arc;
-
-use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Change, Outcome};
+use palisade_auth::audit::{Action, Change};
 use palisade_auth::grant::{Delete, Read};
 use palisade_protocol::messages::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
@@ -17,6 +17,7 @@ use crate::dispatch::Handled;
 use crate::group::error::GroupError;
 use crate::group::shard::OffsetDeletion;
 use crate::group::step::Step;
+use crate::metadata::intents::Intents;
 
 /// What stands in a row until the group has decided it.
 const UNDECIDED: ErrorCode = ErrorCode::new(i16::MIN);
@@ -67,13 +68,19 @@ pub(crate) async fn handle(
             deletion.push((topic.name.detached(), wanted));
         }
     }
-    drop(access);
     if deletion.is_empty() {
         return Handled::Now(response);
     }
     let group: Str = request.group_id.detached();
-    let named = group.clone();
-    let audit = (ctx.broker.audit.clone(), ctx.audit_context());
+    let Some(intents) = announce(ctx, &group, &deletion).await else {
+        access.forget_allowed();
+        let refused = deletion
+            .iter()
+            .map(|(_, wanted)| vec![ErrorCode::KAFKA_STORAGE_ERROR; wanted.len()]);
+        let refused: Vec<_> = refused.collect();
+        return Handled::Now(filled(response, &refused));
+    };
+    drop(access);
     let awaited = ctx
         .broker
         .groups
@@ -83,12 +90,9 @@ pub(crate) async fn handle(
         .await;
     match awaited {
         Ok(awaited) => {
-            let undecided = response.clone();
-            let deleted = awaited.noted(move |answer: &Result<Vec<Vec<ErrorCode>>, GroupError>| {
-                if let Ok(codes) = answer {
-                    record(&audit, &named, &filled(undecided, codes));
-                }
-            });
+            let begun = intents.into_iter().map(|one| one.map(Intents::begun));
+            let intents: Vec<_> = begun.collect();
+            let deleted = awaited.noted(move |answer| tell(intents, answer));
             Handled::Later(Box::pin(async move {
                 match deleted.await.and_then(|answer| answer) {
                     Ok(codes) => filled(response, &codes),
@@ -96,28 +100,46 @@ pub(crate) async fn handle(
                 }
             }))
         }
-        Err(error) => Handled::Now(failed(error.code())),
+        Err(error) => {
+            let code = error.code();
+            tell(intents, &Err(error));
+            Handled::Now(failed(code))
+        }
     }
 }
 
-/// Notes a deletion that was done.
-fn record(
-    (sink, context): &(Option<Arc<dyn AuditSink>>, AuditContext),
+/// Announces what is to be deleted; `None` when that is not durable.
+async fn announce(
+    ctx: &RequestContext,
     group: &str,
-    response: &OffsetDeleteResponse,
-) {
-    let Some(sink) = sink else { return };
-    let is_done = |row: &&OffsetDeleteResponsePartition| !row.error_code.is_error();
-    let topics = response.topics.iter();
-    let done = topics.filter(|topic| topic.partitions.iter().any(|row| is_done(&row)));
-    let done: Vec<&str> = done.map(|topic| &*topic.name).collect();
-    if !done.is_empty() {
-        let event = AuditEvent::new(Action::OffsetsDelete, Outcome::Ok, context.clone());
-        sink.record(event.with_change(Change {
-            target: format!("group {group}"),
-            before: Some(format!("topics {}", done.join(","))),
+    deletion: &OffsetDeletion,
+) -> Option<Vec<Option<Intents>>> {
+    let changes = deletion.iter().map(|(topic, partitions)| {
+        let partitions: Vec<String> = partitions.iter().map(i32::to_string).collect();
+        let change = Change {
+            target: format!("offsets of group {group} for topic {topic}"),
+            before: Some(format!("partitions {}", partitions.join(","))),
             ..Change::default()
-        }));
+        };
+        (Action::OffsetsDelete, change)
+    });
+    Intents::announce_each(ctx.audit_trail(), changes.collect()).await
+}
+
+/// Tells what became of each topic's offsets.
+fn tell(intents: Vec<Option<Intents>>, answer: &Result<Vec<Vec<ErrorCode>>, GroupError>) {
+    for (at, intents) in intents.into_iter().enumerate() {
+        let result = match answer {
+            Ok(codes) => {
+                let mut codes = codes.get(at).into_iter().flatten();
+                let failed = codes.find(|code| code.is_error());
+                failed.map_or(Ok(()), |code| Err(code.name()))
+            }
+            Err(error) => Err(error.code().name()),
+        };
+        if let Some(intents) = intents {
+            intents.each(|_| result);
+        }
     }
 }
 

@@ -42,6 +42,38 @@ pub(crate) struct Intents {
 }
 
 impl Intents {
+    /// Announces changes that will be done one by one: each gets intents of its own, or none at all
+    /// without an audit log. `None` when the log cannot take them.
+    pub(crate) async fn announce_each(
+        audit: Option<(Arc<dyn AuditTrail>, AuditContext)>,
+        changes: Vec<(Action, Change)>,
+    ) -> Option<Vec<Option<Intents>>> {
+        let (audit, context) = match audit {
+            Some(audit) if !changes.is_empty() => audit,
+            _ => return Some(changes.iter().map(|_| None).collect()),
+        };
+        let plan = Plan {
+            changes,
+            chance: Vec::new(),
+        };
+        let announced = Intents::announce(audit, context, plan).await?;
+        Some(announced.apart().into_iter().map(Some).collect())
+    }
+
+    fn apart(mut self) -> Vec<Intents> {
+        let changes = std::mem::take(&mut self.plan.changes).into_iter();
+        let one = |change| Intents {
+            audit: Arc::clone(&self.audit),
+            context: self.context.clone(),
+            plan: Plan {
+                changes: vec![change],
+                chance: Vec::new(),
+            },
+            otherwise: self.otherwise,
+        };
+        changes.map(one).collect()
+    }
+
     /// Announces what is planned; `None` when the log cannot take it, and then nothing of it may
     /// be done.
     pub(crate) async fn announce(
