@@ -8,6 +8,7 @@ use thiserror::Error;
 use zeroize::Zeroize;
 
 use super::crypto::{h, hmac, salted_password};
+use crate::audit::SecretDigest;
 use crate::secret::{Secret, constant_time_eq};
 
 /// The least iterations a stored credential may have.
@@ -200,6 +201,14 @@ impl ScramCredential {
         hasher.update(&[self.mechanism as u8]);
         hasher.update(self.stored_key.expose());
         hasher.finish()
+    }
+
+    /// What the audit log says of this credential: equal for equal ones, and nothing to try
+    /// passwords against without the key (security.md §5.2). `None` when OpenSSL fails.
+    pub fn digest(&self, key: &Secret) -> Option<SecretDigest> {
+        let parts: [&[u8]; 2] = [b"palisade-audit-credential\0", &self.fingerprint()];
+        let hash = hmac(ScramMechanism::Sha256, key.expose(), &parts).ok()?;
+        hash.first_chunk().copied().map(SecretDigest)
     }
 }
 

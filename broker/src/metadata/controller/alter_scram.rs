@@ -2,6 +2,7 @@
 //! forgotten.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use palisade_auth::Secret;
 use palisade_auth::audit::{Action, Change};
@@ -43,7 +44,8 @@ impl ControllerRequest for AlterUserScramCredentialsRequest {
                 }
                 Ok(change) => {
                     results.push(row(Str::copy(&name), None));
-                    changes.push(audited(&name, &change));
+                    let key = context.image.scram.fake_salt_secret();
+                    changes.push(audited(&name, &change, key.map(Arc::as_ref)));
                     records.push(match change {
                         ScramChange::Delete(mechanism) => MetadataRecord::RemoveScram {
                             user: name,
@@ -113,7 +115,8 @@ const fn code_of(error: &AlterError) -> ErrorCode {
     }
 }
 
-fn audited(user: &str, change: &ScramChange) -> (Action, Change) {
+/// `key`: the cluster's secret, so that one credential reads the same on every node.
+fn audited(user: &str, change: &ScramChange, key: Option<&Secret>) -> (Action, Change) {
     let target = |mechanism| format!("user {user} {mechanism}");
     match change {
         ScramChange::Delete(mechanism) => (
@@ -131,6 +134,7 @@ fn audited(user: &str, change: &ScramChange) -> (Action, Change) {
                 Change {
                     target,
                     after,
+                    secret: key.and_then(|key| credential.digest(key)),
                     ..Change::default()
                 },
             )
