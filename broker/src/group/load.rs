@@ -49,8 +49,8 @@ pub(crate) struct Loaded {
 
 /// A part of the log, decoded.
 #[derive(Debug)]
-struct Chunk {
-    records: Vec<GroupRecord>,
+pub(super) struct Chunk {
+    pub(super) records: Vec<GroupRecord>,
     skipped: usize,
     bytes: usize,
     next: Option<Offset>,
@@ -92,7 +92,7 @@ pub(crate) async fn load(
     Ok(loaded)
 }
 
-fn decode(bytes: &[u8]) -> Result<Chunk, LoadError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Chunk, LoadError> {
     let mut chunk = Chunk {
         records: Vec::new(),
         skipped: 0,

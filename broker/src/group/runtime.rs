@@ -13,7 +13,7 @@ use palisade_protocol::{Str, Uuid};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::config::GroupConfig;
 use super::decision::TimerChange;
@@ -22,7 +22,7 @@ use super::load::{Loaded, load};
 use super::shard::{Shard, Source};
 use super::step::{Moment, Step};
 use super::timers::Timers;
-use super::write::{Packed, pack, refusal};
+use super::write::{Packed, pack, settle};
 use crate::clock::Clock;
 use crate::logging::Throttle;
 use crate::metadata::MetadataHandle;
@@ -354,45 +354,37 @@ impl Work<'_> {
     /// Appends and replays everything that is queued.
     async fn flush(&mut self) {
         while !self.queue.is_empty() {
-            let steps = std::mem::take(&mut self.queue);
-            let mut results = vec![Ok(()); steps.len()];
-            let packed = self.pack(&steps, &mut results);
-            self.append(packed, &mut results).await;
+            let mut steps = std::mem::take(&mut self.queue);
+            let results = self.store(&mut steps).await;
             for (step, result) in steps.into_iter().zip(results) {
-                if result.is_ok() {
-                    for record in &step.records {
-                        self.shard.replay(record, Source::Decision);
-                    }
-                }
                 self.finish(step, result);
             }
         }
         self.busy.clear();
     }
 
-    fn pack(&self, steps: &[Step], results: &mut [Result<(), GroupError>]) -> Vec<Packed> {
-        let max_bytes = self.runner.handle.partition.max_batch_bytes();
-        let now = self.runner.clock.now();
-        pack(steps, results, self.runner.config.codec, max_bytes, now)
-    }
-
-    async fn append(&mut self, packed: Vec<Packed>, results: &mut [Result<(), GroupError>]) {
-        let handle = &self.runner.handle;
-        for Packed { batch, steps } in packed {
-            let now = self.runner.clock.now();
-            match handle.partition.append(batch, handle.epoch, now).await {
-                Ok(end) => self.end = end,
-                Err(error) => {
-                    let refused = refusal(&error);
-                    warn!(partition = %handle.index, %error, "not appended");
-                    for step in steps {
-                        if let Some(result) = results.get_mut(step) {
-                            *result = Err(refused.clone());
-                        }
-                    }
-                }
-            }
+    /// Appends and replays the records of steps, and says of each whether all of it was appended.
+    async fn store(&mut self, steps: &mut [Step]) -> Vec<Result<(), GroupError>> {
+        let handle = Arc::clone(&self.runner.handle);
+        let clock = self.runner.clock;
+        let (codec, max_bytes) = (self.runner.config.codec, handle.partition.max_batch_bytes());
+        let mut results = vec![Ok(()); steps.len()];
+        let packed = pack(steps, &mut results, codec, max_bytes, clock.now());
+        let records: Vec<_> = steps
+            .iter_mut()
+            .map(|step| std::mem::take(&mut step.records))
+            .collect();
+        for Packed { batch, parts } in packed {
+            let appended = handle
+                .partition
+                .append(batch, handle.epoch, clock.now())
+                .await;
+            let appended = appended.map(|end| self.end = end);
+            settle(parts, appended, &records, &mut results, |record| {
+                self.shard.replay(record, Source::Decision);
+            });
         }
+        results
     }
 
     async fn look_at_timers(&mut self) {

@@ -1,22 +1,32 @@
 //! Records of several steps in few batches.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::types::TimestampMs;
+use tracing::warn;
 
 use super::error::GroupError;
 use super::record::GroupRecord;
 use super::step::Step;
+use crate::logging::Throttle;
 use crate::partition::PartitionError;
 
 /// What a record costs in a batch beside key and value, at most.
 const RECORD_OVERHEAD: usize = 32;
 
-/// A batch and the steps it carries records of, by index.
+/// A batch and the records it carries.
 pub(crate) struct Packed {
     pub(crate) batch: BytesMut,
-    pub(crate) steps: Vec<usize>,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Records of one step, by index.
+pub(crate) struct Part {
+    step: usize,
+    records: Range<usize>,
 }
 
 /// Packs the records of `steps`; a step whose records fit no batch gets an error in `results`.
@@ -32,7 +42,7 @@ pub(crate) fn pack(
         max_bytes,
         now,
         builder: BatchBuilder::new(codec),
-        steps: Vec::new(),
+        parts: Vec::new(),
         packed: Vec::new(),
     };
     for (index, (step, result)) in steps.iter().zip(results).enumerate() {
@@ -42,12 +52,42 @@ pub(crate) fn pack(
     packer.packed
 }
 
+/// Replays the records of a batch that the log took, or gives an error to the steps of one that it
+/// refused. `records`: those of each step.
+///
+/// What of a divisible step is in the log counts, whatever becomes of the rest: whoever reads the
+/// log finds it there.
+pub(crate) fn settle(
+    parts: Vec<Part>,
+    appended: Result<(), PartitionError>,
+    records: &[Vec<GroupRecord>],
+    results: &mut [Result<(), GroupError>],
+    replay: impl FnMut(&GroupRecord),
+) {
+    let Err(error) = appended else {
+        let taken = parts
+            .into_iter()
+            .filter_map(|part| records.get(part.step)?.get(part.records));
+        return taken.flatten().for_each(replay);
+    };
+    static SAID: Throttle = Throttle::new();
+    if SAID.may_speak() {
+        warn!(%error, "records of groups not appended");
+    }
+    let refused = refusal(&error);
+    for Part { step, .. } in parts {
+        if let Some(result) = results.get_mut(step) {
+            *result = Err(refused.clone());
+        }
+    }
+}
+
 struct Packer {
     codec: Codec,
     max_bytes: usize,
     now: TimestampMs,
     builder: BatchBuilder,
-    steps: Vec<usize>,
+    parts: Vec<Part>,
     packed: Vec<Packed>,
 }
 
@@ -70,16 +110,20 @@ impl Packer {
             return Err(GroupError::Unknown(text.to_owned()));
         }
         self.make_room(whole);
-        for (key, value) in &encoded {
+        for (at, (key, value)) in encoded.iter().enumerate() {
             if step.divisible {
                 self.make_room(size_of_pair(key, value.as_ref()));
-            }
-            if self.steps.last() != Some(&index) {
-                self.steps.push(index);
             }
             self.builder
                 .add(self.now, Some(key), value.as_deref(), &[])
                 .map_err(|error| GroupError::Unknown(error.to_string()))?;
+            match self.parts.last_mut() {
+                Some(part) if part.step == index => part.records.end = at + 1,
+                _ => self.parts.push(Part {
+                    step: index,
+                    records: at..at + 1,
+                }),
+            }
         }
         Ok(())
     }
@@ -92,12 +136,12 @@ impl Packer {
 
     fn seal(&mut self) {
         let builder = std::mem::replace(&mut self.builder, BatchBuilder::new(self.codec));
-        let steps = std::mem::take(&mut self.steps);
-        if steps.is_empty() {
+        let parts = std::mem::take(&mut self.parts);
+        if parts.is_empty() {
             return;
         }
         match builder.build() {
-            Ok(batch) => self.packed.push(Packed { batch, steps }),
+            Ok(batch) => self.packed.push(Packed { batch, parts }),
             // A batch below the log's limit always fits its own length field.
             Err(error) => unreachable!("a bounded batch does not build: {error}"),
         }
@@ -123,5 +167,113 @@ pub(crate) fn refusal(error: &PartitionError) -> GroupError {
             GroupError::NotCoordinator
         }
         _ => GroupError::Unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_protocol::types::Offset;
+    use palisade_protocol::{Str, Uuid};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::group::load::decode;
+    use crate::group::record::OffsetCommitValue;
+    use crate::group::shard::{Shard, Source};
+    use crate::group::step::Verdict;
+
+    const NOW: TimestampMs = TimestampMs::new(1_700_000_000_000);
+    /// Room for a few tombstones.
+    const MAX_BYTES: usize = 300;
+
+    fn offset(partition: i32) -> GroupRecord {
+        GroupRecord::Offset {
+            group: "g".into(),
+            topic: "t".into(),
+            partition,
+            value: Some(OffsetCommitValue {
+                offset: 7,
+                leader_epoch: -1,
+                metadata: Str::EMPTY,
+                commit_timestamp: NOW.value(),
+                expire_timestamp: -1,
+                topic_id: Uuid::NIL,
+            }),
+        }
+    }
+
+    fn shard_of(records: &[GroupRecord]) -> Shard {
+        let mut shard = Shard::default();
+        for record in records {
+            shard.replay(record, Source::Log);
+        }
+        shard
+    }
+
+    /// Deletes a group whose tombstones fill several batches, of which the log takes those that
+    /// `takes` says.
+    fn delete(takes: impl Fn(usize) -> bool) {
+        let mut log: Vec<_> = (0..60).map(offset).collect();
+        let mut shard = shard_of(&log);
+        let (asker, mut answer) = oneshot::channel();
+        let mut step = shard.delete_group(&"g".into(), asker);
+        let mut results = [Ok(())];
+        let packed = pack(
+            std::slice::from_ref(&step),
+            &mut results,
+            Codec::None,
+            MAX_BYTES,
+            NOW,
+        );
+        let batches = packed.len();
+        assert!(batches > 3, "{batches} batches");
+        let records = [std::mem::take(&mut step.records)];
+        for (batch, packed) in (1..).zip(packed) {
+            let appended = match takes(batch) {
+                true => Ok(log.extend(decode(&packed.batch).unwrap().records)),
+                false => Err(PartitionError::TooFewInSync),
+            };
+            settle(packed.parts, appended, &records, &mut results, |record| {
+                shard.replay(record, Source::Decision);
+            });
+        }
+
+        let all = (1..=batches).all(&takes);
+        let expected = if all {
+            Ok(())
+        } else {
+            Err(GroupError::NotAvailable)
+        };
+        assert_eq!(results, [expected.clone()]);
+        let read = shard_of(&log);
+        assert_eq!(shard.offset_count(), read.offset_count());
+        assert_eq!(shard.list(), read.list());
+        assert_eq!(shard.group_count() == 0, all);
+
+        let [result] = results;
+        let config = crate::group::config::GroupConfig::defaults();
+        let moment = crate::group::step::Moment {
+            now: NOW,
+            image: &std::sync::Arc::new(crate::metadata::ClusterImage::empty()),
+            config: &config,
+        };
+        let after = step.after.expect("who asked is answered");
+        let next = after(&mut shard, &moment, result);
+        for delivery in next.deliveries {
+            delivery(Offset::ZERO);
+        }
+        match answer.try_recv().expect("an answer") {
+            Verdict::Answer(answer, _) => assert_eq!(answer, expected),
+            Verdict::Forgotten => panic!("forgotten"),
+        }
+    }
+
+    #[test]
+    fn what_the_log_took_of_a_refused_step_counts() {
+        delete(|_| true);
+        delete(|batch| batch < 3);
+        delete(|batch| batch > 1);
+        delete(|batch| batch != 2);
+        delete(|_| false);
     }
 }
