@@ -198,34 +198,24 @@ impl GroupCoordinator {
             stays
         });
         for (index, (topic_id, epoch)) in led {
-            if shards.contains_key(&index) {
-                continue;
-            }
-            if let Some(shard) = self.start(index, topic_id, epoch) {
-                shards.insert(index, shard);
-            }
+            shards
+                .entry(index)
+                .and_modify(|shard| shard.retry())
+                .or_insert_with(|| self.start(index, topic_id, epoch));
         }
         drop(shards);
         self.reconciled.send_replace(());
     }
 
-    fn start(
-        &self,
-        index: PartitionIndex,
-        topic_id: Uuid,
-        epoch: LeaderEpoch,
-    ) -> Option<Arc<ShardHandle>> {
-        let token = Internal::for_purpose("group coordinator");
-        let partition = match self.topics.own_partition(&token, TOPIC, index) {
-            Ok(partition) => partition,
-            Err(error) => {
-                tracing::error!(partition = %index, %error, "groups not coordinated");
-                return None;
-            }
-        };
-        let (handle, events) = ShardHandle::new(index, topic_id, epoch, partition);
+    fn start(&self, index: PartitionIndex, topic_id: Uuid, epoch: LeaderEpoch) -> Arc<ShardHandle> {
+        let (handle, events) = ShardHandle::new(index, topic_id, epoch);
+        let topics = Arc::clone(&self.topics);
         let runner = Runner {
             handle: Arc::clone(&handle),
+            open: Box::new(move || {
+                let token = Internal::for_purpose("group coordinator");
+                topics.own_partition(&token, TOPIC, index)
+            }),
             events,
             config: Arc::clone(&self.config),
             metadata: self.metadata.clone(),
@@ -234,7 +224,7 @@ impl GroupCoordinator {
         };
         let _inside = self.runtime.enter();
         task::spawn_in(self.shutdown.gate(), "group shard", runner.run());
-        Some(handle)
+        handle
     }
 }
 
@@ -311,7 +301,8 @@ async fn replicated(
     config: &GroupConfig,
 ) -> Result<(), GroupError> {
     let deadline = Instant::now() + config.commit_timeout;
-    let waited = shard.partition.replicated(end, shard.epoch, deadline).await;
+    let partition = shard.partition().ok_or(GroupError::NotAvailable)?;
+    let waited = partition.replicated(end, shard.epoch, deadline).await;
     waited.map_err(|error| refusal(&error))
 }
 

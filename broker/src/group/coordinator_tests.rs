@@ -12,6 +12,7 @@ use super::classic::{JoinAnswer, JoinAsk};
 use super::config::GroupConfig;
 use super::coordinator::{Awaited, GroupCoordinator, TOPIC};
 use super::error::GroupError;
+use super::record::{GroupRecord, OffsetCommitValue};
 use super::shard::{CommitAsk, CommitRow, FetchAsk, Fetcher};
 use super::step::Step;
 use crate::metadata::record::MetadataRecord;
@@ -28,7 +29,11 @@ struct Rig {
 impl Rig {
     /// A coordinator of one partition, in epoch 0.
     fn new() -> Self {
-        let node = TestNode::new().topic(TOPIC, 1, &[]);
+        Self::over(TestNode::new().topic(TOPIC, 1, &[]))
+    }
+
+    /// A coordinator of what a node has.
+    fn over(node: TestNode) -> Self {
         let shutdown = Shutdown::new();
         let config = GroupConfig {
             initial_rebalance_delay: Duration::ZERO,
@@ -253,6 +258,57 @@ async fn a_log_that_does_not_decode_is_not_served() {
     rig.elect(1, 1);
     // Never -1, from which consumers would start anew.
     assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
+}
+
+/// A log that holds one commit of `g`, as the coordinator writes it.
+async fn node_with_commit(offset: i64) -> TestNode {
+    let node = TestNode::new().topic(TOPIC, 1, &[]);
+    let record = GroupRecord::Offset {
+        group: "g".into(),
+        topic: "t".into(),
+        partition: 0,
+        value: Some(OffsetCommitValue {
+            offset,
+            leader_epoch: -1,
+            metadata: Str::EMPTY,
+            commit_timestamp: NOW.value(),
+            expire_timestamp: -1,
+            topic_id: Uuid::NIL,
+        }),
+    };
+    let (key, value) = record.encode().unwrap();
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.add(NOW, Some(&key), value.as_deref(), &[]).unwrap();
+    let token = Internal::for_purpose("test");
+    let index = PartitionIndex::new(0);
+    let partition = node.replicas.own_partition(&token, TOPIC, index).unwrap();
+    let appended = partition.append(builder.build().unwrap(), LeaderEpoch::new(0), NOW);
+    appended.await.unwrap();
+    node
+}
+
+#[tokio::test]
+async fn a_partition_that_comes_back_is_coordinated() {
+    let mut node = node_with_commit(7).await;
+    let log = node.log_file("__consumer_offsets-0");
+    let log = log.parent().unwrap();
+    let away = log.with_file_name("away");
+    node.restart_with(&[], |_| std::fs::rename(log, &away).unwrap());
+    let mut rig = Rig::over(node);
+    assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
+
+    let _ = std::fs::remove_dir_all(log);
+    std::fs::rename(&away, log).unwrap();
+    // The same leader in the same epoch: all that is new is that the log opens.
+    let id = topic_id(TOPIC);
+    let record = partition_record(id, 0, &[1], &[1], Some(1), 0);
+    rig.node.apply(&[record]);
+    rig.follow();
+    while rig.offset().await == Err(GroupError::NotAvailable) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.offset().await, Ok(7));
+    assert_eq!(rig.commit(8).await, Ok(vec![ErrorCode::NONE]));
 }
 
 #[tokio::test]

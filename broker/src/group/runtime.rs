@@ -4,8 +4,8 @@
 //! a group whose records are not appended yet waits for them.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use palisade_protocol::types::{LeaderEpoch, Offset, PartitionIndex};
@@ -18,7 +18,7 @@ use tracing::{error, info};
 use super::config::GroupConfig;
 use super::decision::TimerChange;
 use super::error::GroupError;
-use super::load::{Loaded, load};
+use super::load::{LoadError, Loaded, load};
 use super::shard::{Shard, Source};
 use super::step::{Moment, Step};
 use super::timers::Timers;
@@ -26,6 +26,7 @@ use super::write::{Packed, pack, settle};
 use crate::clock::Clock;
 use crate::logging::Throttle;
 use crate::metadata::MetadataHandle;
+use crate::partition::PartitionError;
 use crate::partition::own::OwnPartition;
 use crate::shutdown::{Shutdown, Stage};
 use crate::task;
@@ -69,7 +70,8 @@ pub(crate) struct ShardHandle {
     /// The topic that the partition belongs to.
     pub(crate) topic_id: Uuid,
     pub(crate) epoch: LeaderEpoch,
-    pub(crate) partition: OwnPartition,
+    /// Empty until its log is open.
+    partition: OnceLock<OwnPartition>,
     pub(crate) mailbox: mpsc::Sender<Command>,
     phase: AtomicU8,
     /// Topics that were deleted and whose offsets are still there.
@@ -83,14 +85,13 @@ impl ShardHandle {
         index: PartitionIndex,
         topic_id: Uuid,
         epoch: LeaderEpoch,
-        partition: OwnPartition,
     ) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (mailbox, events) = mpsc::channel(MAILBOX);
         let handle = Self {
             index,
             topic_id,
             epoch,
-            partition,
+            partition: OnceLock::new(),
             mailbox,
             phase: AtomicU8::new(Phase::Loading as u8),
             deleted: Mutex::new(Vec::new()),
@@ -118,6 +119,18 @@ impl ShardHandle {
             });
     }
 
+    /// The partition, once its log is open; an answer comes from no other shard.
+    pub(crate) fn partition(&self) -> Option<&OwnPartition> {
+        self.partition.get()
+    }
+
+    /// Has a shard that failed look at its log again: the partition may have changed.
+    pub(crate) fn retry(&self) {
+        if self.phase() == Phase::Failed {
+            self.attention.notify_one();
+        }
+    }
+
     /// Ends the shard: another node coordinates.
     pub(crate) fn close(&self) {
         self.set_phase(Phase::Closed);
@@ -131,9 +144,13 @@ impl ShardHandle {
     }
 }
 
+/// Opens the partition of a shard.
+pub(crate) type Open = Box<dyn Fn() -> Result<OwnPartition, PartitionError> + Send + Sync>;
+
 /// The task's own things.
 pub(crate) struct Runner {
     pub(crate) handle: Arc<ShardHandle>,
+    pub(crate) open: Open,
     pub(crate) events: mpsc::Receiver<Command>,
     pub(crate) config: Arc<GroupConfig>,
     pub(crate) metadata: MetadataHandle,
@@ -176,12 +193,13 @@ impl Runner {
     }
 
     async fn serve(&mut self) {
-        let Some(shard) = self.load().await else {
+        let Some((partition, shard)) = self.load().await else {
             return;
         };
         let now = Instant::now();
         let mut work = Work {
-            end: self.handle.partition.log_end_offset(),
+            end: partition.log_end_offset(),
+            partition,
             expiry_at: now + self.config.offsets_retention_check_interval,
             runner: self,
             shard,
@@ -196,29 +214,18 @@ impl Runner {
     }
 
     /// Reads the log until that succeeds or the partition is lost.
-    async fn load(&self) -> Option<Shard> {
+    async fn load(&self) -> Option<(OwnPartition, Shard)> {
         let handle = &self.handle;
+        let mut said = String::new();
         while handle.phase() != Phase::Closed {
-            let began = Instant::now();
-            let end = handle.partition.log_end_offset();
-            let mut shard = Shard::default();
-            match load(&handle.partition, end, &mut shard).await {
-                Ok(Loaded { records, .. }) => {
-                    if records > 0 {
-                        info!(
-                            partition = %handle.index,
-                            leader_epoch = %handle.epoch,
-                            records,
-                            groups = shard.group_count(),
-                            offsets = shard.offset_count(),
-                            millis = began.elapsed().as_millis(),
-                            "groups loaded"
-                        );
-                    }
-                    return Some(shard);
-                }
+            match self.read().await {
+                Ok(loaded) => return Some(loaded),
                 Err(error) if handle.phase() != Phase::Closed => {
-                    error!(partition = %handle.index, %error, "groups not loaded");
+                    let text = error.to_string();
+                    if text != said {
+                        error!(partition = %handle.index, %error, "groups not loaded");
+                        said = text;
+                    }
                     handle.set_phase(Phase::Failed);
                     let again = tokio::time::sleep(RELOAD);
                     tokio::select! {
@@ -231,11 +238,40 @@ impl Runner {
         }
         None
     }
+
+    /// Opens the partition if need be, and reads all of it.
+    async fn read(&self) -> Result<(OwnPartition, Shard), LoadError> {
+        let handle = &self.handle;
+        let began = Instant::now();
+        let partition = match handle.partition.get() {
+            Some(partition) => partition,
+            None => {
+                let opened = (self.open)()?;
+                handle.partition.get_or_init(|| opened)
+            }
+        };
+        let mut shard = Shard::default();
+        let end = partition.log_end_offset();
+        let Loaded { records, .. } = load(partition, end, &mut shard).await?;
+        if records > 0 {
+            info!(
+                partition = %handle.index,
+                leader_epoch = %handle.epoch,
+                records,
+                groups = shard.group_count(),
+                offsets = shard.offset_count(),
+                millis = began.elapsed().as_millis(),
+                "groups loaded"
+            );
+        }
+        Ok((partition.clone(), shard))
+    }
 }
 
 /// A loaded shard at work.
 struct Work<'a> {
     runner: &'a mut Runner,
+    partition: OwnPartition,
     shard: Shard,
     timers: Timers,
     /// Log end after the last append; what answers depend on.
@@ -365,9 +401,8 @@ impl Work<'_> {
 
     /// Appends and replays the records of steps, and says of each whether all of it was appended.
     async fn store(&mut self, steps: &mut [Step]) -> Vec<Result<(), GroupError>> {
-        let handle = Arc::clone(&self.runner.handle);
         let clock = self.runner.clock;
-        let (codec, max_bytes) = (self.runner.config.codec, handle.partition.max_batch_bytes());
+        let (codec, max_bytes) = (self.runner.config.codec, self.partition.max_batch_bytes());
         let mut results = vec![Ok(()); steps.len()];
         let packed = pack(steps, &mut results, codec, max_bytes, clock.now());
         let records: Vec<_> = steps
@@ -375,10 +410,8 @@ impl Work<'_> {
             .map(|step| std::mem::take(&mut step.records))
             .collect();
         for Packed { batch, parts } in packed {
-            let appended = handle
-                .partition
-                .append(batch, handle.epoch, clock.now())
-                .await;
+            let epoch = self.runner.handle.epoch;
+            let appended = self.partition.append(batch, epoch, clock.now()).await;
             let appended = appended.map(|end| self.end = end);
             settle(parts, appended, &records, &mut results, |record| {
                 self.shard.replay(record, Source::Decision);
