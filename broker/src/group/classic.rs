@@ -134,6 +134,12 @@ impl ClassicGroup {
         self.state == State::Empty
     }
 
+    /// Whether the group has no members, never had any, and expects none.
+    pub(crate) fn is_unused(&self) -> bool {
+        let never_joined = self.generation == 0 && self.protocol_type.is_none();
+        self.is_empty() && never_joined && self.members.is_empty() && self.pending.is_empty()
+    }
+
     /// The protocol type, empty for a group that never had members.
     pub(crate) fn protocol_type(&self) -> &str {
         self.protocol_type.as_deref().unwrap_or_default()

@@ -176,6 +176,21 @@ impl Shard {
         }
     }
 
+    /// Takes out a group that came into being for a member that it did not get: nothing of it was
+    /// ever stored, and who only asks must not make it stay.
+    fn forget_unused(&mut self, id: &Str) {
+        let unused = self.groups.get(id.as_str()).is_some_and(|entry| {
+            let of_members = match &entry.group {
+                Group::Classic(group) => group.is_unused(),
+                Group::Consumer(_) => false,
+            };
+            of_members && entry.offsets.is_empty()
+        });
+        if unused {
+            self.groups.remove(id.as_str());
+        }
+    }
+
     /// The log is read: sessions begin.
     pub(crate) fn loaded(&mut self, moment: &Moment<'_>) -> Vec<Step> {
         let ids = self.names();
@@ -197,7 +212,9 @@ impl Shard {
                 self.on_classic(group, |one| one.session_expired(member, now, config))
             }
             TimerKey::Pending { group, member } => {
-                self.on_classic(group, |one| one.pending_expired(member, now))
+                let step = self.on_classic(group, |one| one.pending_expired(member, now));
+                self.forget_unused(group);
+                step
             }
             TimerKey::Join { group } => self.on_classic(group, |one| one.join_expired(now, config)),
             TimerKey::Sync { group } => self.on_classic(group, |one| one.sync_expired(now, config)),

@@ -9,7 +9,8 @@ use crate::group::error::GroupError;
 use crate::group::step::{Asker, Moment, Step, deliver};
 
 impl Shard {
-    /// JoinGroup: an unknown group comes into being for who has no member id yet.
+    /// JoinGroup: an unknown group comes into being for who has no member id yet, and stays if it
+    /// gets a member or hands out an id.
     pub(crate) fn join(
         &mut self,
         id: &Str,
@@ -29,9 +30,11 @@ impl Shard {
         }
         self.entry(id);
         let token = self.park(Parked::Join(asker));
-        self.on_classic(id, |group| {
+        let step = self.on_classic(id, |group| {
             group.join(ask, token, moment.now, moment.config)
-        })
+        });
+        self.forget_unused(id);
+        step
     }
 
     /// SyncGroup.
@@ -96,6 +99,7 @@ impl Shard {
         let (answers, effects) = group.leave(leaving, moment.now, moment.config);
         let mut step = self.step(id, effects);
         step.deliveries.push(deliver(asker, Ok(answers)));
+        self.forget_unused(id);
         step
     }
 }

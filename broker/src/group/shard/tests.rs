@@ -9,7 +9,7 @@ use palisade_protocol::{ErrorCode, Str, Uuid};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::group::classic::{Identity, JoinAsk, Joined, SyncAsk};
+use crate::group::classic::{Identity, JoinAsk, JoinRefused, Joined, SyncAsk};
 use crate::group::config::GroupConfig;
 use crate::group::decision::Decision;
 use crate::metadata::ClusterImage;
@@ -379,4 +379,65 @@ fn what_is_parked_is_released_when_the_partition_is_lost() {
     bench.take(step);
     let refused = answered(parked).unwrap_err();
     assert_eq!(refused.error, GroupError::NotCoordinator);
+}
+
+/// Asks for a place in a group; ids come before members.
+fn ask_to_join(bench: &mut Bench, group: &Str, protocols: usize) -> JoinRefused {
+    let ask = JoinAsk {
+        member_id: Str::EMPTY,
+        instance_id: None,
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        session_timeout: Duration::from_secs(45),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), subscribed_to_a()); protocols],
+        needs_known_id: true,
+        may_skip_assignment: false,
+        chance: TOPIC_ID,
+    };
+    let answer = bench.ask(|shard, moment, asker| shard.join(group, ask, asker, moment));
+    answered(answer).unwrap_err()
+}
+
+#[test]
+fn refused_joins_leave_nothing_behind() {
+    let mut bench = Bench::new();
+    for number in 0..1000 {
+        let group = Str::from(format!("g-{number}"));
+        let refused = ask_to_join(&mut bench, &group, 0);
+        assert_eq!(refused.error, GroupError::InconsistentProtocol);
+    }
+    assert_eq!(bench.shard.group_count(), 0);
+    // Who has an id may come back, and a group with offsets stays.
+    let refused = ask_to_join(&mut bench, &"g".into(), 1);
+    assert_eq!(refused.error, GroupError::MemberIdRequired);
+    assert_eq!(bench.shard.group_count(), 1);
+    bench.commit("simple", of(-1, &[("a", 1)])).unwrap();
+    ask_to_join(&mut bench, &"simple".into(), 0);
+    assert_eq!(bench.shard.group_count(), 2);
+}
+
+#[test]
+fn ids_that_nobody_uses_leave_nothing_behind() {
+    let mut bench = Bench::new();
+    let group = Str::from("g");
+    let expires = |bench: &mut Bench, member: Str| {
+        let group = group.clone();
+        let key = TimerKey::Pending { group, member };
+        let step = bench.with(|shard, moment| shard.expired(&key, moment));
+        bench.take(step);
+    };
+    let id = ask_to_join(&mut bench, &group, 1).member_id;
+    expires(&mut bench, id);
+    assert_eq!(bench.shard.group_count(), 0);
+
+    let member_id = ask_to_join(&mut bench, &group, 1).member_id;
+    let leaving = [Identity {
+        member_id,
+        instance_id: None,
+    }];
+    let left = bench.ask(|shard, moment, asker| shard.leave(&group, &leaving, asker, moment));
+    assert_eq!(answered(left), Ok(vec![Ok(())]));
+    assert_eq!(bench.shard.group_count(), 0);
 }
