@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod partition;
 pub mod producer_ids;
 pub mod raft;
+mod rng;
 pub mod server;
 pub mod shutdown;
 pub mod startup;

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use openssl::rand::rand_bytes;
 use palisade_auth::Access;
 use palisade_auth::grant::{Describe, Read};
 use palisade_auth::host::java_text;
@@ -14,7 +13,7 @@ use palisade_protocol::messages::consumer_group_heartbeat::{
     Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
     ResponseTopicPartitions,
 };
-use palisade_protocol::{ErrorCode, Str, Uuid};
+use palisade_protocol::{ErrorCode, Str};
 
 use super::denied;
 use crate::broker::Broker;
@@ -25,7 +24,7 @@ use crate::group::error::GroupError;
 use crate::group::shard::HeartbeatAsk;
 use crate::group::topic_pattern::TopicPattern;
 use crate::metadata::ClusterImage;
-use crate::task;
+use crate::{rng, task};
 
 /// From this version on clients make their ids themselves.
 const OWN_IDS: i16 = 1;
@@ -57,7 +56,7 @@ pub(crate) async fn handle(
     let group = request.group_id.detached();
     let ask = HeartbeatAsk {
         member_id: match request.member_id.is_empty() {
-            true => plain_id(chance()),
+            true => plain_id(rng::uuid()),
             false => request.member_id.detached(),
         },
         request,
@@ -142,15 +141,6 @@ fn topics_of(
         (pattern.clone(), topics)
     });
     found.collect()
-}
-
-/// A random id (RFC 9562, version 4).
-fn chance() -> Uuid {
-    let mut bytes = [0; 16];
-    rand_bytes(&mut bytes).expect("OpenSSL has a source of chance");
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    Uuid::from_bytes(bytes)
 }
 
 fn response(heartbeat: Heartbeat) -> ConsumerGroupHeartbeatResponse {

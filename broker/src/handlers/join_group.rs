@@ -8,19 +8,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use openssl::rand::rand_bytes;
 use palisade_auth::grant::Read;
 use palisade_auth::host::java_text;
 use palisade_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember,
 };
-use palisade_protocol::{ErrorCode, Str, Uuid};
+use palisade_protocol::{ErrorCode, Str};
 
 use super::denied;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::classic::{JoinAnswer, JoinAsk, JoinRefused};
 use crate::group::error::GroupError;
+use crate::rng;
 
 /// Dynamic members come back with an id before they count.
 const NEEDS_KNOWN_ID: i16 = 4;
@@ -106,17 +106,8 @@ fn ask(ctx: &RequestContext, request: JoinGroupRequest, session_timeout: Duratio
             .collect(),
         needs_known_id: ctx.api_version >= NEEDS_KNOWN_ID,
         may_skip_assignment: ctx.api_version >= SKIPS_ASSIGNMENT,
-        chance: chance(),
+        chance: rng::uuid(),
     }
-}
-
-/// A random id (RFC 9562, version 4).
-fn chance() -> Uuid {
-    let mut bytes = [0; 16];
-    rand_bytes(&mut bytes).expect("OpenSSL has a source of chance");
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    Uuid::from_bytes(bytes)
 }
 
 fn millis(value: i32) -> Duration {

@@ -8,6 +8,8 @@ use palisade_protocol::Uuid;
 use palisade_protocol::types::BrokerId;
 use palisade_storage::{LogDir, MetaProperties, StorageError};
 
+use crate::rng;
+
 /// The log directory belongs to somebody else.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -78,9 +80,7 @@ pub(super) fn settle(
 pub(super) fn random_uuid() -> io::Result<Uuid> {
     let mut bytes = [0; 16];
     rand_bytes(&mut bytes)?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    Ok(Uuid::from_bytes(bytes))
+    Ok(rng::from_chance(bytes))
 }
 
 /// 256 bits that nobody can guess.
