@@ -25,6 +25,7 @@ use crate::group::coordinator::Awaited;
 use crate::group::error::GroupError;
 use crate::group::shard::{FetchAsk, FetchedTopic, Fetcher};
 use crate::group::step::Step;
+use crate::metadata::ClusterImage;
 
 /// Several groups in one request.
 const BATCHED: i16 = 8;
@@ -109,7 +110,8 @@ async fn ask(ctx: &RequestContext, access: &Access, group: &OffsetFetchRequestGr
             FetchAsk::All
         }
         Some(topics) => {
-            let (rows, wanted) = judge(ctx, access, topics, granted.is_ok());
+            let by_id = ctx.api_version >= BY_ID;
+            let (rows, wanted) = judge(&ctx.image, access, topics, by_id, granted.is_ok());
             asked.topics = rows;
             FetchAsk::Topics(wanted)
         }
@@ -144,21 +146,22 @@ fn code(error: &GroupError) -> ErrorCode {
 /// A topic that a group is asked for, with the id that its offsets must have.
 type Wanted = (Str, Option<Uuid>, Vec<i32>);
 
-/// Answers what the group need not see, and collects the rest.
+/// Answers what the group need not see, and collects the rest; without the right to the group,
+/// `ask_topics`, nobody asks for rights to topics.
 fn judge(
-    ctx: &RequestContext,
+    image: &ClusterImage,
     access: &Access,
     topics: &[OffsetFetchRequestTopics],
+    by_id: bool,
     ask_topics: bool,
 ) -> (Vec<Topic>, Vec<Wanted>) {
-    let by_id = ctx.api_version >= BY_ID;
     let mut rows = Vec::with_capacity(topics.len());
     let mut wanted = Vec::new();
     let mut seen = HashSet::new();
     for topic in topics {
         let mut indexes = topic.partition_indexes.clone();
         indexes.retain(|index| seen.insert((&topic.name, topic.topic_id, *index)));
-        let found = by_id.then(|| ctx.image.topics.by_id(topic.topic_id));
+        let found = by_id.then(|| image.topics.by_id(topic.topic_id));
         let refused = match found {
             Some(None) => Some(ErrorCode::UNKNOWN_TOPIC_ID),
             _ if !ask_topics => None,
@@ -184,11 +187,9 @@ fn judge(
         });
         if refused.is_none() {
             // What was committed to a deleted namesake says nothing about the topic of today.
-            let image = found
-                .flatten()
-                .or_else(|| ctx.image.topics.get(&topic.name));
-            wanted.push(match image {
-                Some(image) => (Str::copy(&image.name), Some(image.id), indexes),
+            let today = found.flatten().or_else(|| image.topics.get(&topic.name));
+            wanted.push(match today {
+                Some(today) => (Str::copy(&today.name), Some(today.id), indexes),
                 None => (topic.name.detached(), None, indexes),
             });
         }
@@ -248,5 +249,42 @@ impl Asked {
             topics,
             error: error.unwrap_or(ErrorCode::NONE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::testing::{ROOT, TestNode, topic_id};
+
+    fn judged(name: &str, id: Uuid, by_id: bool) -> (Vec<Topic>, Vec<Wanted>) {
+        let node = TestNode::new().topic("t", 1, &[]);
+        let topics = [OffsetFetchRequestTopics {
+            name: Str::copy(name),
+            topic_id: id,
+            partition_indexes: vec![0, 1, 0],
+        }];
+        judge(&node.image, &node.access(ROOT), &topics, by_id, true)
+    }
+
+    #[test]
+    fn offsets_must_be_of_the_topic_of_today() {
+        let today = topic_id("t");
+        let wanted = vec![(Str::from("t"), Some(today), vec![0, 1])];
+        assert_eq!(judged("t", Uuid::NIL, false).1, wanted);
+        assert_eq!(judged("", today, true).1, wanted);
+    }
+
+    #[test]
+    fn of_a_topic_that_is_gone_all_offsets_are_wanted() {
+        let wanted = vec![(Str::from("gone"), None, vec![0, 1])];
+        assert_eq!(judged("gone", Uuid::NIL, false).1, wanted);
+    }
+
+    #[test]
+    fn an_unknown_id_is_answered_without_the_group() {
+        let (topics, wanted) = judged("", Uuid::from_bytes([9; 16]), true);
+        assert_eq!(wanted, []);
+        assert!(!topics[0].is_wanted);
     }
 }
