@@ -14,6 +14,7 @@ pub mod actor;
 pub mod builder;
 pub mod controller;
 pub mod delta;
+pub mod group_config;
 pub mod handle;
 pub mod image;
 pub(crate) mod intents;

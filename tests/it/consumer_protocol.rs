@@ -5,6 +5,7 @@ mod clients;
 mod migration;
 mod patterns;
 mod restart;
+mod settings;
 mod words;
 
 use std::collections::BTreeMap;

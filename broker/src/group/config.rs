@@ -5,6 +5,8 @@ use std::time::Duration;
 use palisade_protocol::batch::Codec;
 
 use crate::config::Config;
+use crate::metadata::ConfigMap;
+use crate::metadata::group_config::GroupDefaults;
 
 /// What the node's configuration says of groups; times as durations.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,21 @@ pub(crate) struct ConsumerGroupConfig {
     /// Longest time between two looks for an expression's topics
     /// (`group.consumer.regex.refresh.interval.ms`).
     pub(crate) regex_refresh_interval: Duration,
+    /// What a group's own settings are measured by.
+    pub(crate) defaults: GroupDefaults,
+}
+
+impl ConsumerGroupConfig {
+    /// The settings of a group with some of its own.
+    pub(crate) fn with(&self, own: &ConfigMap) -> Self {
+        let own = self.defaults.effective(own);
+        Self {
+            session_timeout: millis(own.session_timeout_ms),
+            heartbeat_interval: millis(own.heartbeat_interval_ms),
+            assignment_interval: millis(own.assignment_interval_ms),
+            ..self.clone()
+        }
+    }
 }
 
 /// Which way a group with members may be converted.
@@ -117,6 +134,7 @@ impl GroupConfig {
                 assignors: config.items("group.consumer.assignors"),
                 migration: MigrationPolicy::parse(config.text("group.consumer.migration.policy")),
                 regex_refresh_interval: millis("group.consumer.regex.refresh.interval.ms"),
+                defaults: GroupDefaults::of(config),
             },
         }
     }
@@ -159,6 +177,7 @@ impl GroupConfig {
                 assignors: vec!["uniform".to_owned(), "range".to_owned()],
                 migration: MigrationPolicy::Bidirectional,
                 regex_refresh_interval: millis(600_000),
+                defaults: GroupDefaults::default(),
             },
         }
     }

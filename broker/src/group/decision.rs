@@ -100,3 +100,17 @@ pub(crate) enum TimerKey {
         group: Str,
     },
 }
+
+impl TimerKey {
+    /// The group it is of.
+    pub(crate) fn group(&self) -> &Str {
+        match self {
+            Self::Session { group, .. }
+            | Self::Rebalance { group, .. }
+            | Self::MemberSync { group, .. }
+            | Self::Pending { group, .. }
+            | Self::Join { group }
+            | Self::Sync { group } => group,
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! DescribeConfigs (key 32), versions 1 to 4: the settings in force and where they come from.
 //!
-//! v1 sources and synonyms (KIP-226), v3 types and documentation (KIP-569). Topics and this node
-//! are described; loggers, client metrics and groups have no settings here yet and are refused,
-//! after their rights.
+//! v1 sources and synonyms (KIP-226), v3 types and documentation (KIP-569). Topics, groups and this
+//! node are described; loggers and client metrics have no settings here yet and are refused, after
+//! their rights.
 
 use palisade_auth::access::Access;
 use palisade_auth::grant::DescribeConfigs;
@@ -16,12 +16,15 @@ use crate::config::{Reported, ReportedSource};
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::metadata::ConfigResourceType;
-use crate::metadata::topic_config::{DescribedConfig, describe};
+use crate::metadata::group_config::{self, GroupKey};
+use crate::metadata::topic_config::{ConfigKind, DescribedConfig, describe};
 use crate::metadata::topic_name;
 
 /// Codes of `config_source` for settings of a node (configs.md §4).
 const STATIC_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
+/// The same for settings of a group.
+const GROUP: i8 = 8;
 
 /// Most resources of one request.
 const MAX_ROWS: usize = 1_000;
@@ -147,9 +150,26 @@ fn configs(
                 )),
             }
         }
-        ConfigResourceType::BrokerLogger
-        | ConfigResourceType::ClientMetrics
-        | ConfigResourceType::Group => Err(Refused(
+        ConfigResourceType::Group => {
+            let name = &*resource.resource_name;
+            if name.is_empty() {
+                let text = "Default group resources are not allowed.";
+                return Err(Refused(ErrorCode::INVALID_REQUEST, text.to_owned()));
+            }
+            let configs = &ctx.image.configs;
+            let own = configs.get(ConfigResourceType::Group, name);
+            let node = ctx.broker.config.report();
+            let keys = group_config::KEYS.iter();
+            let keys = keys.filter(|key| wanted(key.name));
+            Ok(keys
+                .filter_map(|key| {
+                    let node = node.iter().find(|config| config.name == key.node_key)?;
+                    let own = own.and_then(|own| own.get(key.name));
+                    Some(group_setting(key, own, node, shown))
+                })
+                .collect())
+        }
+        ConfigResourceType::BrokerLogger | ConfigResourceType::ClientMetrics => Err(Refused(
             ErrorCode::INVALID_REQUEST,
             "This broker has no settings for this type of resource yet".to_owned(),
         )),
@@ -205,6 +225,27 @@ fn topic_config(config: DescribedConfig, shown: Shown) -> DescribeConfigsResourc
 }
 
 fn broker_config(config: Reported, shown: Shown) -> DescribeConfigsResourceResult {
+    DescribeConfigsResourceResult {
+        synonyms: broker_synonyms(&config, shown),
+        config_source: source_code(&config),
+        name: Str::from(config.name),
+        value: config.value.map(Str::from),
+        // Nothing of a node can be changed while it runs yet, whatever Kafka allows.
+        read_only: true,
+        is_sensitive: config.is_sensitive,
+        config_type: config.key.kind.code(),
+        documentation: None,
+    }
+}
+
+fn source_code(config: &Reported) -> i8 {
+    match config.source {
+        ReportedSource::Static => STATIC_BROKER,
+        ReportedSource::Default => DEFAULT,
+    }
+}
+
+fn broker_synonyms(config: &Reported, shown: Shown) -> Vec<DescribeConfigsSynonym> {
     let mut synonyms = Vec::new();
     if shown.synonyms {
         let synonym = |value: Option<&str>, source| DescribeConfigsSynonym {
@@ -222,19 +263,36 @@ fn broker_config(config: Reported, shown: Shown) -> DescribeConfigsResourceResul
             synonyms.push(synonym((!config.is_sensitive).then_some(default), DEFAULT));
         }
     }
+    synonyms
+}
+
+/// A group's key: its own value, or else the node's.
+fn group_setting(
+    key: &GroupKey,
+    own: Option<&str>,
+    node: &Reported,
+    shown: Shown,
+) -> DescribeConfigsResourceResult {
+    let own = own.map(group_config::canonical);
+    let mut synonyms = broker_synonyms(node, shown);
+    if let Some(own) = own.as_ref().filter(|_| shown.synonyms) {
+        let synonym = DescribeConfigsSynonym {
+            name: Str::from(key.name),
+            value: Some(own.clone()),
+            source: GROUP,
+        };
+        synonyms.insert(0, synonym);
+    }
+    let documentation = shown.documentation.then(|| Str::from(key.documentation));
     DescribeConfigsResourceResult {
-        name: Str::from(config.name),
-        value: config.value.map(Str::from),
-        // Nothing of a node can be changed while it runs yet, whatever Kafka allows.
-        read_only: true,
-        config_source: match config.source {
-            ReportedSource::Static => STATIC_BROKER,
-            ReportedSource::Default => DEFAULT,
-        },
-        is_sensitive: config.is_sensitive,
+        name: Str::from(key.name),
+        read_only: false,
+        config_source: own.as_ref().map_or(source_code(node), |_| GROUP),
+        value: own.or_else(|| node.value.as_deref().map(Str::copy)),
+        is_sensitive: false,
         synonyms,
-        config_type: config.key.kind.code(),
-        documentation: None,
+        config_type: ConfigKind::Int.code(),
+        documentation,
     }
 }
 

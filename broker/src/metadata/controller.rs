@@ -42,6 +42,7 @@ use super::intents::{AuditTrail, Intents, Plan};
 use super::machine::{Decided, Job, Pending, Submission};
 use super::record::MetadataRecord;
 use crate::config::TopicDefaults;
+use crate::metadata::group_config::GroupDefaults;
 use crate::raft::node::Refused;
 use crate::raft::{RaftNode, RaftStatus};
 
@@ -73,6 +74,8 @@ pub struct ControllerSettings {
     pub delete_topic_enable: bool,
     /// What a topic is like whose own settings are silent.
     pub topic_defaults: TopicDefaults,
+    /// The same of a group, and what it may be set to.
+    pub group_defaults: GroupDefaults,
     /// Judges every request of a client.
     pub authorizer: Authorizer,
     /// Where denials are recorded, and changes before they happen and after.

@@ -34,6 +34,7 @@ use crate::decoding::Decoding;
 use crate::fetch_session::FetchSessions;
 use crate::group::GroupCoordinator;
 use crate::metadata::controller::{RegisterBroker, SetBrokerFenced};
+use crate::metadata::group_config::GroupDefaults;
 use crate::metadata::{
     Actor, Bootstrap, BrokerEndpoint, ControllerError, ControllerSettings, Internal,
     MetadataOptions, MetadataService,
@@ -288,6 +289,7 @@ fn open(
             default_replication_factor: config.topics.default_replication_factor,
             delete_topic_enable: config.topics.delete_enabled,
             topic_defaults: config.topic_defaults.clone(),
+            group_defaults: GroupDefaults::of(config),
             authorizer: authorizer.clone(),
             audit: audit.clone().map(|audit| audit as Arc<_>),
         },

@@ -1,6 +1,7 @@
 //! Consumer groups in a shard: their members of either protocol, and what becomes of a group when
 //! the other kind comes or the last of its own goes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::group::classic::{
     ClassicGroup, Identity, JoinAnswer, JoinAsk, JoinRefused, Joined, SyncAnswer, SyncAsk, Synced,
     Token,
 };
+use crate::group::config::ConsumerGroupConfig;
 use crate::group::consumer::{
     self, ClassicIdentity, ClassicJoined, ClassicView, Client, ConsumerGroup, Heartbeat, Removed,
 };
@@ -22,6 +24,7 @@ use crate::group::decision::{Decision, TimerChange, TimerKey};
 use crate::group::error::GroupError;
 use crate::group::record::GroupRecord;
 use crate::group::step::{Asker, Moment, Step, deliver};
+use crate::metadata::ConfigResourceType;
 
 /// How long to wait before a removal that could not be stored is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,11 +44,21 @@ pub(crate) struct HeartbeatAsk {
 /// The answer to a LeaveGroup: one for each member.
 type Leaving = Result<Vec<Result<(), GroupError>>, GroupError>;
 
-fn moment<'a>(moment: &'a Moment<'_>) -> consumer::Moment<'a> {
+/// The settings of a group: the node's, and its own on top.
+fn config_of<'a>(id: &str, now: &'a Moment<'_>) -> Cow<'a, ConsumerGroupConfig> {
+    let config = &now.config.consumer;
+    let configs = &now.image.configs;
+    match configs.get(ConfigResourceType::Group, id) {
+        Some(own) => Cow::Owned(config.with(own)),
+        None => Cow::Borrowed(config),
+    }
+}
+
+fn moment<'a>(now: &'a Moment<'_>, config: &'a ConsumerGroupConfig) -> consumer::Moment<'a> {
     consumer::Moment {
-        now: moment.now,
-        config: &moment.config.consumer,
-        image: moment.image,
+        now: now.now,
+        config,
+        image: now.image,
     }
 }
 
@@ -110,7 +123,8 @@ impl Shard {
         asker: Asker<Result<Heartbeat, GroupError>>,
         now: &Moment<'_>,
     ) -> Step {
-        let at = moment(now);
+        let config = config_of(id, now);
+        let at = moment(now, &config);
         let beat = |group: &mut ConsumerGroup| {
             group.heartbeat(&ask.request, &ask.member_id, &ask.client, &at)
         };
@@ -249,14 +263,19 @@ impl Shard {
         now: &Moment<'_>,
     ) -> Step {
         match self.consumer(id) {
-            Some(group) => Step::decided(group.patterns_found(found, version, &moment(now)), asker),
+            Some(group) => {
+                let config = config_of(id, now);
+                let decision = group.patterns_found(found, version, &moment(now, &config));
+                Step::decided(decision, asker)
+            }
             None => answer(asker, Ok(())),
         }
     }
 
     /// A timer of a member went off.
     pub(super) fn consumer_expired(&mut self, key: &TimerKey, now: &Moment<'_>) -> Step {
-        let at = moment(now);
+        let config = config_of(key.group(), now);
+        let at = moment(now, &config);
         let (id, decision) = match key {
             TimerKey::Session { group, member } => match self.consumer(group) {
                 Some(one) => (group, one.session_expired(member, &at)),
@@ -322,7 +341,8 @@ impl Shard {
                 }
             });
         }
-        let decision = group.classic_join(&ask, &moment(now));
+        let config = config_of(id, now);
+        let decision = group.classic_join(&ask, &moment(now, &config));
         decided(decision, move |_, _, joined| {
             let joined = match joined {
                 Err(error) => {
@@ -370,7 +390,9 @@ impl Shard {
             instance_id: ask.instance_id.as_deref(),
         };
         let protocol = (ask.protocol_type.as_deref(), ask.protocol.as_deref());
-        let decision = group.classic_sync(identity, ask.generation, protocol, &moment(now));
+        let config = config_of(id, now);
+        let decision =
+            group.classic_sync(identity, ask.generation, protocol, &moment(now, &config));
         decided(decision, move |_, _, assignment| {
             let synced = assignment.map(|assignment| Synced {
                 protocol_type: ask.protocol_type,
@@ -393,7 +415,8 @@ impl Shard {
         let Some(group) = self.consumer(id) else {
             return answer(asker, Err(GroupError::UnknownMember));
         };
-        let decision = group.classic_heartbeat(identity, generation, &moment(now));
+        let config = config_of(id, now);
+        let decision = group.classic_heartbeat(identity, generation, &moment(now, &config));
         decided(decision, move |_, _, beat| answer(asker, beat))
     }
 
@@ -415,7 +438,8 @@ impl Shard {
                 instance_id: identity.instance_id.as_deref(),
             })
             .collect();
-        let decision = group.classic_leave(&leaving, &moment(now));
+        let config = config_of(id, now);
+        let decision = group.classic_leave(&leaving, &moment(now, &config));
         let id = id.clone();
         decided(decision, move |shard, now, left| {
             let mut step = Step::none();
@@ -430,8 +454,9 @@ impl Shard {
 
     /// ConsumerGroupDescribe of one group.
     pub(crate) fn describe_consumer(&self, id: &Str, now: &Moment<'_>) -> Decision<DescribedGroup> {
+        let config = config_of(id, now);
         match self.groups.get(id.as_str()).map(|entry| &entry.group) {
-            Some(Group::Consumer(group)) => Decision::answer(group.describe(&moment(now))),
+            Some(Group::Consumer(group)) => Decision::answer(group.describe(&moment(now, &config))),
             Some(Group::Classic(_)) => {
                 let text = format!("Group {id} is not a consumer group.");
                 Decision::refuse(GroupError::GroupNotFound(text))
@@ -445,7 +470,9 @@ impl Shard {
 
     /// Sessions of a group that was read from the log begin.
     pub(super) fn consumer_loaded(&mut self, id: &Str, now: &Moment<'_>) -> Step {
-        let timers = self.consumer(id).map(|group| group.timers(&moment(now)));
+        let config = config_of(id, now);
+        let group = self.consumer(id);
+        let timers = group.map(|group| group.timers(&moment(now, &config)));
         Step {
             timers: timers.unwrap_or_default(),
             ..Step::default()

@@ -5,9 +5,7 @@ use palisade_protocol::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
-use super::config_changes::{
-    Altered, authorize, change, change_topic, check_shape, decide_each, refuse_each,
-};
+use super::config_changes::{Altered, authorize, check_shape, decide_each, refuse_each};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
 use crate::metadata::image::ConfigMap;
@@ -66,15 +64,13 @@ fn replace(
         let text = "Loggers are changed with IncrementalAlterConfigs.";
         return Err(RowError::invalid_request(text));
     }
-    let (permit, topic) = authorize(resource_type, &resource.resource_name, context)?;
+    let target = authorize(resource_type, &resource.resource_name, context)?;
     let settings: ConfigMap = resource
         .configs
         .iter()
         .filter_map(|config| Some((&*config.name, config.value.as_deref()?)))
         .collect();
-    let records = change_topic(&permit, topic, &settings, context)?;
-    let change = change(topic, &records);
-    Ok((records, change))
+    target.change(&settings, context)
 }
 
 fn row(resource: &AlterConfigsResource, error: Option<&RowError>) -> AlterConfigsResourceResponse {

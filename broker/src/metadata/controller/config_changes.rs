@@ -1,13 +1,13 @@
 //! What AlterConfigs and IncrementalAlterConfigs share: who may change which resource, and how the
-//! resulting settings of a topic become records (configs.md §5).
+//! resulting settings become records (configs.md §5).
 //!
-//! Only topics can be changed yet. The other resources are authorized first, so that what a caller
+//! Only topics and groups can be changed yet. The other resources are authorized first, so that what a caller
 //! learns of them is what the rights allow, and then refused.
 
 use std::collections::{HashMap, HashSet};
 
 use palisade_auth::audit::{Action, Change};
-use palisade_auth::grant::{AlterConfigs, Topic};
+use palisade_auth::grant::{AlterConfigs, Group, Topic};
 use palisade_protocol::{ErrorCode, Str};
 
 use super::row::RowError;
@@ -94,46 +94,50 @@ pub(super) fn check_shape<'a>(
         .ok_or_else(|| RowError::invalid_request(format!("Unknown resource type {code}.")))
 }
 
-/// The topic to change and the right to do so.
+/// A resource to change and the right to do so.
+pub(super) enum Target<'a> {
+    /// A topic.
+    Topic(Permit<Topic, AlterConfigs>, &'a TopicImage),
+    /// A group, which need not exist.
+    Group(Permit<Group, AlterConfigs>, &'a str),
+}
+
+/// What is to be changed, if the caller may and it can be.
 pub(super) fn authorize<'a>(
     resource_type: ConfigResourceType,
-    name: &str,
+    name: &'a str,
     context: &'a Context<'_>,
-) -> Result<(Permit<Topic, AlterConfigs>, &'a TopicImage), RowError> {
+) -> Result<Target<'a>, RowError> {
     let not_built = |what: &str| {
+        context
+            .rights
+            .ask(|access| access.cluster::<AlterConfigs>())?;
         Err(RowError::invalid_request(format!(
             "Settings of {what} cannot be changed yet."
         )))
     };
-    let permit = match resource_type {
-        ConfigResourceType::Topic => context
-            .rights
-            .ask(|access| access.topic::<AlterConfigs>(name))?,
+    match resource_type {
+        ConfigResourceType::Topic => topic(name, context),
         ConfigResourceType::Group => {
-            context
-                .rights
-                .ask(|access| access.group::<AlterConfigs>(name))?;
-            return not_built("groups");
+            let rights = context.rights;
+            let permit = rights.ask(|access| access.group::<AlterConfigs>(name))?;
+            if name.is_empty() {
+                return Err(RowError::invalid_request(
+                    "Default group resources are not allowed.",
+                ));
+            }
+            Ok(Target::Group(permit, name))
         }
-        ConfigResourceType::Broker => {
-            context
-                .rights
-                .ask(|access| access.cluster::<AlterConfigs>())?;
-            return not_built("brokers");
-        }
-        ConfigResourceType::BrokerLogger => {
-            context
-                .rights
-                .ask(|access| access.cluster::<AlterConfigs>())?;
-            return not_built("loggers");
-        }
-        ConfigResourceType::ClientMetrics => {
-            context
-                .rights
-                .ask(|access| access.cluster::<AlterConfigs>())?;
-            return not_built("client metrics");
-        }
-    };
+        ConfigResourceType::Broker => not_built("brokers"),
+        ConfigResourceType::BrokerLogger => not_built("loggers"),
+        ConfigResourceType::ClientMetrics => not_built("client metrics"),
+    }
+}
+
+fn topic<'a>(name: &str, context: &'a Context<'_>) -> Result<Target<'a>, RowError> {
+    let permit = context
+        .rights
+        .ask(|access| access.topic::<AlterConfigs>(name))?;
     if name.is_empty() {
         return Err(RowError::invalid_request(
             "Default topic resources are not allowed.",
@@ -145,50 +149,80 @@ pub(super) fn authorize<'a>(
         let text = format!("The topic '{name}' does not exist.");
         RowError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
     })?;
-    Ok((permit, topic))
+    Ok(Target::Topic(permit, topic))
 }
 
-/// Checks the complete new settings of a topic and answers the records that lead to them.
-pub(super) fn change_topic(
-    permit: &Permit<Topic, AlterConfigs>,
-    topic: &TopicImage,
-    settings: &ConfigMap,
-    context: &Context<'_>,
-) -> Result<Vec<MetadataRecord>, RowError> {
-    permit.covers(&topic.name);
-    topic_config::validate(settings, &context.settings.topic_defaults)
-        .map_err(|error| RowError::new(ErrorCode::INVALID_CONFIG, error.to_string()))?;
-    let record = |key: &str, value: Option<&str>| MetadataRecord::Config {
-        resource_type: ConfigResourceType::Topic,
-        resource_name: topic.name.to_string(),
-        key: key.to_owned(),
-        value: value.map(str::to_owned),
-    };
-    let removed = topic
-        .config
-        .iter()
-        .filter(|(key, _)| settings.get(key).is_none());
-    let set = settings
-        .iter()
-        .filter(|(key, value)| topic.config.get(key) != Some(*value));
-    Ok(removed
-        .map(|(key, _)| record(key, None))
-        .chain(set.map(|(key, value)| record(key, Some(value))))
-        .collect())
+impl Target<'_> {
+    /// The settings as they are.
+    pub(super) fn settings(&self, context: &Context<'_>) -> ConfigMap {
+        match self {
+            Target::Topic(_, topic) => topic.config.clone(),
+            Target::Group(_, name) => {
+                let groups = &context.image.configs;
+                let settings = groups.get(ConfigResourceType::Group, name);
+                settings.cloned().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Checks the complete new settings; answers the records that lead to them, and what the audit
+    /// log says of it.
+    pub(super) fn change(
+        &self,
+        settings: &ConfigMap,
+        context: &Context<'_>,
+    ) -> Result<Altered, RowError> {
+        let invalid = |text| RowError::new(ErrorCode::INVALID_CONFIG, text);
+        let (resource_type, kind, name) = match self {
+            Target::Topic(permit, topic) => {
+                permit.covers(&topic.name);
+                topic_config::validate(settings, &context.settings.topic_defaults)
+                    .map_err(|error| invalid(error.to_string()))?;
+                (ConfigResourceType::Topic, "topic", &*topic.name)
+            }
+            Target::Group(permit, name) => {
+                permit.covers(name);
+                let defaults = &context.settings.group_defaults;
+                defaults
+                    .validate(settings)
+                    .map_err(|error| invalid(error.to_string()))?;
+                (ConfigResourceType::Group, "group", *name)
+            }
+        };
+        let record = |key: &str, value: Option<&str>| MetadataRecord::Config {
+            resource_type,
+            resource_name: name.to_owned(),
+            key: key.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        let present = self.settings(context);
+        let removed = present
+            .iter()
+            .filter(|(key, _)| settings.get(key).is_none());
+        let set = settings
+            .iter()
+            .filter(|(key, value)| present.get(key) != Some(*value));
+        let records: Vec<_> = removed
+            .map(|(key, _)| record(key, None))
+            .chain(set.map(|(key, value)| record(key, Some(value))))
+            .collect();
+        let change = change(format!("{kind} {name}"), &present, &records);
+        Ok((records, change))
+    }
 }
 
 /// What the audit log says of a change of settings.
-pub(super) fn change(topic: &TopicImage, records: &[MetadataRecord]) -> (Action, Change) {
+fn change(target: String, present: &ConfigMap, records: &[MetadataRecord]) -> (Action, Change) {
     let mut before = Vec::new();
     let mut after = Vec::new();
     for record in records {
         if let MetadataRecord::Config { key, value, .. } = record {
-            before.extend(topic.config.get(key).map(|old| format!("{key}={old}")));
+            before.extend(present.get(key).map(|old| format!("{key}={old}")));
             after.extend(value.as_ref().map(|new| format!("{key}={new}")));
         }
     }
     let change = Change {
-        target: format!("topic {}", topic.name),
+        target,
         before: Some(before.join(" ")),
         after: Some(after.join(" ")),
         ..Change::default()

@@ -6,9 +6,7 @@ use palisade_protocol::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 
-use super::config_changes::{
-    Altered, authorize, change, change_topic, check_shape, decide_each, refuse_each,
-};
+use super::config_changes::{Altered, Target, authorize, check_shape, decide_each, refuse_each};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
 use crate::metadata::image::ConfigMap;
@@ -71,14 +69,12 @@ fn alter(
         .iter()
         .map(|config| Ok((config, operation_of(config)?)))
         .collect::<Result<_, RowError>>()?;
-    let (permit, topic) = authorize(resource_type, &resource.resource_name, context)?;
-    let mut settings = topic.config.clone();
+    let target = authorize(resource_type, &resource.resource_name, context)?;
+    let mut settings = target.settings(context);
     for (config, operation) in operations {
-        apply(&mut settings, config, operation)?;
+        apply(&target, &mut settings, config, operation)?;
     }
-    let records = change_topic(&permit, topic, &settings, context)?;
-    let change = change(topic, &records);
-    Ok((records, change))
+    target.change(&settings, context)
 }
 
 /// The operation of a key, with the checks that come before rights.
@@ -104,6 +100,7 @@ fn operation_of(config: &AlterableConfig) -> Result<Operation, RowError> {
 }
 
 fn apply(
+    target: &Target<'_>,
     settings: &mut ConfigMap,
     config: &AlterableConfig,
     operation: Operation,
@@ -113,7 +110,12 @@ fn apply(
         Operation::Set => settings.set(&config.name, Some(value)),
         Operation::Delete => settings.set(&config.name, None),
         Operation::Append | Operation::Subtract => {
-            let key = lookup(&config.name).filter(|key| key.kind == ConfigKind::List);
+            let key = match target {
+                Target::Topic(..) => lookup(&config.name),
+                // No key of a group is a list.
+                Target::Group(..) => None,
+            };
+            let key = key.filter(|key| key.kind == ConfigKind::List);
             let Some(key) = key else {
                 let verb = if operation == Operation::Append {
                     "APPEND to"

@@ -13,6 +13,7 @@ use crate::config::TopicDefaults;
 use crate::metadata::actor::{Actor, Internal, Rights};
 use crate::metadata::builder::ImageBuilder;
 use crate::metadata::delta::ClusterDelta;
+use crate::metadata::group_config::GroupDefaults;
 use crate::metadata::image::{BrokersImage, ClusterImage};
 use crate::metadata::record::{
     BrokerRegistration, MetadataRecord, decode_batch, encode_batch, offset_of_index,
@@ -26,6 +27,7 @@ pub(in crate::metadata) fn settings() -> ControllerSettings {
         default_replication_factor: 1,
         delete_topic_enable: true,
         topic_defaults: TopicDefaults::default(),
+        group_defaults: GroupDefaults::default(),
         authorizer: Authorizer::new(AuthorizerConfig {
             super_users,
             ..Default::default()

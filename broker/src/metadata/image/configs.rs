@@ -72,6 +72,10 @@ impl ConfigsImage {
     /// The settings of a resource, where it has any.
     #[must_use]
     pub fn get(&self, resource_type: ConfigResourceType, name: &str) -> Option<&ConfigMap> {
+        // Groups are looked up with each heartbeat, and hardly any has settings.
+        if self.by_resource.is_empty() {
+            return None;
+        }
         self.by_resource.get(&ConfigResource {
             resource_type,
             name: Arc::from(name),

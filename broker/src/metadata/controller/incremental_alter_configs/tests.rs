@@ -9,9 +9,11 @@ use palisade_protocol::messages::create_topics::{
 
 use super::super::testing::{Bench, allow, internal, user};
 use super::*;
+use crate::metadata::record::ConfigResourceType;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 fn bench() -> Bench {
     let mut bench = Bench::new();
@@ -204,7 +206,7 @@ fn resources_stand_for_themselves_in_order() {
             resource(BROKER, "0", set),
             resource(8, "0", set),
             resource(16, "m", set),
-            resource(32, "g", set),
+            resource(GROUP, "g", set),
             resource(TOPIC, "a", set),
         ],
         "root",
@@ -223,7 +225,7 @@ fn resources_stand_for_themselves_in_order() {
             invalid,
             invalid,
             invalid,
-            invalid,
+            ErrorCode::INVALID_CONFIG,
             invalid,
         ]
     );
@@ -249,7 +251,7 @@ fn rights_are_asked_before_anything_is_said() {
             resource(TOPIC, "b", bad),
             resource(TOPIC, "missing", bad),
             resource(BROKER, "", bad),
-            resource(32, "g", bad),
+            resource(GROUP, "g", bad),
         ],
         "ann",
     );
@@ -318,4 +320,88 @@ fn the_brokers_own_topics_stay_compacted() {
         "root",
     );
     assert_eq!(rows[0].error_code, ErrorCode::NONE);
+}
+
+fn of_group(bench: &mut Bench, group: &'static str, ops: &[Op], who: &str) -> (ErrorCode, String) {
+    let rows = incremental(bench, vec![resource(GROUP, group, ops)], who);
+    let message = rows[0].error_message.as_deref().unwrap_or_default();
+    (rows[0].error_code, message.to_owned())
+}
+
+fn group_settings(bench: &Bench, group: &str) -> Vec<(String, String)> {
+    let configs = &bench.image.configs;
+    let settings = configs.get(ConfigResourceType::Group, group);
+    let settings = settings.into_iter().flat_map(|settings| settings.iter());
+    settings.map(|(key, value)| pair(key, value)).collect()
+}
+
+const INTERVAL: &str = "consumer.heartbeat.interval.ms";
+
+#[test]
+fn a_group_need_not_exist_to_have_settings() {
+    let mut bench = Bench::new();
+    bench.apply(&[allow(
+        "ann",
+        AclOperation::AlterConfigs,
+        ResourceType::Group,
+        "g",
+    )]);
+    let set = [(INTERVAL, 0, Some("6000"))];
+    assert_eq!(of_group(&mut bench, "g", &set, "ann").0, ErrorCode::NONE);
+    assert_eq!(group_settings(&bench, "g"), [pair(INTERVAL, "6000")]);
+    assert_eq!(bench.last_delta.configs.len(), 1);
+    let denied = ErrorCode::GROUP_AUTHORIZATION_FAILED;
+    assert_eq!(of_group(&mut bench, "h", &set, "ann").0, denied);
+    let (code, text) = of_group(&mut bench, "", &set, "root");
+    assert_eq!(code, ErrorCode::INVALID_REQUEST);
+    assert_eq!(text, "Default group resources are not allowed.");
+    let delete = [(INTERVAL, 1, None)];
+    assert_eq!(of_group(&mut bench, "g", &delete, "ann").0, ErrorCode::NONE);
+    assert_eq!(group_settings(&bench, "g"), []);
+}
+
+#[test]
+fn what_a_group_may_not_be_set_to() {
+    let mut bench = Bench::new();
+    for (op, text) in [
+        ((INTERVAL, 0, Some("4999")), "group.consumer.min.heartbeat"),
+        ((INTERVAL, 0, Some("x")), "Not a number"),
+        ((INTERVAL, 2, Some("6000")), "its type is not LIST"),
+        (
+            ("cleanup.policy", 2, Some("compact")),
+            "its type is not LIST",
+        ),
+        (("retention.ms", 0, Some("1")), "Unknown group config name"),
+        (
+            ("share.isolation.level", 0, Some("read_committed")),
+            "Unknown group",
+        ),
+    ] {
+        let (code, message) = of_group(&mut bench, "g", &[op], "root");
+        assert_eq!(code, ErrorCode::INVALID_CONFIG, "{op:?}");
+        assert!(message.contains(text), "{op:?}: {message}");
+    }
+    assert_eq!(group_settings(&bench, "g"), []);
+}
+
+#[test]
+fn the_old_request_replaces_a_groups_settings() {
+    let mut bench = Bench::new();
+    let session = ("consumer.session.timeout.ms", 0, Some("50000"));
+    let set = [session, (INTERVAL, 0, Some("6000"))];
+    assert_eq!(of_group(&mut bench, "g", &set, "root").0, ErrorCode::NONE);
+    let request = AlterConfigsRequest {
+        resources: vec![alter_configs::AlterConfigsResource {
+            resource_type: GROUP,
+            resource_name: Str::from("g"),
+            configs: vec![alter_configs::AlterableConfig {
+                name: Str::from(INTERVAL),
+                value: Some(Str::from("7000")),
+            }],
+        }],
+        validate_only: false,
+    };
+    let response = bench.submit(&request, 2, user("root"));
+    assert_eq!(response.responses[0].error_code, ErrorCode::NONE);
+    assert_eq!(group_settings(&bench, "g"), [pair(INTERVAL, "7000")]);
 }
