@@ -5,6 +5,7 @@ mod clients;
 mod migration;
 mod patterns;
 mod restart;
+mod rights;
 mod settings;
 mod words;
 

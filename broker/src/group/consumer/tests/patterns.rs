@@ -142,3 +142,34 @@ fn no_topics_is_an_outcome() {
     assert!(rig.send(&beat("a", 1)).unwrap().look_up.is_empty());
     rig.assert_reloads();
 }
+
+/// A look-up is made with the rights of the member whose heartbeat asks for it, and its outcome
+/// counts for everyone, as in the original.
+#[test]
+fn what_one_member_may_see_counts_for_all() {
+    let mut rig = Rig::new(&[("ta", 1), ("ub", 1)]);
+    let answer = rig.send(&like("a", "t.*")).unwrap();
+    look_up(&mut rig, &answer.look_up);
+    assert_eq!(rig.ok(&beat("a", 1)), (2, Some(set(&[("ta", &[0])]))));
+    let answer = rig.send(&like("b", "u.*")).unwrap();
+    assert_eq!(answer.look_up, ["u.*"], "what is known is not asked again");
+    look_up(&mut rig, &answer.look_up);
+    let epoch = rig.group.epoch();
+
+    rig.create("tb", 1);
+    rig.pass(10_001);
+    let answer = rig.send(&beat("b", answer.member_epoch)).unwrap();
+    assert_eq!(answer.look_up, ["t.*", "u.*"]);
+    // The second member may see what is new, and nothing else.
+    let found = [("t.*", &["tb"][..]), ("u.*", &[])].map(|(pattern, topics)| {
+        let topics = topics.iter().map(|topic| Str::from(*topic)).collect();
+        (Str::from(pattern), topics)
+    });
+    let version = rig.image.offset;
+    rig.decide(|group, at| group.patterns_found(&found.into(), version, at))
+        .unwrap();
+    assert_eq!(rig.group.epoch(), epoch + 1);
+    let topics: Vec<String> = rig.group.subscribed_topics().into_iter().collect();
+    assert_eq!(topics, ["tb"]);
+    rig.assert_reloads();
+}
