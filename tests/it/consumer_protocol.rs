@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PARTITIONS: i32 = 6;
 
 /// Opens a connection, and has the topic of groups made.
-fn coordinator(access: &Access, group: &str) -> Connection {
+pub(crate) fn coordinator(access: &Access, group: &str) -> Connection {
     let mut connection = Connection::open(access).expect("a login");
     eventually("a coordinator", PATIENCE, || {
         let request = FindCoordinatorRequest {

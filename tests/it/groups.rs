@@ -3,6 +3,7 @@
 mod crash;
 mod formats;
 mod hostile;
+mod limits;
 mod members;
 mod scale;
 mod stop;
