@@ -1,6 +1,9 @@
-//! Killed in mid-rebalance and mid-commit, again and again.
+//! Killed in mid-rebalance and mid-commit, again and again, with groups of both protocols.
+
+mod readers;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,9 +20,12 @@ use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
 use palisade_tests::requests;
 use palisade_tests::wire::Connection;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use self::readers::{Kind, Readers};
 use super::{committed, coordinator};
 use crate::crash::{next, seed};
+use crate::rdkafka::config;
 
 const TOPIC: &str = "group-crash";
 const GROUP: &str = "group-crash";
@@ -50,6 +56,14 @@ impl Member {
             attempted: -1,
             acknowledged: -1,
         }
+    }
+
+    fn attempted(&self) -> i64 {
+        self.attempted
+    }
+
+    fn acknowledged(&self) -> i64 {
+        self.acknowledged
     }
 
     /// Goes on until the connection breaks.
@@ -155,57 +169,122 @@ fn retry(code: ErrorCode) -> io::Result<()> {
     }
 }
 
-/// No committed offset is lost or moves back, and the group always goes on.
+/// Fills the topic of the readers.
+fn produce(access: &Access) {
+    let producer: BaseProducer = config(access).create().expect("a producer");
+    for number in 0..readers::RECORDS * readers::PARTITIONS {
+        let record = BaseRecord::<(), _>::to(readers::TOPIC)
+            .partition(number % readers::PARTITIONS)
+            .payload("x");
+        let sent = producer.send(record).map_err(|(error, _)| error);
+        sent.expect("queued");
+    }
+    producer.flush(UNSTUCK).expect("delivered");
+}
+
+fn prepare() -> Node {
+    let mut node = Node::prepare();
+    for (key, value) in [
+        ("palisade.log.flush.policy", "ack"),
+        ("group.initial.rebalance.delay.ms", "100"),
+        ("group.min.session.timeout.ms", "500"),
+        ("group.consumer.min.session.timeout.ms", "500"),
+        ("group.consumer.session.timeout.ms", "2000"),
+        ("group.consumer.min.heartbeat.interval.ms", "50"),
+        ("group.consumer.heartbeat.interval.ms", "100"),
+        ("group.consumer.assignment.interval.ms", "50"),
+    ] {
+        node.set(key, value);
+    }
+    node.run();
+    node
+}
+
+fn assert_between(round: u64, what: &str, from: &[i64], found: &[i64], to: &[i64]) {
+    for (partition, found) in found.iter().enumerate() {
+        let allowed = from[partition]..=to[partition];
+        assert!(
+            allowed.contains(found),
+            "round {round}, {what}, partition {partition}: {found} is not in {allowed:?}"
+        );
+    }
+}
+
+/// No committed offset is lost or moves back, and both groups always go on.
 #[test]
 fn killed_in_rebalances_and_commits() {
     let mut random = seed() | 1;
-    let mut node = Node::prepare();
-    node.set("palisade.log.flush.policy", "ack");
-    node.set("group.initial.rebalance.delay.ms", "100");
-    node.set("group.min.session.timeout.ms", "500");
-    node.run();
+    let mut node = prepare();
     let access = node.certificate();
     let mut connection = coordinator(&access, GROUP);
     requests::create_topic(&mut connection, TOPIC, MEMBERS, &[]).expect("a topic");
+    let made = requests::create_topic(
+        &mut connection,
+        readers::TOPIC,
+        readers::PARTITIONS,
+        &[("retention.ms", "-1")],
+    );
+    made.expect("a topic");
     drop(connection);
+    produce(&access);
     let mut members: Vec<_> = (0..MEMBERS)
         .map(|partition| Member::new(partition, next(&mut random)))
         .collect();
+    let readers = Readers::default();
     let mut commits = 0;
-    for round in 0..ROUNDS {
-        let progress = AtomicU64::new(0);
-        let wanted = 1 + next(&mut random) % 60;
-        std::thread::scope(|scope| {
-            for member in &mut members {
-                let (access, progress) = (&access, &progress);
-                scope.spawn(move || member.run(access, progress));
-            }
-            eventually(
-                &format!("round {round}: the group to go on"),
-                UNSTUCK,
-                || match progress.load(Ordering::Relaxed) {
-                    done if done >= wanted => Ok(()),
-                    done => Err(format!("{done} of {wanted} commits")),
-                },
-            );
-            node.kill();
-        });
-        commits += progress.into_inner();
-
-        node.run();
-        let mut connection = Connection::open(&access).expect("a login after the kill");
-        let found = eventually("the coordinator to have loaded", UNSTUCK, || {
-            committed(&mut connection, GROUP, TOPIC, MEMBERS)
-        });
-        for (member, found) in members.iter_mut().zip(found) {
-            let allowed = member.acknowledged..=member.attempted;
-            assert!(
-                allowed.contains(&found),
-                "round {round}, partition {}: {found} is not in {allowed:?}",
-                member.partition
-            );
-            member.acknowledged = found;
+    std::thread::scope(|story| {
+        let _ending = readers.ending();
+        for kind in [Kind::Native, Kind::NativeGuest, Kind::ClassicGuest] {
+            let (readers, access, seed) = (&readers, &access, next(&mut random));
+            story.spawn(move || readers.run(access, kind, seed));
         }
-    }
-    println!("{ROUNDS} kills, {commits} commits acknowledged, none lost");
+        for round in 0..ROUNDS {
+            let progress = AtomicU64::new(0);
+            let wanted = 1 + next(&mut random) % 60;
+            let read = readers.commits() + 1 + next(&mut random) % 20;
+            std::thread::scope(|scope| {
+                for member in &mut members {
+                    let (access, progress) = (&access, &progress);
+                    scope.spawn(move || member.run(access, progress));
+                }
+                let what = format!("round {round}: the groups to go on");
+                let question = || match (progress.load(Ordering::Relaxed), readers.commits()) {
+                    (done, seen) if done >= wanted && seen >= read => Ok(()),
+                    (done, seen) => Err(format!("{done} of {wanted}, {seen} of {read} commits")),
+                };
+                let waiting = AssertUnwindSafe(|| eventually(&what, UNSTUCK, question));
+                let waited = catch_unwind(waiting);
+                // Also where they are stuck: the members go on until their connections break.
+                node.kill();
+                if let Err(panic) = waited {
+                    resume_unwind(panic);
+                }
+            });
+            commits += progress.into_inner();
+
+            let acknowledged = readers.acknowledged();
+            node.run();
+            let mut connection = Connection::open(&access).expect("a login after the kill");
+            let found = eventually("the coordinator to have loaded", UNSTUCK, || {
+                committed(&mut connection, GROUP, TOPIC, MEMBERS)
+            });
+            let [from, to] = [Member::acknowledged, Member::attempted]
+                .map(|of| members.iter().map(of).collect::<Vec<_>>());
+            assert_between(round, GROUP, &from, &found, &to);
+            for (member, found) in members.iter_mut().zip(found) {
+                member.acknowledged = found;
+            }
+            let found = eventually("the coordinator to have loaded", UNSTUCK, || {
+                let (group, topic) = (readers::GROUP, readers::TOPIC);
+                committed(&mut connection, group, topic, readers::PARTITIONS)
+            });
+            // Nobody has committed to a partition yet.
+            let found: Vec<_> = found.into_iter().map(|offset| offset.max(0)).collect();
+            let attempted = readers.attempted();
+            assert_between(round, readers::GROUP, &acknowledged, &found, &attempted);
+        }
+    });
+    let read = readers.commits_by_kind();
+    println!("{ROUNDS} kills, {commits} and {read:?} commits acknowledged, none lost");
+    assert!(read.iter().all(|count| *count > 0), "{read:?}");
 }

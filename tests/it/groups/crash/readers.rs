@@ -1,0 +1,144 @@
+//! Members of a real client that read, commit every record, and come and go, through every kill.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use palisade_tests::access::Access;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{TIMEOUT_MS, next};
+use crate::rdkafka::config;
+
+pub(super) const TOPIC: &str = "group-crash-read";
+/// A consumer group with members of both protocols.
+pub(super) const GROUP: &str = "group-crash-native";
+pub(super) const PARTITIONS: i32 = 3;
+/// More than all members read together.
+pub(super) const RECORDS: i32 = 20_000;
+
+/// How a member takes part.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// KIP-848, and it stays.
+    Native,
+    /// KIP-848, and it leaves and comes back.
+    NativeGuest,
+    /// JoinGroup and SyncGroup, and it leaves and comes back.
+    ClassicGuest,
+}
+
+/// What all members of the group have done.
+#[derive(Default)]
+pub(super) struct Readers {
+    over: AtomicBool,
+    /// Acknowledged commits of each kind of member.
+    commits: [AtomicU64; 3],
+    /// One more than the highest offset that was sent, by partition.
+    attempted: [AtomicI64; PARTITIONS as usize],
+    /// The same of those whose commit was acknowledged.
+    acknowledged: [AtomicI64; PARTITIONS as usize],
+}
+
+/// Ends the members, also where the test fails.
+pub(super) struct Ending<'a>(&'a Readers);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+    }
+}
+
+impl Readers {
+    pub(super) fn ending(&self) -> Ending<'_> {
+        Ending(self)
+    }
+
+    /// How many commits of each kind of member were acknowledged.
+    pub(super) fn commits_by_kind(&self) -> [u64; 3] {
+        self.commits
+            .each_ref()
+            .map(|count| count.load(Ordering::Acquire))
+    }
+
+    /// How many commits were acknowledged.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits_by_kind().iter().sum()
+    }
+
+    /// The highest next offsets that were acknowledged; 0 for none.
+    pub(super) fn acknowledged(&self) -> Vec<i64> {
+        let all = self.acknowledged.iter();
+        all.map(|offset| offset.load(Ordering::Acquire)).collect()
+    }
+
+    /// The highest next offsets that were sent; 0 for none.
+    pub(super) fn attempted(&self) -> Vec<i64> {
+        let all = self.attempted.iter();
+        all.map(|offset| offset.load(Ordering::Acquire)).collect()
+    }
+
+    /// One member after the other, until the test is over.
+    pub(super) fn run(&self, access: &Access, kind: Kind, seed: u64) {
+        let mut random = seed | 1;
+        while !self.over.load(Ordering::Acquire) {
+            let stays = match kind {
+                Kind::Native => u64::MAX,
+                Kind::NativeGuest | Kind::ClassicGuest => 1 + next(&mut random) % 40,
+            };
+            self.read(&member(access, kind), kind, stays);
+        }
+    }
+
+    fn read(&self, member: &BaseConsumer, kind: Kind, stays: u64) {
+        let mut commits = 0;
+        while commits < stays && !self.over.load(Ordering::Acquire) {
+            // Errors are those of a client whose broker is away.
+            let Some(Ok(message)) = member.poll(Duration::from_millis(20)) else {
+                continue;
+            };
+            if self.commit(member, message.partition(), message.offset() + 1) {
+                self.commits[kind as usize].fetch_add(1, Ordering::AcqRel);
+                commits += 1;
+            }
+        }
+    }
+
+    fn commit(&self, member: &BaseConsumer, partition: i32, offset: i64) -> bool {
+        let at = usize::try_from(partition).expect("few partitions");
+        self.attempted[at].fetch_max(offset, Ordering::AcqRel);
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(TOPIC, partition, Offset::Offset(offset))
+            .expect("an offset");
+        let is_committed = member.commit(&offsets, CommitMode::Sync).is_ok();
+        if is_committed {
+            self.acknowledged[at].fetch_max(offset, Ordering::AcqRel);
+        }
+        is_committed
+    }
+}
+
+fn member(access: &Access, kind: Kind) -> BaseConsumer {
+    let mut config = config(access);
+    config
+        .set("group.id", GROUP)
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "50")
+        .set("retry.backoff.ms", "20")
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "100");
+    match kind {
+        Kind::Native | Kind::NativeGuest => config.set("group.protocol", "consumer"),
+        Kind::ClassicGuest => config
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", TIMEOUT_MS.to_string())
+            .set("heartbeat.interval.ms", "100"),
+    };
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    consumer.subscribe(&[TOPIC]).expect("subscribed");
+    consumer
+}
