@@ -4,6 +4,9 @@
 use std::fs;
 
 use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, RequestTopicPartitions,
+};
 use palisade_protocol::messages::heartbeat::HeartbeatRequest;
 use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::offset_commit::{
@@ -124,6 +127,121 @@ fn ticks(node: &Node) -> u64 {
     fields
         .map(|field| field.parse::<u64>().expect("a number"))
         .sum()
+}
+
+/// A member of the consumer protocol, and the heartbeat it sends next.
+struct Native {
+    beat: ConsumerGroupHeartbeatRequest,
+    /// How many partitions it has been given.
+    owned: usize,
+}
+
+impl Native {
+    /// The `number`th of all members, of which `size` are in one group.
+    fn new(number: usize, size: usize) -> Self {
+        let beat = ConsumerGroupHeartbeatRequest {
+            group_id: format!("native-{size}-{}", number / size).into(),
+            member_id: format!("00000000-0000-4000-8000-{number:012}").into(),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: Some(vec![TOPIC.into()]),
+            topic_partitions: Some(Vec::new()),
+            ..ConsumerGroupHeartbeatRequest::default()
+        };
+        Native { beat, owned: 0 }
+    }
+
+    /// Takes an answer; whether it brought anything new.
+    fn heard(&mut self, answer: ConsumerGroupHeartbeatResponse) -> bool {
+        assert_eq!(answer.error_code, ErrorCode::NONE, "{answer:?}");
+        let is_news = answer.member_epoch != self.beat.member_epoch;
+        let assigned: Option<Vec<_>> = answer.assignment.map(|assignment| {
+            let topics = assignment.topic_partitions.into_iter();
+            let topics = topics.map(|topic| RequestTopicPartitions {
+                topic_id: topic.topic_id,
+                partitions: topic.partitions,
+            });
+            topics.collect()
+        });
+        let is_news = is_news || assigned.is_some();
+        if let Some(assigned) = &assigned {
+            self.owned = assigned.iter().map(|topic| topic.partitions.len()).sum();
+        }
+        self.beat = ConsumerGroupHeartbeatRequest {
+            group_id: self.beat.group_id.clone(),
+            member_id: self.beat.member_id.clone(),
+            member_epoch: answer.member_epoch,
+            topic_partitions: assigned,
+            ..ConsumerGroupHeartbeatRequest::default()
+        };
+        is_news
+    }
+}
+
+/// One heartbeat of every member; how many answers brought anything new.
+fn beat(connection: &mut Connection, members: &mut [Native]) -> usize {
+    let mut news = 0;
+    for chunk in members.chunks_mut(PIPELINE) {
+        let asked: Vec<_> = chunk
+            .iter()
+            .map(|member| connection.ask(1, &member.beat).expect("sent"))
+            .collect();
+        for (member, id) in chunk.iter_mut().zip(asked) {
+            let answer = connection.answer::<ConsumerGroupHeartbeatRequest>(1, id);
+            news += usize::from(member.heard(answer.expect("an answer")));
+        }
+    }
+    news
+}
+
+/// The same for the consumer protocol, where a member's heartbeat is compared with its group's
+/// target, in small groups and in a large one.
+#[test]
+fn heartbeats_of_consumer_groups_cost_little() {
+    const MEMBERS: usize = 5000;
+    const BEATS: usize = 20;
+    for size in [1, 100, MEMBERS] {
+        let mut node = Node::prepare();
+        node.set("group.consumer.session.timeout.ms", "60000");
+        node.run();
+        let access = node.certificate();
+        let mut connection = coordinator(&access, "native");
+        requests::create_topic(&mut connection, TOPIC, 100, &[]).expect("a topic");
+        let mut members: Vec<_> = (0..MEMBERS).map(|at| Native::new(at, size)).collect();
+        let (empty, idle) = (anonymous_memory(&node), ticks(&node));
+        beat(&mut connection, &mut members);
+        let joined = ticks(&node);
+        // Every join raises the epoch of its group, which begins with 1.
+        let last = i32::try_from(size).expect("a small number") + 1;
+        eventually("an assignment for everyone", PATIENCE, || {
+            let news = beat(&mut connection, &mut members);
+            let arrived = members
+                .iter()
+                .all(|member| member.beat.member_epoch == last);
+            let owned: usize = members.iter().map(|member| member.owned).sum();
+            match news == 0 && arrived && owned == MEMBERS / size * 100 {
+                true => Ok(()),
+                false => Err(format!(
+                    "{news} had news, {owned} partitions, all at {last}: {arrived}"
+                )),
+            }
+        });
+        let settled = ticks(&node);
+        let full = anonymous_memory(&node);
+        for _ in 0..BEATS {
+            assert_eq!(beat(&mut connection, &mut members), 0);
+        }
+        let count = u64::try_from(MEMBERS).expect("a small number");
+        let beats = count * u64::try_from(BEATS).expect("a small number");
+        let micros = |ticks: u64, count: u64| ticks * 10_000 / count;
+        println!(
+            "{MEMBERS} members, {size} in a group: join {} us, until settled {} us, then {} us a \
+             heartbeat, {} bytes a member",
+            micros(joined - idle, count),
+            micros(settled - joined, count),
+            micros(ticks(&node) - settled, beats),
+            full.saturating_sub(empty) / count
+        );
+    }
 }
 
 #[test]

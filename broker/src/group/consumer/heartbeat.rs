@@ -48,12 +48,59 @@ impl ConsumerGroup {
         let decided = match request.member_epoch {
             LEAVE => self.leave(request, member_id, at),
             AWAY => self.pause(request, member_id),
-            _ => self.beat(request, member_id, client, at),
+            _ => match self.unchanged(request, member_id, client, at) {
+                Some(decision) => return decision,
+                None => self.beat(request, member_id, client, at),
+            },
         };
         decided.unwrap_or_else(Decision::refuse)
     }
 
-    fn beat(
+    /// The answer to a member that says no more than that it lives, in a group where nothing
+    /// happened since it arrived at its target: what [`Self::beat`] would answer after comparing
+    /// all that it owns. Nearly every heartbeat is one of these.
+    pub(super) fn unchanged(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        member_id: &Str,
+        client: &Client,
+        at: &Moment<'_>,
+    ) -> Option<Decision<Heartbeat>> {
+        let member = self.members.get(member_id)?;
+        let says_nothing = request.rebalance_timeout_ms == -1
+            && request.subscribed_topic_names.is_none()
+            && request.subscribed_topic_regex.is_none()
+            && request.server_assignor.is_none()
+            && request.rack_id.is_none()
+            && request.topic_partitions.is_none();
+        let is_the_same = request.member_epoch == member.epoch
+            && request.instance_id == member.instance_id
+            && client.id == member.client_id
+            && client.host == member.client_host
+            && member.classic.is_none();
+        let has_arrived = member.epoch > JOIN
+            && member.state == MemberState::Stable
+            && member.epoch == self.target_epoch
+            && self.target_epoch == self.epoch;
+        // Expressions are looked up again by the clock.
+        let is_known = self.patterns.is_empty() && self.remembered.checked == Some(at.image.offset);
+        if !(says_nothing && is_the_same && has_arrived && is_known) {
+            return None;
+        }
+        let mut draft = Draft::default();
+        draft.set(
+            self.session_key(&member.id),
+            member.session_timeout(at.config),
+        );
+        Some(draft.into_decision(Heartbeat {
+            member_id: member.id.clone(),
+            member_epoch: member.epoch,
+            heartbeat_interval_ms: millis(at.config.heartbeat_interval),
+            ..Heartbeat::default()
+        }))
+    }
+
+    pub(super) fn beat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
         member_id: &Str,

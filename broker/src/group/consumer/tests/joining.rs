@@ -1,7 +1,7 @@
 //! Requests, members, epochs (coordination.md §4, first table and "Member lookup").
 
 use super::super::*;
-use super::rig::{Rig, beat, join, owns, set};
+use super::rig::{Request, Rig, beat, join, names, owns, set};
 use crate::group::error::GroupError;
 
 fn is_invalid(error: &GroupError) -> bool {
@@ -15,7 +15,7 @@ fn is_fenced(error: &GroupError) -> bool {
 #[test]
 fn requests_that_say_too_little_are_refused() {
     let mut rig = Rig::new(&[("t", 2)]);
-    let changes: [fn(&mut super::rig::Request); 13] = [
+    let changes: [fn(&mut Request); 13] = [
         |request| request.group_id = Str::EMPTY,
         |request| request.member_id = Str::EMPTY,
         |request| request.instance_id = Some(Str::EMPTY),
@@ -92,7 +92,7 @@ fn what_is_not_a_change_of_topics_raises_no_epoch() {
     request.rack_id = Some(Str::from("r"));
     request.server_assignor = Some(Str::from("range"));
     request.rebalance_timeout_ms = 7;
-    request.subscribed_topic_names = super::rig::names(&["t", "t"]);
+    request.subscribed_topic_names = names(&["t", "t"]);
     assert_eq!(rig.ok(&request), (2, None));
     assert_eq!(rig.group.epoch(), 2);
     let member = rig.group.member("a").unwrap();
@@ -107,7 +107,7 @@ fn changes_of_topics_raise_the_epoch() {
     let mut rig = Rig::new(&[("t", 1), ("u", 1)]);
     rig.ok(&join("a", &["t"]));
     let mut request = beat("a", 2);
-    request.subscribed_topic_names = super::rig::names(&["t", "u"]);
+    request.subscribed_topic_names = names(&["t", "u"]);
     let both = set(&[("t", &[0]), ("u", &[0])]);
     assert_eq!(rig.ok(&request), (3, Some(both)));
     rig.create("t", 2);
@@ -309,4 +309,45 @@ fn descriptions_show_what_is_owned_and_wanted() {
     assert_eq!(a.target_assignment.topic_partitions[0].partitions.len(), 1);
     assert_eq!(a.target_assignment.topic_partitions[0].topic_name, "t");
     assert!(shown.members[1].assignment.topic_partitions.is_empty());
+}
+
+/// Only who says nothing, and is where it should be, is answered without a look at what it owns;
+/// the rig compares each such answer with what the look would have found.
+#[test]
+fn nothing_new_is_found_out_at_once() {
+    let mut rig = Rig::new(&[("t", 4)]);
+    rig.ok(&join("a", &["t"]));
+    let request = beat("a", 2);
+    assert!(
+        !rig.is_unchanged(&request),
+        "the metadata was not looked at"
+    );
+    rig.ok(&request);
+    assert!(rig.is_unchanged(&request));
+    for other in [
+        beat("b", 2),
+        beat("a", 1),
+        beat("a", 3),
+        join("a", &["t"]),
+        Request {
+            topic_partitions: Some(Vec::new()),
+            ..request.clone()
+        },
+        Request {
+            subscribed_topic_names: names(&[]),
+            ..request.clone()
+        },
+        Request {
+            instance_id: Some("i".into()),
+            ..request.clone()
+        },
+    ] {
+        assert!(!rig.is_unchanged(&other), "{other:?}");
+    }
+    rig.create("u", 1);
+    assert!(!rig.is_unchanged(&request), "the metadata changed");
+    rig.ok(&request);
+    assert!(rig.is_unchanged(&request));
+    rig.ok(&join("b", &["t"]));
+    assert!(!rig.is_unchanged(&request), "the target changed");
 }
