@@ -15,14 +15,18 @@ use palisade_protocol::messages::incremental_alter_configs::{
 use palisade_protocol::text::Str;
 use palisade_protocol::types::TimestampMs;
 use palisade_protocol::uuid::Uuid;
-use palisade_tests::check::eventually;
+use palisade_tests::check::{self, eventually};
 use palisade_tests::node::Node;
+use palisade_tests::paths;
 use palisade_tests::requests::{self, newest};
-use palisade_tests::tools::{self, Need};
+use palisade_tests::target::Target;
+use palisade_tests::tools::{self, Java, Need};
 use palisade_tests::wire::Connection;
 
 const TOPIC: &str = "compacted";
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How many checks `Compacted.java` has.
+const JAVA_CHECKS: usize = 12;
 
 /// What a reader from the beginning finds.
 #[derive(Debug, Default)]
@@ -205,6 +209,32 @@ fn the_last_value_of_each_key_stays() {
     let again = read(&mut connection, id);
     assert_eq!((again.last, again.end), (view.last, view.end));
     until_clean(&mut connection, id);
+}
+
+#[test]
+fn java_4_finds_its_state() {
+    java("java_4_finds_its_state", Java::V4);
+}
+
+#[test]
+fn java_2_8_finds_its_state() {
+    java("java_2_8_finds_its_state", Java::V28);
+}
+
+/// Keyed records and tombstones by a Java producer, and what a Java consumer makes of them once they are cleaned.
+fn java(test: &str, java: Java) {
+    if !tools::have(test, &[Need::Java(java)]) {
+        return;
+    }
+    let target = Target::start_with(&[("log.cleaner.backoff.ms", "20")]);
+    let dir = paths::scratch();
+    let access = target.scram("SCRAM-SHA-512");
+    let properties = access.write_java(java.store(), dir.path(), "client.properties");
+    let mut command = java.command();
+    command.arg("Compacted").arg(properties).arg("java-");
+    let (_, output, all) = tools::attempt("Compacted", &mut command, PATIENCE * 2);
+    assert!(!output.is_empty(), "{all}");
+    check::judge(&format!("{java:?}"), &output, JAVA_CHECKS, &[]);
 }
 
 fn set_policy(connection: &mut Connection, policy: &str) {
