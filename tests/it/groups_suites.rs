@@ -1,17 +1,19 @@
 //! The suites of librdkafka and franz-go, against the lists in `tests/suites`.
 //!
-//! What is listed as `PASS` runs with our own tests. `tests/suite` runs all of a suite, tells how each test went, and
+//! What is listed as `PASS` runs with our own tests, as `suites.rs` says. `tests/suite` runs all of a suite, tells how each test went, and
 //! fails where the list says otherwise.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 
-use palisade_tests::access::{Login, Store};
+use palisade_tests::access::{Access, Login, Store};
 use palisade_tests::paths;
 use palisade_tests::suites::{self, Listed, Outcome, Verdict};
 use palisade_tests::target::Target;
 use palisade_tests::tools::{self, Java, Need};
+use palisade_tests::tunnel::Tunnel;
 
 /// What the suites ask of a broker: librdkafka's topics appear when they are written to, with four partitions, and its
 /// tests of authorization add the only rules that there are.
@@ -30,24 +32,82 @@ const PROFILE: &[(&str, &str)] = &[
 /// Tests of librdkafka side by side. They wait more than they work.
 const AT_ONCE: usize = 4;
 
+/// A run of a suite: whose list, by which way in.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The suite, or its other mode: the name of a list in `tests/suites`.
+    list: &'static str,
+    security: &'static str,
+    /// Whether our own tests run all that the list says passes, not only what it says of this way in.
+    whole: bool,
+}
+
+impl Run {
+    const fn new(list: &'static str, security: &'static str) -> Run {
+        Run {
+            list,
+            security,
+            whole: false,
+        }
+    }
+
+    const fn whole(list: &'static str, security: &'static str) -> Run {
+        Run {
+            list,
+            security,
+            whole: true,
+        }
+    }
+
+    /// The names of what runs; `None` where `tests/suite` asks for another way in.
+    fn chosen(self) -> Option<Vec<String>> {
+        let asked = asked_for();
+        if asked.as_ref().is_some_and(|way| way != self.security) {
+            return None;
+        }
+        let only = std::env::var("PALISADE_SUITE_ONLY").unwrap_or_default();
+        let runs = |line: &Listed| match line.verdict {
+            Verdict::Pass => asked.is_some() || self.whole || line.of_way,
+            Verdict::Slow | Verdict::Fail => asked.is_some(),
+            Verdict::Skip => false,
+        };
+        let list = suites::list(self.list, self.security);
+        let names = list.into_iter().filter(runs).map(|line| line.name);
+        let names: Vec<_> = names.filter(|name| name.contains(&only)).collect();
+        (!names.is_empty()).then_some(names)
+    }
+
+    /// Where the logs of this run lie below `target/suites`.
+    fn logs(self) -> String {
+        format!("{}/{}", self.list, self.security)
+    }
+}
+
 #[test]
 fn librdkafka_over_sasl_ssl() {
-    librdkafka("librdkafka_over_sasl_ssl", "sasl_ssl");
+    let run = Run::whole("librdkafka", "sasl_ssl");
+    librdkafka("librdkafka_over_sasl_ssl", run);
 }
 
 #[test]
 fn librdkafka_over_plaintext() {
-    librdkafka("librdkafka_over_plaintext", "plaintext");
+    let run = Run::new("librdkafka", "plaintext");
+    librdkafka("librdkafka_over_plaintext", run);
 }
 
 #[test]
 fn kgo_over_ssl() {
-    kgo("kgo_over_ssl", "ssl");
+    kgo("kgo_over_ssl", Run::whole("kgo", "ssl"));
+}
+
+#[test]
+fn kgo_over_sasl_ssl() {
+    kgo("kgo_over_sasl_ssl", Run::new("kgo", "sasl_ssl"));
 }
 
 #[test]
 fn kgo_over_plaintext() {
-    kgo("kgo_over_plaintext", "plaintext");
+    kgo("kgo_over_plaintext", Run::new("kgo", "plaintext"));
 }
 
 /// The way in that `tests/suite` asks for, if this run is one of its.
@@ -55,27 +115,9 @@ fn asked_for() -> Option<String> {
     std::env::var("PALISADE_SUITE").ok()
 }
 
-/// The names of what runs over that way in; `None` where `tests/suite` asks for another.
-fn chosen(suite: &str, security: &str) -> Option<Vec<String>> {
-    let asked = asked_for();
-    if asked.as_ref().is_some_and(|way| way != security) {
-        return None;
-    }
-    let only = std::env::var("PALISADE_SUITE_ONLY").unwrap_or_default();
-    let runs = |line: &Listed| match line.verdict {
-        Verdict::Pass => asked.is_some() || security != "plaintext" || line.of_way,
-        Verdict::Slow | Verdict::Fail => asked.is_some(),
-        Verdict::Skip => false,
-    };
-    let list = suites::list(suite, security).into_iter().filter(runs);
-    let names = list.map(|line| line.name);
-    let names: Vec<_> = names.filter(|name| name.contains(&only)).collect();
-    (!names.is_empty()).then_some(names)
-}
-
-fn librdkafka(test: &str, security: &str) {
+fn librdkafka(test: &str, run: Run) {
     let needs = [Need::Librdkafka, Need::Java(Java::V4)];
-    let Some(names) = chosen("librdkafka", security) else {
+    let Some(names) = run.chosen() else {
         return;
     };
     if !tools::have(test, &needs) {
@@ -86,7 +128,7 @@ fn librdkafka(test: &str, security: &str) {
     let access = target.scram("SCRAM-SHA-512");
     let properties = access.write_java(Store::Pem, dir.path(), "admin.properties");
     // The suite's tools come in by the same door.
-    let (settings, brokers) = match security {
+    let (settings, brokers) = match run.security {
         "plaintext" => {
             paths::write_private(&properties, "");
             let settings = vec![("bootstrap.servers", plaintext.clone())];
@@ -99,8 +141,8 @@ fn librdkafka(test: &str, security: &str) {
         ("KAFKA_PATH", tools::text(dir.path())),
         ("BROKERS", brokers),
     ];
-    let outcomes = suites::librdkafka(&names, &settings, &environment, AT_ONCE);
-    judge("librdkafka", security, &outcomes);
+    let outcomes = suites::librdkafka(&names, &settings, &environment, AT_ONCE, &run.logs());
+    judge(run, &outcomes);
 }
 
 /// Makes `bin/kafka-topics.sh` and `bin/kafka-acls.sh`, which run Kafka's tools with these properties.
@@ -125,43 +167,60 @@ fn kafka_scripts(dir: &Path, properties: &Path) {
     }
 }
 
-fn kgo(test: &str, security: &str) {
-    let Some(names) = chosen("kgo", security) else {
+/// Its tests know TLS with certificates, and no login over TLS: for SASL_SSL a tunnel logs in for them.
+fn kgo(test: &str, run: Run) {
+    let Some(names) = run.chosen() else {
         return;
     };
     if !tools::have(test, &[Need::Kgo]) {
         return;
     }
-    let (target, plaintext) = Target::start_with_plaintext(PROFILE);
-    let access = target.certificate();
-    let Login::Certificate(identity) = &access.login else {
-        unreachable!("asked for by certificate");
-    };
     let records = if asked_for().is_some() {
         "50000"
     } else {
         "10000"
     };
     let mut environment = vec![("KGO_TEST_RECORDS", records.to_owned())];
-    match security {
-        "plaintext" => environment.push(("KGO_SEEDS", plaintext)),
-        _ => environment.extend([
-            ("KGO_SEEDS", access.bootstrap.clone()),
-            (
-                "KGO_TEST_TLS",
-                format!(
-                    "ca:{},cert:{},key:{}",
-                    access.trust.display(),
-                    identity.certificate.display(),
-                    identity.key.display()
-                ),
-            ),
-        ]),
-    }
-    judge("kgo", security, &suites::kgo(&names, &environment));
+    let (_target, _tunnel) = match run.security {
+        "plaintext" => {
+            let (target, plaintext) = Target::start_with_plaintext(PROFILE);
+            environment.push(("KGO_SEEDS", plaintext));
+            (target, None)
+        }
+        "ssl" => {
+            let (target, _) = Target::start_with_plaintext(PROFILE);
+            environment.extend(kgo_by_certificate(&target.certificate()));
+            (target, None)
+        }
+        _ => {
+            let door = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = door.local_addr().expect("an address").to_string();
+            let target = Target::start_behind(&address, PROFILE);
+            let tunnel = Tunnel::open(door, &target.scram("SCRAM-SHA-512"));
+            environment.push(("KGO_SEEDS", address));
+            (target, Some(tunnel))
+        }
+    };
+    judge(run, &suites::kgo(&names, &environment, &run.logs()));
 }
 
-fn judge(suite: &str, security: &str, outcomes: &BTreeMap<String, Outcome>) {
+fn kgo_by_certificate(access: &Access) -> [(&'static str, String); 2] {
+    let Login::Certificate(identity) = &access.login else {
+        unreachable!("asked for by certificate");
+    };
+    let files = format!(
+        "ca:{},cert:{},key:{}",
+        access.trust.display(),
+        identity.certificate.display(),
+        identity.key.display()
+    );
+    [
+        ("KGO_SEEDS", access.bootstrap.clone()),
+        ("KGO_TEST_TLS", files),
+    ]
+}
+
+fn judge(run: Run, outcomes: &BTreeMap<String, Outcome>) {
     for (name, outcome) in outcomes {
         let word = match outcome.passed {
             Some(true) => "PASS",
@@ -174,10 +233,11 @@ fn judge(suite: &str, security: &str, outcomes: &BTreeMap<String, Outcome>) {
     let passed = outcomes
         .values()
         .filter(|outcome| outcome.passed == Some(true));
-    println!("{suite}: {} of {} passed", passed.count(), outcomes.len());
-    let differences = suites::differences(&suites::list(suite, security), outcomes);
+    let list = run.list;
+    println!("{list}: {} of {} passed", passed.count(), outcomes.len());
+    let differences = suites::differences(&suites::list(list, run.security), outcomes);
     assert!(
         differences.is_empty(),
-        "not as tests/suites/{suite}.txt says: {differences:#?}"
+        "not as tests/suites/{list}.txt says: {differences:#?}"
     );
 }

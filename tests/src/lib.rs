@@ -20,4 +20,5 @@ pub mod scram;
 pub mod suites;
 pub mod target;
 pub mod tools;
+pub mod tunnel;
 pub mod wire;

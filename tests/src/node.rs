@@ -108,6 +108,12 @@ impl Node {
         address
     }
 
+    /// Tells clients of the listener for SCRAM to come to another address, that of a door before it.
+    pub fn advertise(&mut self, address: &str) -> &mut Node {
+        let all = format!("SASL_SSL://{address},SSL://127.0.0.1:{}", self.ssl);
+        self.set("advertised.listeners", all)
+    }
+
     /// Leaves a key out of the configuration for the next start.
     pub fn unset(&mut self, key: &str) -> &mut Node {
         self.settings.remove(key);

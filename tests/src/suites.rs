@@ -9,8 +9,9 @@
 //! | `FAIL` | fails, for the reason given |
 //! | `SKIP` | says nothing about a broker, or cannot run here |
 //!
-//! A line for `NAME@plaintext` (or another way in) goes above the one for `NAME`, where that way is used. Our own
-//! tests run what is listed as `PASS` over TLS, and over plaintext only what has a line of its own for it.
+//! A line for `NAME@plaintext` (or another way in) goes above the one for `NAME`, where that way is used. Each list
+//! has one way in by which our own tests run all that it lists as `PASS` (librdkafka `sasl_ssl`, with the consumer
+//! protocol `plaintext`; kgo `ssl`); by the others they run only what has a line of its own for that way.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,12 +64,13 @@ pub struct Outcome {
     pub said: String,
 }
 
-/// Reads what the list of a suite says of one way in: `plaintext`, `ssl` or `sasl_ssl`.
+/// Reads what a list, a suite's or that of a suite's other mode, says of one way in: `plaintext`, `ssl` or
+/// `sasl_ssl`.
 ///
 /// # Panics
 /// When the file is missing or a line is not as described above.
-pub fn list(suite: &str, way: &str) -> Vec<Listed> {
-    let path = paths::root().join(format!("tests/suites/{suite}.txt"));
+pub fn list(list: &str, way: &str) -> Vec<Listed> {
+    let path = paths::root().join(format!("tests/suites/{list}.txt"));
     let text =
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     of_way(&text, way)
@@ -139,12 +141,14 @@ pub fn differences(list: &[Listed], outcomes: &BTreeMap<String, Outcome>) -> Vec
 
 /// Runs tests of librdkafka, those of each number in a process of their own, `at_once` of them side by side.
 ///
-/// One process for all would end with the first test that hangs. `settings` are librdkafka's.
+/// One process for all would end with the first test that hangs. `settings` are librdkafka's; what the tests say
+/// goes to files below `target/suites/LOGS`.
 pub fn librdkafka(
     names: &[String],
     settings: &[(&str, String)],
     environment: &[(&str, String)],
     at_once: usize,
+    logs: &str,
 ) -> BTreeMap<String, Outcome> {
     let dir = paths::scratch();
     let file = dir.path().join("test.conf");
@@ -168,6 +172,7 @@ pub fn librdkafka(
                     let next = waiting.lock().expect("no panic").next();
                     let Some((number, names)) = next else { return };
                     let lines = run_librdkafka(number, &file, environment);
+                    keep_log(logs, number, &lines);
                     let mut done = done.lock().expect("no panic");
                     done.extend(
                         names
@@ -206,9 +211,7 @@ fn run_librdkafka(number: &str, conf: &Path, environment: &[(&str, String)]) -> 
     command.envs(environment.iter().map(|(key, value)| (key, value)));
     let process = Process::spawn(number, &mut command);
     process.wait(LONGEST);
-    let lines: Vec<_> = process.lines().iter().map(|line| plain(line)).collect();
-    keep_log("librdkafka", number, &lines);
-    lines
+    process.lines().iter().map(|line| plain(line)).collect()
 }
 
 /// From the table at the end: `| NAME | STATE | SECONDSs | why`. The exit code says nothing.
@@ -263,8 +266,12 @@ fn plain(text: &str) -> String {
     bare.trim().to_owned()
 }
 
-/// Runs tests of franz-go's kgo package, all of them in one process.
-pub fn kgo(names: &[String], environment: &[(&str, String)]) -> BTreeMap<String, Outcome> {
+/// Runs tests of franz-go's kgo package, all of them in one process; `logs` as for [`librdkafka`].
+pub fn kgo(
+    names: &[String],
+    environment: &[(&str, String)],
+    logs: &str,
+) -> BTreeMap<String, Outcome> {
     let dir = paths::scratch();
     let mut command = Command::new(paths::clients().join("go/kgo.test"));
     command
@@ -277,7 +284,7 @@ pub fn kgo(names: &[String], environment: &[(&str, String)]) -> BTreeMap<String,
     let process = Process::spawn("kgo", &mut command);
     process.wait(LONGEST);
     let lines = process.lines();
-    keep_log("kgo", "all", &lines);
+    keep_log(logs, "all", &lines);
     let mut outcomes = BTreeMap::new();
     for name in names {
         outcomes.insert(name.clone(), kgo_outcome(name, &lines));
@@ -315,9 +322,9 @@ fn kgo_outcome(name: &str, lines: &[String]) -> Outcome {
     }
 }
 
-/// Everything a run said, for whoever wants to know why: `target/suites/SUITE/NAME.log`.
-fn keep_log(suite: &str, name: &str, lines: &[String]) {
-    let dir = paths::root().join("target/suites").join(suite);
+/// Everything a run said, for whoever wants to know why: `target/suites/LOGS/NAME.log`.
+fn keep_log(logs: &str, name: &str, lines: &[String]) {
+    let dir = paths::root().join("target/suites").join(logs);
     fs::create_dir_all(&dir).expect("a folder below target can be made");
     let path = dir.join(format!("{name}.log"));
     fs::write(path, lines.join("\n")).expect("a log can be written");

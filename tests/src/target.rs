@@ -51,6 +51,23 @@ impl Target {
         (Target::Palisade(node), address)
     }
 
+    /// The node under test with those settings, whose clients by SCRAM are sent to `door` (see [`crate::tunnel`]).
+    ///
+    /// # Panics
+    /// When Apache Kafka is chosen, which has no door.
+    pub fn start_behind(door: &str, settings: &[(&str, &str)]) -> Target {
+        assert!(
+            std::env::var("PALISADE_TEST_AGAINST").as_deref() != Ok("apache"),
+            "only the node under test can be put behind a door"
+        );
+        let mut node = prepare(settings);
+        node.advertise(door);
+        node.allow("allow.everyone.if.no.acl.found");
+        node.run();
+        node.create_admin();
+        Target::Palisade(node)
+    }
+
     /// The administrator by SCRAM.
     pub fn scram(&self, mechanism: &'static str) -> Access {
         match self {
