@@ -116,8 +116,15 @@ impl GroupCoordinator {
         let image = self.metadata.image();
         let topic = image.topics.get(TOPIC).ok_or(GroupError::NotAvailable)?;
         let index = partition_of(group, topic.partitions.len());
-        let shard = self.shards.read().get(&index).cloned();
-        let shard = shard.ok_or(GroupError::NotCoordinator)?;
+        let Some(shard) = self.shards.read().get(&index).cloned() else {
+            // The image is seen before its listeners have acted on it, which takes a while when
+            // the topic is new and its logs are made: whoever was sent here is to stay.
+            let leader = topic.partition(index).and_then(|one| one.leader);
+            return Err(match leader == Some(self.node) {
+                true => GroupError::Loading,
+                false => GroupError::NotCoordinator,
+            });
+        };
         check_phase(&shard)?;
         Ok(shard)
     }

@@ -23,6 +23,7 @@ use crate::shutdown::{Shutdown, Stage};
 struct Rig {
     node: TestNode,
     groups: Arc<GroupCoordinator>,
+    metadata: MetadataHandle,
     shutdown: Shutdown,
 }
 
@@ -40,30 +41,45 @@ impl Rig {
             commit_timeout: Duration::from_secs(60),
             ..GroupConfig::defaults()
         };
+        let metadata = MetadataHandle::new(Arc::clone(&node.image));
         let groups = GroupCoordinator::with(
             config,
             NODE,
             Arc::clone(&node.replicas),
-            MetadataHandle::new(Arc::clone(&node.image)),
+            metadata.clone(),
             shutdown.clone(),
         );
         let rig = Self {
             node,
             groups,
+            metadata,
             shutdown,
         };
         rig.follow();
         rig
     }
 
-    /// Has the coordinator see the node's image.
+    /// Has the coordinator see the node's image, and act on it.
     fn follow(&self) {
-        let everything = ClusterDelta::everything(&self.node.image);
+        let everything = self.publish();
         self.groups.changed(&everything, &self.node.image);
+    }
+
+    /// Has the coordinator see the node's image.
+    fn publish(&self) -> ClusterDelta {
+        let everything = ClusterDelta::everything(&self.node.image);
+        self.metadata.publish(&everything, &self.node.image);
+        everything
     }
 
     /// Gives the partition to a node in an epoch.
     fn elect(&mut self, leader: i32, epoch: i32) {
+        self.record(leader, epoch);
+        self.follow();
+    }
+
+    /// The same, of which the coordinator knows nothing yet.
+    fn record(&mut self, leader: i32, epoch: i32) {
         let id = topic_id(TOPIC);
         let record = partition_record(id, 0, &[1, 2], &[1, 2], Some(leader), epoch);
         self.node.apply(&[record]);
@@ -72,7 +88,6 @@ impl Rig {
             let alone = partition_record(id, 0, &[1], &[1], Some(1), epoch);
             self.node.apply(&[alone]);
         }
-        self.follow();
     }
 
     /// Asks until the log is read.
@@ -176,7 +191,20 @@ async fn without_a_topic_there_is_no_coordinator() {
         id: topic_id(TOPIC),
     }]);
     rig.follow();
+    assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
+}
+
+#[tokio::test]
+async fn a_coordinator_in_the_making_loads() {
+    let mut rig = Rig::new();
+    rig.elect(2, 1);
     assert_eq!(rig.offset().await, Err(GroupError::NotCoordinator));
+    rig.record(1, 2);
+    rig.publish();
+    let asked = rig.groups.ask::<()>("g".into(), |_, _, _| Step::none());
+    assert_eq!(asked.await.map(drop), Err(GroupError::Loading));
+    rig.follow();
+    assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
 }
 
 #[tokio::test]

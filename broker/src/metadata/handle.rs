@@ -66,7 +66,7 @@ impl MetadataHandle {
     }
 
     /// Makes an image the current one and tells everyone.
-    pub(super) fn publish(&self, delta: &ClusterDelta, image: &Arc<ClusterImage>) {
+    pub(crate) fn publish(&self, delta: &ClusterDelta, image: &Arc<ClusterImage>) {
         let listeners = self.shared.listeners.lock();
         self.shared.image.store(Arc::clone(image));
         for listener in listeners.iter() {
