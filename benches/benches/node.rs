@@ -34,10 +34,7 @@ const ACKS_ALL: i16 = -1;
 const TOPIC: &str = "bench";
 
 fn main() -> ExitCode {
-    // `cargo test --benches` runs this too, and `cargo bench NAME` when another one is meant.
-    let mut names = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
-    let wanted = names.next().is_none_or(|name| "node".contains(&*name));
-    if !wanted || !std::env::args().any(|arg| arg == "--bench") {
+    if !palisade_benches::is_asked_for("node") {
         return ExitCode::SUCCESS;
     }
     match measure() {
@@ -250,10 +247,6 @@ fn megabytes(bytes: u64) -> String {
     format!("{megabytes:.2} MB")
 }
 
-/// The end of what the node logged, for whoever has to find out why.
 fn log_of(dir: &TempDir) -> String {
-    let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().rev().take(20).collect();
-    let lines: Vec<&str> = lines.into_iter().rev().collect();
-    format!("the node's log ends with:\n{}\n", lines.join("\n"))
+    node::end_of_log(&dir.path().join("log"))
 }

@@ -22,6 +22,23 @@ pub fn megabytes(name: &str, runs: &mut [u64], aim: &str) {
     line(name, texts, aim);
 }
 
+/// Prints the heads of columns of [`tail`].
+pub fn tail_heads() {
+    line("figure", ["p50", "p99", "max"].map(str::to_owned), "");
+}
+
+/// Prints how long the slow ones of many operations took, in milliseconds; sorts them.
+pub fn tail(name: &str, runs: &mut [Duration]) {
+    runs.sort_unstable();
+    let last = runs.len().saturating_sub(1);
+    let texts = [runs.len() / 2, runs.len() * 99 / 100, last].map(|at| {
+        runs.get(at).map_or_else(String::new, |run| {
+            format!("{:.2} ms", run.as_secs_f64() * 1e3)
+        })
+    });
+    line(name, texts, "");
+}
+
 /// Prints a figure that was measured once, with its unit.
 pub fn once(name: &str, value: &str, aim: &str) {
     line(name, [String::new(), value.to_owned(), String::new()], aim);

@@ -11,3 +11,11 @@ pub mod node;
 pub mod payload;
 pub mod rig;
 pub mod scram;
+
+/// Whether cargo asks for the bench of this name: `cargo test --benches` runs each too, and
+/// `cargo bench NAME` when another one is meant.
+pub fn is_asked_for(name: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let meant = names.next().is_none_or(|part| name.contains(&*part));
+    meant && std::env::args().any(|arg| arg == "--bench")
+}

@@ -4,11 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use palisade_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use palisade_protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
 use palisade_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
 use palisade_protocol::messages::fetch::FetchRequest;
+use palisade_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use palisade_protocol::messages::metadata::MetadataRequest;
 use palisade_protocol::messages::produce::ProduceRequest;
 use palisade_protocol::types::TopicId;
@@ -27,9 +32,11 @@ const FETCH_BYTES: i32 = 1 << 20;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
 const DESCRIBE_CONFIGS_VERSION: i16 = 4;
+const ALTER_CONFIGS_VERSION: i16 = 1;
 const METADATA_VERSION: i16 = 12;
 
-/// Resource type of a broker in DescribeConfigs.
+/// Resource type of a topic in the requests of configs, and of a broker.
+const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 /// What an amount of traffic took.
@@ -48,11 +55,29 @@ pub struct Traffic {
 /// # Errors
 /// The broker refuses.
 pub fn create_topic(client: &mut Client, name: &str) -> Result<TopicId> {
+    create_topic_with(client, name, 1, &[])
+}
+
+/// Creates a topic with so many partitions and these settings and returns its id.
+///
+/// # Errors
+/// The broker refuses.
+pub fn create_topic_with(
+    client: &mut Client,
+    name: &str,
+    partitions: i32,
+    settings: &[(&str, &str)],
+) -> Result<TopicId> {
+    let configs = settings.iter().map(|(key, value)| CreatableTopicConfig {
+        name: Str::copy(key),
+        value: Some(Str::copy(value)),
+    });
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: Str::copy(name),
-            num_partitions: 1,
+            num_partitions: partitions,
             replication_factor: 1,
+            configs: configs.collect(),
             ..CreatableTopic::default()
         }],
         ..CreateTopicsRequest::default()
@@ -61,6 +86,28 @@ pub fn create_topic(client: &mut Client, name: &str) -> Result<TopicId> {
     let topic = response.topics.first().context("no answer")?;
     accepted(topic.error_code, "CreateTopics")?;
     Ok(topic.topic_id)
+}
+
+/// Sets one key of a topic.
+///
+/// # Errors
+/// The broker refuses.
+pub fn alter_topic(client: &mut Client, name: &str, key: &str, value: &str) -> Result<()> {
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: TOPIC,
+            resource_name: Str::copy(name),
+            configs: vec![AlterableConfig {
+                name: Str::copy(key),
+                config_operation: 0,
+                value: Some(Str::copy(value)),
+            }],
+        }],
+        validate_only: false,
+    };
+    let response = client.call(ALTER_CONFIGS_VERSION, &request)?;
+    let resource = response.responses.first().context("no answer")?;
+    accepted(resource.error_code, "IncrementalAlterConfigs")
 }
 
 /// A setting of the node, as the node tells it.
@@ -87,13 +134,13 @@ pub fn node_setting(client: &mut Client, key: &str) -> Result<String> {
     Ok(config.value.as_deref().unwrap_or_default().to_owned())
 }
 
-/// Produces one batch and waits until it is acknowledged.
+/// Produces one batch, waits until it is acknowledged, and returns the offset of its first record.
 ///
 /// # Errors
 /// The broker refuses it.
-pub fn produce_one(client: &mut Client, topic: TopicId, acks: i16, batch: &Bytes) -> Result<()> {
+pub fn produce_one(client: &mut Client, topic: TopicId, acks: i16, batch: &Bytes) -> Result<i64> {
     client.send(&produce_frame(topic, acks, batch.clone()))?;
-    judge_produced(client.receive()?).map(drop)
+    judge_produced(client.receive()?)
 }
 
 /// Produces the same batch until `total` bytes are acknowledged.

@@ -69,10 +69,25 @@ impl Node {
     /// # Errors
     /// It does not start.
     pub fn spawn(binary: &Path, data_dir: &Path, log: &Path) -> Result<Self> {
+        Self::spawn_with(binary, data_dir, log, &[])
+    }
+
+    /// The same with settings, `key=value` each.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn_with(
+        binary: &Path,
+        data_dir: &Path,
+        log: &Path,
+        settings: &[String],
+    ) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;
+        let overrides = settings.iter().flat_map(|text| ["--override", text]);
         let child = Command::new(binary)
             .args(["dev", "--json", "--data-dir"])
             .arg(data_dir)
+            .args(overrides)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -137,6 +152,16 @@ impl Node {
         Ok(caught & 1 << (Signal::TERM.as_raw() - 1) != 0)
     }
 
+    /// Ends the node at once, as a crash would.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)?;
+        Ok(())
+    }
+
     /// Asks the node to end and waits until it has.
     ///
     /// # Errors
@@ -161,6 +186,14 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The end of what a node logged, for whoever has to find out why.
+pub fn end_of_log(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().rev().take(20).collect();
+    let lines: Vec<&str> = lines.into_iter().rev().collect();
+    format!("the node's log ends with:\n{}\n", lines.join("\n"))
 }
 
 /// The text of the first key of this name, however deep.
