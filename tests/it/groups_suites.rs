@@ -86,13 +86,25 @@ impl Run {
 #[test]
 fn librdkafka_over_sasl_ssl() {
     let run = Run::whole("librdkafka", "sasl_ssl");
-    librdkafka("librdkafka_over_sasl_ssl", run);
+    librdkafka("librdkafka_over_sasl_ssl", run, "classic");
 }
 
 #[test]
 fn librdkafka_over_plaintext() {
     let run = Run::new("librdkafka", "plaintext");
-    librdkafka("librdkafka_over_plaintext", run);
+    librdkafka("librdkafka_over_plaintext", run, "classic");
+}
+
+#[test]
+fn librdkafka_consumer_over_sasl_ssl() {
+    let run = Run::new("librdkafka_consumer", "sasl_ssl");
+    librdkafka("librdkafka_consumer_over_sasl_ssl", run, "consumer");
+}
+
+#[test]
+fn librdkafka_consumer_over_plaintext() {
+    let run = Run::whole("librdkafka_consumer", "plaintext");
+    librdkafka("librdkafka_consumer_over_plaintext", run, "consumer");
 }
 
 #[test]
@@ -115,7 +127,7 @@ fn asked_for() -> Option<String> {
     std::env::var("PALISADE_SUITE").ok()
 }
 
-fn librdkafka(test: &str, run: Run) {
+fn librdkafka(test: &str, run: Run, protocol: &str) {
     let needs = [Need::Librdkafka, Need::Java(Java::V4)];
     let Some(names) = run.chosen() else {
         return;
@@ -140,6 +152,7 @@ fn librdkafka(test: &str, run: Run) {
     let environment = [
         ("KAFKA_PATH", tools::text(dir.path())),
         ("BROKERS", brokers),
+        ("TEST_CONSUMER_GROUP_PROTOCOL", protocol.to_owned()),
     ];
     let outcomes = suites::librdkafka(&names, &settings, &environment, AT_ONCE, &run.logs());
     judge(run, &outcomes);
