@@ -49,6 +49,8 @@ pub enum Validity {
     NotYet,
     /// As good, and for servers only.
     ServerOnly,
+    /// As good, and for another host.
+    Elsewhere,
 }
 
 impl Authority {
@@ -94,9 +96,12 @@ impl Authority {
         builder
             .set_issuer_name(self.certificate.subject_name())
             .expect("issuer");
-        let alternative = SubjectAlternativeName::new()
-            .ip("127.0.0.1")
-            .dns("localhost")
+        let mut alternative = SubjectAlternativeName::new();
+        match validity {
+            Validity::Elsewhere => alternative.dns("elsewhere.invalid"),
+            _ => alternative.ip("127.0.0.1").dns("localhost"),
+        };
+        let alternative = alternative
             .build(&builder.x509v3_context(Some(&self.certificate), None))
             .expect("alternative names");
         builder.append_extension(alternative).expect("extension");
@@ -164,7 +169,7 @@ fn builder(subject: &X509Name, key: &PKey<Private>, validity: Validity) -> X509B
     builder.set_pubkey(key).expect("public key");
     // Seconds since 1970: an expired certificate must end before any possible now.
     let (from, to) = match validity {
-        Validity::Good | Validity::ServerOnly => {
+        Validity::Good | Validity::ServerOnly | Validity::Elsewhere => {
             (Asn1Time::days_from_now(0), Asn1Time::days_from_now(90))
         }
         Validity::NotYet => (Asn1Time::days_from_now(365), Asn1Time::days_from_now(730)),

@@ -24,6 +24,7 @@ use super::{
     hint,
     scram::ScramLogin,
     settings::{ClientSettings, Credentials},
+    tls_words,
 };
 
 /// Name that the broker sees in its logs.
@@ -374,9 +375,9 @@ async fn connect(
             if let Some(mismatch) = hint::handshake(&error, address) {
                 return Err(mismatch);
             }
-            error.to_string()
+            tls_words::of_alert(&error, tls).unwrap_or_else(|| error.to_string())
         } else {
-            format!("certificate of the broker: {}", verdict.error_string())
+            tls_words::of_broker(verdict, host)
         };
         return Err(refused(reason));
     }

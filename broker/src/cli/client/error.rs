@@ -26,7 +26,7 @@ pub enum ClientError {
     #[error(transparent)]
     TlsSettings(#[from] TlsError),
     /// No broker answered at any address; the last reason.
-    #[error("{address}: {source}")]
+    #[error("{address}: {}", unreachable(source))]
     Connect {
         /// The address as written.
         address: String,
@@ -34,7 +34,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The TLS handshake failed: a certificate, a name, or no TLS on that port.
-    #[error("{address}: TLS: {reason}")]
+    #[error("{address}: {reason}")]
     Tls {
         /// The address as written.
         address: String,
@@ -101,6 +101,17 @@ pub enum ClientError {
     /// Several things were asked for and at least one was refused; each was reported already.
     #[error("{0} refused")]
     SomeRefused(usize),
+}
+
+fn unreachable(source: &io::Error) -> String {
+    let hint = match source.kind() {
+        io::ErrorKind::ConnectionRefused => "no broker listens there; is it up, and on this port?",
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable => "that machine cannot be reached from here",
+        _ => return source.to_string(),
+    };
+    format!("{hint} ({source})")
 }
 
 fn reason(code: ErrorCode, message: Option<&str>) -> String {

@@ -6,18 +6,21 @@ use std::io;
 
 use openssl::ssl;
 
-use super::{ClientError, ClientSettings};
+use super::{ClientError, ClientSettings, tls_words};
 
 const WANTS_TLS: &str = "that port may speak TLS; set security.protocol to SASL_SSL or SSL";
 const WANTS_NO_TLS: &str = "that port may not speak TLS; name another one, or set \
                             security.protocol to SASL_PLAINTEXT or PLAINTEXT";
-const WANTS_CERTIFICATE: &str = "that listener asks for a client certificate; set \
+pub(super) const WANTS_CERTIFICATE: &str = "that listener asks for a client certificate; set \
                                  ssl.keystore.location (librdkafka: ssl.certificate.location and \
                                  ssl.key.location), or use the SASL_SSL listener";
 const WANTS_LOGIN: &str = "that listener may ask for a login; set security.protocol to SASL_SSL \
                            (without TLS: SASL_PLAINTEXT), a mechanism, a user and a password";
 
-/// A handshake that failed for another reason than a certificate; `None` where the error says enough.
+const WANTS_ANOTHER: &str = "that listener may not accept this client's certificate; its log says \
+                             why, if so";
+
+/// A handshake that ended for want of TLS on the other side; `None` where the error says enough.
 pub(super) fn handshake(error: &ssl::Error, address: &str) -> Option<ClientError> {
     let ended = matches!(
         error.code(),
@@ -47,10 +50,16 @@ pub(super) fn first_request(
     let ClientError::Lost(lost) = error else {
         return error;
     };
+    if let Some(tls) = &settings.tls
+        && let Some(reason) = tls_words::of_late_alert(&lost, tls)
+    {
+        let address = address.to_owned();
+        return ClientError::Tls { address, reason };
+    }
     let hint = match (&settings.tls, ended(&lost)) {
         (None, true) => WANTS_TLS,
-        // In TLS 1.3 a missing certificate shows only now.
-        (Some(tls), _) if tls.keystore.is_none() && is_alert(&lost) => WANTS_CERTIFICATE,
+        // The alert that says so is lost where the connection is reset behind it.
+        (Some(tls), true) if tls.keystore.is_some() => WANTS_ANOTHER,
         _ => return ClientError::Lost(lost),
     };
     mismatch(address, &lost, hint)
@@ -86,9 +95,4 @@ fn ended(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
     )
-}
-
-/// Whether the other side gave a reason within TLS.
-fn is_alert(error: &io::Error) -> bool {
-    error.to_string().contains("alert")
 }

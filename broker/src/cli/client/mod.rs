@@ -10,6 +10,7 @@ mod line;
 mod retry;
 mod scram;
 mod settings;
+mod tls_words;
 mod words;
 
 pub use admin::Admin;
