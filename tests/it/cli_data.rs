@@ -34,6 +34,14 @@ impl Cli {
         Cli { config, dir }
     }
 
+    /// The same with settings that are there already.
+    pub(crate) fn with_file(config: &str) -> Cli {
+        Cli {
+            config: config.into(),
+            dir: paths::scratch(),
+        }
+    }
+
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = paths::palisade();
         command.args(arguments).arg("--command-config");

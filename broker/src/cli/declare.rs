@@ -17,7 +17,7 @@ use palisade_protocol::{
 };
 use thiserror::Error;
 
-use super::{acl::creation, private_file, random, upsertion::upsertion};
+use super::{acl::creation, client::ClientError, private_file, random, upsertion::upsertion};
 use crate::{
     broker::Broker,
     config::Config,
@@ -61,12 +61,8 @@ pub(crate) enum DeclareError {
     #[error(transparent)]
     Controller(#[from] ControllerError),
     /// The controller refused.
-    #[error("{what}: {} {message}", code.name())]
-    Refused {
-        what: String,
-        code: ErrorCode,
-        message: String,
-    },
+    #[error(transparent)]
+    Refused(ClientError),
     /// The topic of an earlier start looks different.
     #[error("topic {name} has {found} partitions already, not {asked}")]
     Partitions {
@@ -113,11 +109,8 @@ fn accept(what: &str, code: ErrorCode, message: Option<&str>) -> Result<(), Decl
     if code == ErrorCode::NONE {
         return Ok(());
     }
-    Err(DeclareError::Refused {
-        what: what.to_owned(),
-        code,
-        message: message.unwrap_or_default().to_owned(),
-    })
+    let error = ClientError::refused(what, code, message);
+    Err(DeclareError::Refused(error))
 }
 
 /// One request per mechanism: a request may name a user only once (KIP-554).

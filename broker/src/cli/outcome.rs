@@ -30,6 +30,17 @@ pub(crate) fn some_refused(output: Output, refused: &[ClientError]) -> Result<()
     }
 }
 
+/// What was named, each once and in its order: some requests refuse what they name twice.
+pub(crate) fn once<T: PartialEq + Clone>(named: &[T]) -> Vec<T> {
+    let mut all: Vec<T> = Vec::new();
+    for one in named {
+        if !all.contains(one) {
+            all.push(one.clone());
+        }
+    }
+    all
+}
+
 /// The code of the first result: of a request about one thing, the only one.
 pub(crate) fn first_code(mut codes: impl Iterator<Item = ErrorCode>) -> ErrorCode {
     codes.next().unwrap_or(ErrorCode::NONE)

@@ -1,5 +1,7 @@
 //! `palisade topic`: create, list, describe, alter, delete.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use palisade_protocol::{
     ApiKey, ErrorCode, Str,
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Admin, ClientError, printable},
-    outcome::{accept, failure, first_code, line, no_answer, some_refused},
+    outcome::{accept, failure, first_code, line, no_answer, once, some_refused},
     output::Output,
     remote::Remote,
 };
@@ -106,6 +108,7 @@ impl TopicArgs {
     }
 
     pub(crate) async fn run(&self) -> Result<(), ClientError> {
+        self.check()?;
         let mut admin = self.remote.connect().await?;
         let output = self.remote.output();
         match &self.command {
@@ -133,12 +136,6 @@ impl TopicArgs {
                 configs,
                 deletions,
             } => {
-                if partitions.is_none() && configs.is_empty() && deletions.is_empty() {
-                    return Err(ClientError::Usage(
-                        "nothing to alter: give --partitions, --config or --delete-config"
-                            .to_owned(),
-                    ));
-                }
                 if !(configs.is_empty() && deletions.is_empty()) {
                     alter_configs(&mut admin, name, configs, deletions).await?;
                 }
@@ -149,6 +146,35 @@ impl TopicArgs {
                 Ok(())
             }
             TopicCommand::Delete { names } => self.delete(&mut admin, output, names).await,
+        }
+    }
+
+    /// What makes no sense at any broker is said before one is asked.
+    fn check(&self) -> Result<(), ClientError> {
+        let (configs, deletions): (&[_], &[_]) = match &self.command {
+            TopicCommand::Create { configs, .. } => (configs, &[]),
+            TopicCommand::Alter {
+                partitions,
+                configs,
+                deletions,
+                ..
+            } => {
+                if partitions.is_none() && configs.is_empty() && deletions.is_empty() {
+                    let text = "nothing to alter: give --partitions, --config or --delete-config";
+                    return Err(ClientError::Usage(text.to_owned()));
+                }
+                (configs, deletions)
+            }
+            _ => return Ok(()),
+        };
+        let mut keys = BTreeSet::new();
+        let mut named = configs.iter().map(|(key, _)| key).chain(deletions);
+        match named.find(|key| !keys.insert(key.as_str())) {
+            None => Ok(()),
+            Some(twice) => {
+                let text = format!("{}: the key is given more than once", printable(twice));
+                Err(ClientError::Usage(text))
+            }
         }
     }
 
@@ -228,6 +254,7 @@ impl TopicArgs {
             timeout_ms: self.remote.timeout_ms(),
             ..DeleteTopicsRequest::default()
         };
+        let names = once(names);
         let all = names.iter().map(|name| Str::copy(name));
         if admin.version(ApiKey::DeleteTopics)? >= 6 {
             let state = |name| DeleteTopicState {

@@ -115,10 +115,8 @@ fn unreachable(source: &io::Error) -> String {
 }
 
 fn reason(code: ErrorCode, message: Option<&str>) -> String {
-    match message.or_else(|| words::of(code)) {
-        Some(words) => format!("{words} ({})", code.name()),
-        None => code.to_string(),
-    }
+    let words = message.or_else(|| words::of(code));
+    format!("{} ({code})", words.unwrap_or("an error without words"))
 }
 
 impl ClientError {
@@ -127,7 +125,9 @@ impl ClientError {
         Self::Refused {
             what: what.into(),
             code,
-            message: message.filter(|text| !text.is_empty()).map(printable),
+            message: message
+                .filter(|text| !words::only_names(text, code))
+                .map(printable),
         }
     }
 
@@ -206,7 +206,16 @@ mod tests {
         );
         assert_eq!(
             refused(ErrorCode::new(9999), None),
-            "topic t: UNKNOWN(9999)"
+            "topic t: an error without words (UNKNOWN(9999))"
+        );
+        let denied = Some("Topic authorization failed.");
+        assert_eq!(
+            refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED, denied),
+            "topic t: this user has no right to do that to the topic (TOPIC_AUTHORIZATION_FAILED)"
+        );
+        assert_eq!(
+            refused(ErrorCode::INVALID_REQUEST, Some("")),
+            "topic t: the broker finds the request malformed (INVALID_REQUEST)"
         );
     }
 }

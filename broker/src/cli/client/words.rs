@@ -2,9 +2,46 @@
 
 use palisade_protocol::ErrorCode;
 
-/// A code in words, for answers that bring none of their own; the name for all other codes.
+/// A code in words, for answers that bring none of their own.
 pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
+        ErrorCode::OFFSET_OUT_OF_RANGE => "the log has no such offset",
+        ErrorCode::REPLICA_NOT_AVAILABLE => "the partition's replica is not available",
+        ErrorCode::BROKER_NOT_AVAILABLE => "no broker is available",
+        ErrorCode::NETWORK_EXCEPTION => "the cluster names no address of it",
+        ErrorCode::RECORD_LIST_TOO_LARGE => "more records at once than a segment holds",
+        ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => {
+            "written, but fewer replicas are in sync than the topic demands"
+        }
+        ErrorCode::INVALID_REQUIRED_ACKS => "the broker does not know such acknowledgements",
+        ErrorCode::INVALID_TIMESTAMP => "a timestamp is further off than the topic allows",
+        ErrorCode::UNSUPPORTED_COMPRESSION_TYPE => "the broker does not take this codec",
+        ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED => {
+            "another producer of this id has taken its place"
+        }
+        ErrorCode::UNKNOWN_PRODUCER_ID => "the broker no longer knows this producer",
+        ErrorCode::ILLEGAL_GENERATION => "the group has moved on without this member",
+        ErrorCode::INVALID_SESSION_TIMEOUT => "the broker does not allow this session timeout",
+        ErrorCode::INVALID_COMMIT_OFFSET_SIZE => "the committed offsets do not fit in one record",
+        ErrorCode::OFFSET_METADATA_TOO_LARGE => "the text beside the offset is too long",
+        ErrorCode::FENCED_INSTANCE_ID => "another member of this instance id has taken its place",
+        ErrorCode::MEMBER_ID_REQUIRED => "the group wants to know the member first",
+        ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC => "members of the group still read the topic",
+        ErrorCode::FENCED_LEADER_EPOCH | ErrorCode::UNKNOWN_LEADER_EPOCH => {
+            "the partition's leader has just changed"
+        }
+        ErrorCode::OFFSET_NOT_AVAILABLE => "the partition's new leader does not know its end yet",
+        ErrorCode::UNKNOWN_TOPIC_ID | ErrorCode::INCONSISTENT_TOPIC_ID => {
+            "the topic was deleted, and perhaps made anew"
+        }
+        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
+            "this user has no right to that transactional id"
+        }
+        ErrorCode::INVALID_REPLICA_ASSIGNMENT => "the replicas cannot be placed like that",
+        ErrorCode::REASSIGNMENT_IN_PROGRESS => "its replicas are just being moved",
+        ErrorCode::SASL_AUTHENTICATION_FAILED => "the login is refused",
+        ErrorCode::ILLEGAL_SASL_STATE => "the broker expected a login at this point",
+        ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT => "the topic's message format is too old",
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => "there is no such topic, or no right to see it",
         ErrorCode::TOPIC_ALREADY_EXISTS => "it exists already",
         ErrorCode::INVALID_TOPIC_EXCEPTION => {
@@ -54,4 +91,13 @@ pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::UNKNOWN_SERVER_ERROR => "the broker failed; its log says why",
         _ => return None,
     })
+}
+
+/// Whether a broker's text says no more than the code's name, as "Topic authorization failed." does.
+pub(super) fn only_names(text: &str, code: ErrorCode) -> bool {
+    let bare = |text: &str| -> String {
+        let letters = text.chars().filter(|letter| letter.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    bare(code.name()).ends_with(&bare(text))
 }
