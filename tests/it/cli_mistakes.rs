@@ -1,9 +1,20 @@
 //! Mistakes at the command line: said in words, before anything is done where that can be, and with
 //! an exit status that tells.
 
+use std::fs::File;
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
 use palisade_tests::dev::Dev;
+use palisade_tests::paths;
+use palisade_tests::tools;
+use rustix::process::Signal;
 
 use crate::cli_data::Cli;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command that must fail with these words on standard error and nothing on standard output.
 fn refused(cli: &Cli, arguments: &[&str], status: i32, words: &str) {
@@ -19,7 +30,10 @@ fn what_is_named_twice() {
     let cli = Cli::new(&dev.admin());
     let set = ["--config", "retention.ms=1000"];
     let twice = "retention.ms: the key is given more than once";
-    for more in [["--config", "retention.ms=2000"], ["--delete-config", "retention.ms"]] {
+    for more in [
+        ["--config", "retention.ms=2000"],
+        ["--delete-config", "retention.ms"],
+    ] {
         let alter = [&["topic", "alter", "twice"][..], &set, &more].concat();
         refused(&cli, &alter, 2, twice);
     }
@@ -53,4 +67,56 @@ fn codes_stand_behind_words() {
     let said: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(said["error"]["name"], "INVALID_TOPIC_EXCEPTION", "{said}");
     assert_eq!(said["error"]["code"], 17, "{said}");
+}
+
+/// A port where somebody takes connections and says nothing.
+#[test]
+fn a_broker_that_never_answers() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("its address").to_string();
+    let dir = paths::scratch();
+    let config = dir.path().join("silent.properties");
+    paths::write_private(&config, format!("bootstrap.servers={address}\n"));
+    let cli = Cli::with_file(&tools::text(&config));
+    let words = format!("no answer from {address} in time");
+    for command in [
+        &["produce", "t"][..],
+        &["consume", "t"],
+        &["topic", "list"],
+        &["group", "describe", "g"],
+    ] {
+        let arguments = [command, &["--timeout", "1"]].concat();
+        refused(&cli, &arguments, 3, &words);
+    }
+    // Waiting for it can be interrupted.
+    let waiting = cli.spawn(&["consume", "t", "--timeout", "3600"]);
+    let (met, _) = silent.accept().expect("a connection");
+    waiting.signal(Signal::INT);
+    let exit = waiting.wait(PATIENCE);
+    assert!(!exit.success(), "{exit:?}: {}", waiting.output());
+    drop(met);
+}
+
+/// A broker that falls silent in the middle: no record is waited for longer than was asked.
+#[test]
+fn a_broker_that_falls_silent() {
+    let dev = Dev::start(&["--topic", "silent"]);
+    let cli = Cli::new(&dev.admin());
+    let pipe = cli.file("unused", "").replace("unused", "pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let producer = cli.spawn(&["produce", "silent", "--file", &pipe, "--timeout", "2"]);
+    let mut input = File::options().write(true).open(&pipe).expect("a pipe");
+    writeln!(input, "first").expect("the producer reads");
+    let consume = ["consume", "silent", "--count", "1"];
+    assert_eq!(cli.done(&consume), "first");
+    dev.process().signal(Signal::STOP);
+    writeln!(input, "second").expect("the producer reads");
+    let exit = producer.wait(PATIENCE);
+    dev.process().signal(Signal::CONT);
+    let said = producer.output();
+    assert_eq!(exit.code(), Some(3), "{said}");
+    assert!(said.contains("silent: 1 record"), "{said}");
+    let words = "1 record not acknowledged, the first in line 2: no answer from 127.0.0.1";
+    assert!(said.contains(words), "{said}");
 }

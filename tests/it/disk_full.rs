@@ -11,6 +11,8 @@ use palisade_tests::node::Node;
 use palisade_tests::requests;
 use palisade_tests::wire::Connection;
 
+use crate::cli_data::Cli;
+
 const TOPIC: &str = "full";
 
 /// A file system of a few megabytes in memory, gone when dropped.
@@ -92,6 +94,62 @@ fn a_full_disk_heals() {
     );
     let log = requests::read_all(&mut connection, TOPIC, id, 0).expect("the log");
     assert!(log.len() > written);
+    node.terminate();
+    drop(tmpfs);
+}
+
+/// Whoever types lines at a full disk is told in time which of them did not arrive, and why.
+#[test]
+fn a_producer_of_lines_gives_up() {
+    let mut node = Node::prepare();
+    let disk = node.dir().join("disk");
+    let Some(tmpfs) = Tmpfs::mount(&disk, 24) else {
+        check::skip(
+            "a_producer_of_lines_gives_up",
+            "a tmpfs can only be mounted by root",
+        );
+        return;
+    };
+    node.set("log.dirs", disk.join("data").display().to_string());
+    node.set("log.segment.bytes", "1048576");
+    node.allow("disk is below its reserve")
+        .allow("disk is full")
+        .allow("ballast given back");
+    node.run();
+    let access = node.certificate();
+    let mut connection = Connection::open(&access).expect("a login");
+    let id = requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
+    std::fs::write(
+        disk.join("filler"),
+        vec![1; free_bytes(&disk) - (256 << 10)],
+    )
+    .expect("a filler");
+    eventually("a refusal", Duration::from_secs(30), || {
+        let records = requests::batch(Codec::None, &[&[7; 1000]], 1_700_000_000_000);
+        let answer = requests::produce(&mut connection, TOPIC, id, -1, records);
+        match answer.expect("an answer").error_code {
+            ErrorCode::KAFKA_STORAGE_ERROR => Ok(()),
+            code => Err(code.name().to_owned()),
+        }
+    });
+
+    let cli = Cli::new(&access);
+    let file = cli.file("lines", "one\ntwo\n");
+    let produce = ["produce", TOPIC, "--file", &file, "--timeout", "1"];
+    for acks in ["all", "1"] {
+        let (code, out, err) = cli.run(&[&produce[..], &["--acks", acks]].concat());
+        assert_eq!(code, 1, "{out}\n{err}");
+        let words = "2 records not acknowledged, the first in line 1: full-0: given up after 1 s: \
+                     the broker's disk failed or is full (KAFKA_STORAGE_ERROR)";
+        assert!(err.contains(words), "{err}");
+    }
+    let (code, out, err) = cli.run(&[&produce[..], &["--json"]].concat());
+    assert_eq!((code, err.as_str()), (1, ""), "{out}");
+    let said: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!(said["error"]["name"], "KAFKA_STORAGE_ERROR", "{said}");
+    assert_eq!(said["records"], 0, "{said}");
+    assert_eq!(said["unanswered"], 2, "{said}");
+    assert_eq!(said["first_unanswered"], 1, "{said}");
     node.terminate();
     drop(tmpfs);
 }

@@ -163,8 +163,9 @@ impl Tally {
     }
 
     fn show(self, output: Output) -> Result<(), ClientError> {
-        output.show(&json!({ "acls": self.rows }), &self.text);
-        some_refused(output, &self.refused)
+        let shown = output.show(&json!({ "acls": self.rows }), &self.text);
+        some_refused(output, &self.refused)?;
+        shown
     }
 }
 
@@ -253,8 +254,7 @@ async fn list(admin: &mut Admin, output: Output, filter: &AclFilter) -> Result<(
     acls.iter()
         .for_each(|acl| line(&mut text, format_args!("{}", shown(acl))));
     let rows: Vec<Value> = acls.iter().map(object).collect();
-    output.show(&json!({ "acls": rows }), &text);
-    Ok(())
+    output.show(&json!({ "acls": rows }), &text)
 }
 
 fn described(response: &DescribeAclsResponse) -> Vec<AclBinding> {

@@ -94,12 +94,13 @@ impl ConsumeArgs {
     }
 
     pub(crate) async fn run(&self) -> Result<(), ClientError> {
-        let mut interrupt = Interrupt::listen()?;
         let mut cluster = self.remote.cluster().await?;
         cluster.refresh(&self.topics).await?;
         for topic in &self.topics {
             cluster.partitions(topic)?;
         }
+        // Until here nothing needs an end of its own, and a signal ends the command at once.
+        let mut interrupt = Interrupt::listen()?;
         let json = self.remote.output().json;
         let printing = Printing {
             format: match &self.format {
@@ -114,7 +115,11 @@ impl ConsumeArgs {
         let progress = Progress::start(!io::stdout().is_terminal());
         let mut reader = Reader::new(printing, self.isolation, progress);
         let outcome = match &self.group {
-            None => self.alone(&mut cluster, &mut reader, &mut interrupt).await,
+            // Whatever is waited for, nobody waits for it after a signal.
+            None => tokio::select! {
+                outcome = self.alone(&mut cluster, &mut reader) => outcome,
+                () = interrupt.heard() => Ok(()),
+            },
             Some(group) => {
                 let mut member = Member::new(group, &self.topics);
                 self.together(&mut cluster, &mut reader, &mut interrupt, &mut member)
@@ -126,15 +131,10 @@ impl ConsumeArgs {
             // Nobody is left to be told when this fails.
             let _ = writeln!(io::stderr(), "{}", reader.progress.words());
         }
-        outcome
+        outcome.and_then(|()| reader.finish())
     }
 
-    async fn alone(
-        &self,
-        cluster: &mut Cluster,
-        reader: &mut Reader,
-        interrupt: &mut Interrupt,
-    ) -> Result<(), ClientError> {
+    async fn alone(&self, cluster: &mut Cluster, reader: &mut Reader) -> Result<(), ClientError> {
         let mut partitions = Vec::new();
         for topic in &self.topics {
             let there = cluster.partitions(topic)?;
@@ -164,7 +164,6 @@ impl ConsumeArgs {
                 answer = reader.replied() => reader.take(answer, cluster).await?,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 _ = ticks.tick() => reader.progress.paint(),
-                () = interrupt.heard() => break,
             }
         }
         Ok(())
@@ -177,11 +176,24 @@ impl ConsumeArgs {
         interrupt: &mut Interrupt,
         member: &mut Member,
     ) -> Result<(), ClientError> {
-        let outcome = self.take_part(cluster, reader, interrupt, member).await;
+        let outcome = tokio::select! {
+            outcome = self.take_part(cluster, reader, member) => outcome,
+            () = interrupt.heard() => Ok(()),
+        };
         // Whoever goes says goodbye, also after an error, which counts more than one of the farewell.
         let positions = reader.positions();
-        let committed = self.commit(cluster, member, &positions).await;
-        let left = member.leave(cluster).await;
+        let farewell = async {
+            let committed = self.commit(cluster, member, &positions).await;
+            (committed, member.leave(cluster).await)
+        };
+        let (committed, left) = tokio::select! {
+            said = farewell => said,
+            // Somebody asks a second time: the group hears of it when the session times out.
+            () = interrupt.heard() => {
+                let text = "interrupted before the group knew where reading had come to";
+                return Err(ClientError::Unfinished(text.to_owned()));
+            }
+        };
         outcome?;
         match committed? {
             ErrorCode::NONE => {}
@@ -194,7 +206,6 @@ impl ConsumeArgs {
         &self,
         cluster: &mut Cluster,
         reader: &mut Reader,
-        interrupt: &mut Interrupt,
         member: &mut Member,
     ) -> Result<(), ClientError> {
         let mut ticks = interval(progress::EVERY);
@@ -207,10 +218,7 @@ impl ConsumeArgs {
         loop {
             if joins {
                 joins = false;
-                tokio::select! {
-                    joined = self.join(cluster, reader, member) => joined?,
-                    () = interrupt.heard() => return Ok(()),
-                }
+                self.join(cluster, reader, member).await?;
                 if self.until_end && reader.positions().is_empty() {
                     return Ok(());
                 }
@@ -259,7 +267,6 @@ impl ConsumeArgs {
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 _ = ticks.tick() => reader.progress.paint(),
-                () = interrupt.heard() => return Ok(()),
             }
         }
     }

@@ -150,8 +150,7 @@ async fn list(
         true => String::new(),
         false => table(["GROUP", "TYPE", "STATE", "PROTOCOL"], &rows),
     };
-    output.show(&json!({ "groups": objects }), &text);
-    Ok(())
+    output.show(&json!({ "groups": objects }), &text)
 }
 
 /// Describes groups once; `repaint` clears the terminal before.
@@ -186,8 +185,9 @@ async fn show(
         // Home, and nothing below; what comes is painted in one write.
         text.insert_str(0, "\x1b[H\x1b[2J");
     }
-    output.show(&json!({ "groups": objects }), &text);
-    some_refused(output, &refused)
+    let shown = output.show(&json!({ "groups": objects }), &text);
+    some_refused(output, &refused)?;
+    shown
 }
 
 async fn watch(
@@ -253,8 +253,9 @@ async fn delete(
             }
         }
     }
-    output.show(&json!({ "groups": rows }), &text);
-    some_refused(output, &refused)
+    let shown = output.show(&json!({ "groups": rows }), &text);
+    some_refused(output, &refused)?;
+    shown
 }
 
 /// The refusal of a group by a code; none for NONE.

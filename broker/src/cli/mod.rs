@@ -27,7 +27,7 @@ mod topic;
 mod upsertion;
 mod user;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -92,7 +92,11 @@ fn administrate(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Each refusal was shown with its own item.
-        Err(error @ ClientError::SomeRefused(_)) => error.exit_code(),
+        Err(error @ (ClientError::SomeRefused(_) | ClientError::Reported(_))) => error.exit_code(),
+        // A reader that has seen enough, as head has, is no mistake.
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             output.fail(&error);
             error.exit_code()

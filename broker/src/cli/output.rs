@@ -15,33 +15,52 @@ pub(crate) struct Output {
 
 impl Output {
     /// Prints the outcome in the form that was asked for.
-    pub(crate) fn show(self, object: &Value, text: &str) {
+    ///
+    /// # Errors
+    /// `Output`: whoever asked for it does not get it.
+    pub(crate) fn show(self, object: &Value, text: &str) -> Result<(), ClientError> {
         if self.json {
-            print(&object.to_string());
-        } else if !text.is_empty() {
-            print(text.trim_end_matches('\n'));
+            print(&object.to_string())
+        } else if text.is_empty() {
+            Ok(())
+        } else {
+            print(text.trim_end_matches('\n'))
         }
     }
 
     /// Prints why the command failed: JSON to standard output, text to standard error.
     pub(crate) fn fail(self, error: &ClientError) {
-        if !self.json {
+        if self.json {
             // Nobody is left to be told when this fails.
-            let _ = writeln!(io::stderr(), "palisade: {error}");
-            return;
+            let _ = print(&json!({ "error": described(error) }).to_string());
+        } else {
+            warn(&error.to_string());
         }
-        let mut object = json!({ "message": error.to_string() });
-        if let ClientError::Refused { code, .. } = error {
-            object["code"] = json!(code.value());
-            object["name"] = json!(code.name());
-        }
-        print(&json!({ "error": object }).to_string());
     }
 }
 
-/// Prints a line; a reader that has gone away is no error of ours.
-pub(crate) fn print(line: &str) {
+/// An error as JSON has it, with the code that a broker gave.
+pub(crate) fn described(error: &ClientError) -> Value {
+    let mut object = json!({ "message": error.to_string() });
+    if let ClientError::Refused { code, .. } = error {
+        object["code"] = json!(code.value());
+        object["name"] = json!(code.name());
+    }
+    object
+}
+
+/// Says something on standard error.
+pub(crate) fn warn(text: &str) {
+    // Nobody is left to be told when this fails.
+    let _ = writeln!(io::stderr(), "palisade: {text}");
+}
+
+/// Prints a line.
+///
+/// # Errors
+/// `Output`.
+pub(crate) fn print(line: &str) -> Result<(), ClientError> {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
+    let printed = writeln!(out, "{line}").and_then(|()| out.flush());
+    printed.map_err(ClientError::Output)
 }

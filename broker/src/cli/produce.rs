@@ -9,11 +9,13 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
 use palisade_protocol::batch::Codec;
 use serde_json::json;
+use tokio::time::timeout;
 
 use self::{
     input::{Parser, Shape},
@@ -22,8 +24,8 @@ use self::{
 use super::{
     client::{ClientError, printable},
     interrupt::Interrupt,
-    output::Output,
-    progress::{Progress, counted},
+    output::{self, Output},
+    progress::counted,
     remote::Remote,
     topic::key_value,
 };
@@ -89,11 +91,6 @@ impl ProduceArgs {
 
     pub(crate) async fn run(&self) -> Result<(), ClientError> {
         let source = self.source()?;
-        let interrupt = Interrupt::listen()?;
-        let mut cluster = self.remote.cluster().await?;
-        let topics = [self.topic.clone()];
-        cluster.refresh(&topics).await?;
-        cluster.partitions(&self.topic)?;
         let parser = Parser {
             shape: match (&self.key_separator, self.json_input) {
                 (_, true) => Shape::Json,
@@ -102,6 +99,22 @@ impl ProduceArgs {
             },
             null_marker: self.null_marker.clone().map(String::into_bytes),
         };
+        // A little more than one answer may take: its own limit knows whose it was.
+        let limit = self.remote.patience() + Duration::from_secs(1);
+        let begun = timeout(limit, self.begin()).await;
+        let mut sender = begun.map_err(|_| ClientError::Timeout("the cluster".to_owned()))??;
+        // Until here nothing was read, and a signal ends the command at once.
+        let interrupt = Interrupt::listen()?;
+        let outcome = sender.run(input::read(source, parser), interrupt).await;
+        sender.progress.clear();
+        self.end(&sender, outcome)
+    }
+
+    /// Finds the topic, and gets what the first record needs.
+    async fn begin(&self) -> Result<Sender, ClientError> {
+        let mut cluster = self.remote.cluster().await?;
+        cluster.refresh(std::slice::from_ref(&self.topic)).await?;
+        cluster.partitions(&self.topic)?;
         let mut sender = Sender::new(
             cluster,
             sender::Options {
@@ -113,16 +126,8 @@ impl ProduceArgs {
                 timeout_ms: self.remote.timeout_ms(),
             },
         );
-        let outcome = sender.run(input::read(source, parser), interrupt).await;
-        sender.progress.clear();
-        self.summary(&sender.progress, &sender.refused);
-        outcome?;
-        match sender.refused.count {
-            0 => Ok(()),
-            count => Err(ClientError::SomeRefused(
-                usize::try_from(count).unwrap_or(usize::MAX),
-            )),
-        }
+        sender.become_idempotent().await?;
+        Ok(sender)
     }
 
     fn source(&self) -> Result<input::Source, ClientError> {
@@ -139,27 +144,62 @@ impl ProduceArgs {
         Ok(BufReader::with_capacity(1 << 16, bytes))
     }
 
-    fn summary(&self, progress: &Progress, refused: &sender::Refused) {
-        let output = self.output();
+    /// Says what became of the records.
+    fn end(&self, sender: &Sender, outcome: Result<(), ClientError>) -> Result<(), ClientError> {
+        let (output, progress, refused) = (self.output(), &sender.progress, &sender.refused);
+        let unanswered = sender.unanswered();
         let first = refused
             .first
             .as_ref()
             .map(|(line, reason)| json!({ "line": line, "reason": reason }));
-        let object = json!({
+        let mut object = json!({
             "topic": self.topic,
             "records": progress.records,
             "bytes": progress.bytes,
             "seconds": progress.seconds(),
             "refused": refused.count,
             "first_refused": first,
+            "unanswered": unanswered.map_or(0, |(count, _)| count),
+            "first_unanswered": unanswered.map(|(_, line)| line),
         });
-        let topic = printable(&self.topic);
-        output.show(&object, &format!("{topic}: {}", progress.words()));
-        if let (Some((line, reason)), false) = (&refused.first, output.json) {
-            let count = counted(refused.count);
-            output.fail(&ClientError::Unfinished(format!(
-                "{count} refused, the first in line {line}: {reason}"
-            )));
+        if let Err(error) = &outcome {
+            object["error"] = output::described(error);
         }
+        let topic = printable(&self.topic);
+        let shown = output.show(&object, &format!("{topic}: {}", progress.words()));
+        if !output.json {
+            say(refused, unanswered, outcome.as_ref().err());
+        }
+        match (outcome, refused.count) {
+            (Err(error), _) => Err(ClientError::Reported(Box::new(error))),
+            (Ok(()), 0) => shown,
+            (Ok(()), count) => Err(ClientError::SomeRefused(
+                usize::try_from(count).unwrap_or(usize::MAX),
+            )),
+        }
+    }
+}
+
+/// Says which records did not arrive, and why.
+fn say(refused: &sender::Refused, unanswered: Option<(u64, u64)>, error: Option<&ClientError>) {
+    let mut error = error.map(ToString::to_string);
+    if let Some((line, reason)) = &refused.first {
+        let count = counted(refused.count);
+        output::warn(&format!(
+            "{count} refused, the first in line {line}: {reason}"
+        ));
+        // Once is enough.
+        error = error.filter(|error| error != reason);
+    }
+    match (unanswered, error) {
+        (Some((count, line)), error) => {
+            let why = error.map_or_else(String::new, |error| format!(": {error}"));
+            let count = counted(count);
+            output::warn(&format!(
+                "{count} not acknowledged, the first in line {line}{why}"
+            ));
+        }
+        (None, Some(error)) => output::warn(&error),
+        (None, None) => {}
     }
 }

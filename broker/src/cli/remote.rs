@@ -60,7 +60,7 @@ impl Remote {
     }
 
     /// The time that the broker was promised, and a little for the way.
-    fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.timeout) + Duration::from_secs(2)
     }
 

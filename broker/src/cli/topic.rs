@@ -142,8 +142,7 @@ impl TopicArgs {
                 if let Some(count) = partitions {
                     self.add_partitions(&mut admin, name, *count).await?;
                 }
-                output.show(&json!({ "topic": name }), &format!("altered {name}"));
-                Ok(())
+                output.show(&json!({ "topic": name }), &format!("altered {name}"))
             }
             TopicCommand::Delete { names } => self.delete(&mut admin, output, names).await,
         }
@@ -202,8 +201,7 @@ impl TopicArgs {
         let exists = result.error_code == ErrorCode::TOPIC_ALREADY_EXISTS;
         if exists && if_not_exists {
             let object = json!({ "topic": name, "created": false });
-            output.show(&object, &format!("{name} exists"));
-            return Ok(());
+            return output.show(&object, &format!("{name} exists"));
         }
         accept_topic(&name, result.error_code, result.error_message.as_deref())?;
         let object = json!({
@@ -213,8 +211,7 @@ impl TopicArgs {
             "partitions": result.num_partitions,
             "replication_factor": result.replication_factor,
         });
-        output.show(&object, &format!("created {name}"));
-        Ok(())
+        output.show(&object, &format!("created {name}"))
     }
 
     async fn add_partitions(
@@ -287,8 +284,9 @@ impl TopicArgs {
                 }
             }
         }
-        output.show(&json!({ "topics": rows }), &text);
-        some_refused(output, &refused)
+        let shown = output.show(&json!({ "topics": rows }), &text);
+        some_refused(output, &refused)?;
+        shown
     }
 }
 
@@ -329,8 +327,7 @@ async fn list(admin: &mut Admin, output: Output, internal: bool) -> Result<(), C
             "partitions": topic.partitions.len(),
         }));
     }
-    output.show(&json!({ "topics": rows }), &text);
-    Ok(())
+    output.show(&json!({ "topics": rows }), &text)
 }
 
 async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result<(), ClientError> {
@@ -425,8 +422,9 @@ async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result
             "configs": if readable.is_some() { Value::Object(set) } else { Value::Null },
         }));
     }
-    output.show(&json!({ "topics": rows }), &text);
-    some_refused(output, &refused)
+    let shown = output.show(&json!({ "topics": rows }), &text);
+    some_refused(output, &refused)?;
+    shown
 }
 
 async fn alter_configs(

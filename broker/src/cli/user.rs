@@ -101,8 +101,7 @@ impl UserArgs {
                 output.show(
                     &json!({ "user": name, "mechanisms": names }),
                     &format!("{name} can log in with {}", names.join(", ")),
-                );
-                Ok(())
+                )
             }
             UserCommand::List => list(&mut self.remote.connect().await?, output).await,
             UserCommand::Delete { name, mechanisms } => {
@@ -125,8 +124,7 @@ impl UserArgs {
                 output.show(
                     &json!({ "user": name, "deleted": names }),
                     &format!("deleted {} of {name}", names.join(", ")),
-                );
-                Ok(())
+                )
             }
         }
     }
@@ -228,6 +226,5 @@ async fn list(admin: &mut Admin, output: Output) -> Result<(), ClientError> {
             .collect();
         rows.push(json!({ "user": &*result.user, "credentials": credentials }));
     }
-    output.show(&json!({ "users": rows }), &text);
-    Ok(())
+    output.show(&json!({ "users": rows }), &text)
 }

@@ -2,7 +2,7 @@
 //! its coordinator, and both are looked for again when they move.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -125,8 +125,16 @@ impl Cluster {
             Err(error) if is_unreachable(&error) => error,
             outcome => return outcome,
         };
+        let mut tried = BTreeSet::new();
+        // A line that was open may have broken long ago; one that did not open would not now.
+        if matches!(last, ClientError::Connect { .. } | ClientError::Timeout(_)) {
+            tried.insert(self.any.address().clone());
+        }
         let known = self.brokers.values().chain(&self.settings.bootstrap);
         for address in known.cloned().collect::<Vec<_>>() {
+            if !tried.insert(address.clone()) {
+                continue;
+            }
             self.any = Line::new(&self.settings, address, self.patience);
             match self.any.send(request, max).await {
                 Err(error) if is_unreachable(&error) => last = error,

@@ -98,6 +98,12 @@ pub enum ClientError {
     /// The command ended before it was done, for a reason of its own side.
     #[error("{0}")]
     Unfinished(String),
+    /// Standard output took no more.
+    #[error("standard output: {0}")]
+    Output(#[source] io::Error),
+    /// Why the command ended, shown already with the rest of its output.
+    #[error("{0}")]
+    Reported(Box<ClientError>),
     /// Several things were asked for and at least one was refused; each was reported already.
     #[error("{0} refused")]
     SomeRefused(usize),
@@ -152,7 +158,9 @@ impl ClientError {
             | Self::Request { .. }
             | Self::Refused { .. }
             | Self::Unfinished(_)
+            | Self::Output(_)
             | Self::SomeRefused(_) => 1,
+            Self::Reported(error) => return error.exit_code(),
             Self::Usage(_) | Self::File { .. } | Self::TlsSettings(_) => 2,
             Self::Connect { .. }
             | Self::Tls { .. }

@@ -80,8 +80,8 @@ pub(super) struct Reader {
     replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
     /// Whether leaders must be looked for.
     pub(super) is_stale: bool,
-    /// Whether somebody still reads the output.
-    is_heard: bool,
+    /// Why nobody reads the output any more.
+    unheard: Option<io::Error>,
     out: Vec<u8>,
     pub(super) progress: Progress,
 }
@@ -96,7 +96,7 @@ impl Reader {
             epoch: 0,
             replies: mpsc::channel(64),
             is_stale: false,
-            is_heard: true,
+            unheard: None,
             out: Vec::new(),
             progress,
         }
@@ -134,7 +134,7 @@ impl Reader {
     /// Nothing is left to do: all was read that was to be, or nobody listens.
     pub(super) fn is_done(&self) -> bool {
         let is_enough = self.printing.left == Some(0);
-        is_enough || !self.is_heard || self.is_at_end()
+        is_enough || self.unheard.is_some() || self.is_at_end()
     }
 
     fn is_at_end(&self) -> bool {
@@ -144,7 +144,7 @@ impl Reader {
     /// Whether all partitions have ends and were read to them; of none, no.
     pub(super) fn has_stopped(&self) -> bool {
         let is_enough = self.printing.left == Some(0);
-        is_enough || !self.is_heard || (!self.places.is_empty() && self.is_at_end())
+        is_enough || self.unheard.is_some() || (!self.places.is_empty() && self.is_at_end())
     }
 
     /// Waits for an answer. Cancel safe.
@@ -339,7 +339,7 @@ impl Reader {
         }
         self.hand_over();
         // Nothing is committed that may not have been handed over.
-        if let (true, None, Some(place)) = (self.is_heard, &damage, self.places.get_mut(at)) {
+        if let (None, None, Some(place)) = (&self.unheard, &damage, self.places.get_mut(at)) {
             place.position = position;
         }
         match damage {
@@ -353,14 +353,21 @@ impl Reader {
 
     fn hand_over(&mut self) {
         let mut stdout = io::stdout().lock();
-        if stdout
-            .write_all(&self.out)
-            .and_then(|()| stdout.flush())
-            .is_err()
-        {
-            self.is_heard = false;
+        if let Err(error) = stdout.write_all(&self.out).and_then(|()| stdout.flush()) {
+            self.unheard = Some(error);
         }
         self.out.clear();
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `Output`: records that were read could not be handed over.
+    pub(super) fn finish(&mut self) -> Result<(), ClientError> {
+        match self.unheard.take() {
+            Some(error) => Err(ClientError::Output(error)),
+            None => Ok(()),
+        }
     }
 
     /// Goes on at the nearest offset there is, where the one asked for is gone or not there yet.

@@ -218,13 +218,14 @@ impl DevArgs {
         } else {
             announcement.text()
         };
-        output::print(shown.trim_end());
+        // The broker serves whoever reads this or not.
+        let _ = output::print(shown.trim_end());
         stop.await;
         running.shutdown().await?;
         let removed = home.temporary.is_some().then(|| home.path.clone());
         home.close()?;
         if let (Some(path), false) = (removed, json) {
-            output::print(&format!("removed {}", path.display()));
+            let _ = output::print(&format!("removed {}", path.display()));
         }
         Ok(())
     }

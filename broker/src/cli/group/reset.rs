@@ -138,8 +138,7 @@ impl ResetArgs {
             "executed": self.execute,
             "offsets": objects,
         });
-        output.show(&object, &text);
-        Ok(())
+        output.show(&object, &text)
     }
 
     /// Members would commit over it at once.

@@ -169,11 +169,28 @@ pub(super) fn copy(error: &ClientError) -> ClientError {
             code: *code,
             message: message.clone(),
         },
-        ClientError::Lost(source) => {
-            ClientError::Lost(io::Error::new(source.kind(), source.to_string()))
-        }
+        ClientError::Lost(source) => ClientError::Lost(again(source)),
+        ClientError::LoginLost(source) => ClientError::LoginLost(again(source)),
+        ClientError::Timeout(address) => ClientError::Timeout(address.clone()),
+        ClientError::Connect { address, source } => ClientError::Connect {
+            address: address.clone(),
+            source: again(source),
+        },
+        ClientError::Mismatch {
+            address,
+            what,
+            hint,
+        } => ClientError::Mismatch {
+            address: address.clone(),
+            what: what.clone(),
+            hint,
+        },
         other => ClientError::Lost(io::Error::other(other.to_string())),
     }
+}
+
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write as _},
+    io,
     time::Duration,
 };
 
@@ -21,13 +21,14 @@ use palisade_protocol::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, interval, sleep_until, timeout_at},
 };
 
 use super::{
     super::{
         client::{Backoff, ClientError, Cluster, Line, printable},
         interrupt::Interrupt,
+        output,
         progress::{self, Progress},
     },
     input::{Parsed, Record},
@@ -132,14 +133,14 @@ impl Sender {
         mut lines: mpsc::Receiver<io::Result<Vec<Parsed>>>,
         mut interrupt: Interrupt,
     ) -> Result<(), ClientError> {
-        if self.options.acks == -1 {
-            self.become_idempotent().await?;
-        }
         let mut ticks = interval(progress::EVERY);
         let mut is_open = true;
         while is_open || !self.is_done() {
             if self.is_stale {
-                self.refresh().await?;
+                tokio::select! {
+                    outcome = self.refresh() => outcome?,
+                    () = interrupt.heard() => self.interrupted(&mut is_open)?,
+                }
             }
             // One time for both: what is not due to the first must be waited for by the second.
             let now = Instant::now();
@@ -160,12 +161,7 @@ impl Sender {
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 _ = ticks.tick(), if self.progress.is_shown() => self.progress.paint(),
-                () = interrupt.heard() => {
-                    if !is_open {
-                        return Err(self.interrupted());
-                    }
-                    is_open = false;
-                }
+                () = interrupt.heard() => self.interrupted(&mut is_open)?,
             }
         }
         Ok(())
@@ -187,10 +183,9 @@ impl Sender {
         }
         if !self.is_told && since + SILENCE <= now {
             self.is_told = true;
-            let text = format!("palisade: {error}; trying for {} s", delivery.as_secs());
+            let text = format!("{error}; trying for {} s", delivery.as_secs());
             self.progress.clear();
-            // Nobody is left to be told when this fails.
-            let _ = writeln!(io::stderr(), "{text}");
+            output::warn(&text);
         }
         Ok(Some(if self.is_told {
             end
@@ -199,12 +194,29 @@ impl Sender {
         }))
     }
 
-    fn interrupted(&self) -> ClientError {
-        let mut text = "interrupted; some records were not acknowledged".to_owned();
+    /// The first signal closes the input, the second ends the command.
+    ///
+    /// # Errors
+    /// It is the second; with why there was something left to do.
+    fn interrupted(&self, is_open: &mut bool) -> Result<(), ClientError> {
+        if std::mem::take(is_open) {
+            return Ok(());
+        }
+        let mut text = "interrupted".to_owned();
         if let Some((_, error)) = longest_trouble(&self.queues) {
             text = format!("{text}; {error}");
         }
-        ClientError::Unfinished(text)
+        Err(ClientError::Unfinished(text))
+    }
+
+    /// Records that were read and have no answer: how many, and the first line.
+    pub(super) fn unanswered(&self) -> Option<(u64, u64)> {
+        let batches = self.queues.values().flat_map(|queue| &queue.batches);
+        let lines = batches.flat_map(|batch| batch.records.iter().map(|record| record.line));
+        lines.fold(None, |all, line| match all {
+            None => Some((1, line)),
+            Some((count, first)) => Some((count + 1, line.min(first))),
+        })
     }
 
     fn is_done(&self) -> bool {
@@ -212,13 +224,19 @@ impl Sender {
     }
 
     /// An id of the producer, so that the broker knows a batch that comes a second time (KIP-98).
-    async fn become_idempotent(&mut self) -> Result<(), ClientError> {
+    ///
+    /// # Errors
+    /// No broker gives one in time, or one refuses.
+    pub(super) async fn become_idempotent(&mut self) -> Result<(), ClientError> {
+        if self.options.acks != -1 {
+            return Ok(());
+        }
         let request = InitProducerIdRequest {
             transactional_id: None,
             transaction_timeout_ms: i32::MAX,
             ..InitProducerIdRequest::default()
         };
-        let mut backoff = Backoff::new(self.cluster.patience());
+        let mut backoff = Backoff::new(self.options.delivery());
         loop {
             let nodes = self.cluster.broker_ids();
             let mut last = ClientError::refused("brokers", ErrorCode::BROKER_NOT_AVAILABLE, None);
@@ -249,10 +267,14 @@ impl Sender {
 
     async fn refresh(&mut self) -> Result<(), ClientError> {
         let topics = [self.options.topic.clone()];
-        match self.cluster.refresh(&topics).await {
+        let since = longest_trouble(&self.queues).map_or_else(Instant::now, |(since, _)| since);
+        // No longer than the batches are tried for whose sake it is asked.
+        let end = since + self.options.delivery();
+        match timeout_at(end, self.cluster.refresh(&topics)).await {
+            Err(_) => {}
             // The batches that wait are tried again, and end the command if it lasts.
-            Err(error) if error.is_transient() => {}
-            outcome => outcome?,
+            Ok(Err(error)) if error.is_transient() => {}
+            Ok(outcome) => outcome?,
         }
         self.is_stale = false;
         Ok(())
