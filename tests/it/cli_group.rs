@@ -406,3 +406,70 @@ fn offsets_are_reset_and_groups_deleted() {
         assert!(err.contains("there is no such group"), "{verb}: {err}");
     }
 }
+
+/// What lies outside the log is clipped, as by Kafka's tool, and said.
+#[test]
+fn a_reset_outside_the_log_is_told() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "outside", 1);
+    let file = cli.file("lines", "a\nb\n");
+    cli.done(&["produce", "outside", "--file", &file]);
+    let reset = |to: &str, more: &[&str]| {
+        let arguments = [
+            "group",
+            "reset-offsets",
+            "fresh",
+            "--topic",
+            "outside",
+            "--to",
+        ];
+        let (code, out, err) = cli.run(&[&arguments[..], &[to], more].concat());
+        assert_eq!(code, 0, "{to}: {out}\n{err}");
+        (out, err)
+    };
+    let (out, err) = reset("offset:7", &[]);
+    assert_eq!(
+        err,
+        "palisade: outside-0: offset 7 is beyond the end of the log; 2 takes its place"
+    );
+    assert!(
+        out.contains("group fresh is not there; its first offsets make it"),
+        "{out}"
+    );
+    let (out, _) = reset("offset:7", &["--execute", "--json"]);
+    let said: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (&said["existed"], &said["executed"]),
+        (&false.into(), &true.into())
+    );
+    let row = &said["offsets"][0];
+    assert_eq!(
+        (&row["asked"], &row["after"]),
+        (&7.into(), &2.into()),
+        "{said}"
+    );
+    assert_eq!(describe(&cli, "fresh")["offsets"][0]["committed"], 2);
+
+    let (out, err) = reset("shift:-5", &["--execute"]);
+    assert!(
+        err.contains("offset -3 is before the first offset of the log; 0 takes"),
+        "{err}"
+    );
+    assert!(!out.contains("not there"), "{out}");
+    let (_, err) = reset("offset:1", &["--execute"]);
+    assert_eq!(err, "");
+
+    let all = [
+        "group",
+        "reset-offsets",
+        "nobody",
+        "--all-topics",
+        "--to",
+        "earliest",
+    ];
+    let (code, out, err) = cli.run(&all);
+    assert_eq!(code, 1, "{out}");
+    assert!(err.contains("group nobody: nothing is committed"), "{err}");
+}

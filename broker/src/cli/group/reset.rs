@@ -1,6 +1,9 @@
 //! Moves the committed offsets of a group that nobody is a member of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use clap::Args;
 use palisade_protocol::{
@@ -17,7 +20,7 @@ use super::{
         consume::start::{self, EARLIEST, LATEST},
         moment,
         outcome::{accept, first_code},
-        output::Output,
+        output::{self, Output},
         table::table,
     },
     describe, name,
@@ -29,7 +32,7 @@ const BY_NAME: i16 = 9;
 /// Arguments of `palisade group reset-offsets`.
 #[derive(Debug, Args)]
 pub(super) struct ResetArgs {
-    /// Name of the group
+    /// Name of the group; one that is not there is made
     group: String,
     /// Topic, or some of its partitions, as orders or orders:0,3; repeatable
     #[arg(long = "topic", value_name = "TOPIC[:P,P]", value_parser = topic,
@@ -39,7 +42,8 @@ pub(super) struct ResetArgs {
     #[arg(long, conflicts_with = "topics")]
     all_topics: bool,
     /// Where to: earliest, latest, offset:N, shift:N (from what is committed, also backwards), or
-    /// time:TIME (RFC 3339, or ms since 1970)
+    /// time:TIME (RFC 3339, or ms since 1970; the end where no record is as late); what lies outside
+    /// the log becomes its nearest offset
     #[arg(long, value_name = "PLACE", value_parser = Target::parse)]
     to: Target,
     /// Do it
@@ -92,67 +96,110 @@ impl Target {
     }
 }
 
+/// Where one partition's offset goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct New {
+    asked: i64,
+    /// First offset of the log.
+    first: i64,
+    /// End of the log, not below `first`.
+    end: i64,
+}
+
+impl New {
+    /// The nearest offset of the log: behind its end there is nothing to go on with.
+    fn offset(self) -> i64 {
+        self.asked.clamp(self.first, self.end)
+    }
+
+    /// Where that is not what was asked for, in words.
+    fn clipped(self, (topic, index): &TopicPartition) -> Option<String> {
+        let offset = self.offset();
+        let place = match self.asked.cmp(&offset) {
+            Ordering::Equal => return None,
+            Ordering::Less => "before the first offset of the log",
+            Ordering::Greater => "beyond the end of the log",
+        };
+        let (topic, asked) = (printable(topic), self.asked);
+        Some(format!(
+            "{topic}-{index}: offset {asked} is {place}; {offset} takes its place"
+        ))
+    }
+}
+
 impl ResetArgs {
     pub(super) async fn run(
         &self,
         cluster: &mut Cluster,
         output: Output,
     ) -> Result<(), ClientError> {
-        self.must_be_empty(cluster).await?;
+        let exists = self.must_be_empty(cluster).await?;
         let committed = describe::committed(cluster, &self.group).await?;
         let partitions = self.partitions(cluster, &committed).await?;
         let new = self.offsets(cluster, &partitions, &committed).await?;
+        let clipped = new.iter().filter_map(|(at, new)| new.clipped(at));
+        clipped.for_each(|text| output::warn(&text));
         if self.execute {
             self.commit(cluster, &new).await?;
         }
         let before = |at: &TopicPartition| committed.get(at).map(|one| one.offset);
         let rows: Vec<[String; 4]> = new
             .iter()
-            .map(|(at, offset)| {
+            .map(|(at, new)| {
                 let before = before(at).map_or("-".to_owned(), |offset| offset.to_string());
                 [
                     printable(&at.0),
                     at.1.to_string(),
                     before,
-                    offset.to_string(),
+                    new.offset().to_string(),
                 ]
             })
             .collect();
         let objects: Vec<_> = new
             .iter()
-            .map(|(at, offset)| {
+            .map(|(at, new)| {
                 json!({
                     "topic": at.0,
                     "partition": at.1,
                     "before": before(at),
-                    "after": offset,
+                    "asked": new.asked,
+                    "after": new.offset(),
                 })
             })
             .collect();
         let mut text = table(["TOPIC", "PARTITION", "BEFORE", "AFTER"], &rows);
+        if !exists {
+            let group = name(&self.group);
+            let text_of_it = match self.execute {
+                true => format!("{group} was not there; its first offsets made it\n"),
+                false => format!("{group} is not there; its first offsets make it\n"),
+            };
+            text.push_str(&text_of_it);
+        }
         if !self.execute {
             text.push_str("nothing was changed; --execute does it\n");
         }
         let object = json!({
             "group": self.group,
+            "existed": exists,
             "executed": self.execute,
             "offsets": objects,
         });
         output.show(&object, &text)
     }
 
-    /// Members would commit over it at once.
-    async fn must_be_empty(&self, cluster: &mut Cluster) -> Result<(), ClientError> {
+    /// Members would commit over it at once. Says whether there is such a group.
+    async fn must_be_empty(&self, cluster: &mut Cluster) -> Result<bool, ClientError> {
         match describe::members(cluster, &self.group).await {
-            Ok(described) if described.state == "Empty" => Ok(()),
+            Ok(described) if described.state == "Empty" => Ok(true),
             Ok(_) => Err(ClientError::refused(
                 name(&self.group),
                 ErrorCode::NON_EMPTY_GROUP,
                 None,
             )),
-            // The first commit makes it.
+            // The first commit makes it, as with Kafka's own tool.
             Err(ClientError::Refused { code, .. }) if code == ErrorCode::GROUP_ID_NOT_FOUND => {
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(error),
         }
@@ -163,6 +210,11 @@ impl ResetArgs {
         cluster: &mut Cluster,
         committed: &BTreeMap<TopicPartition, describe::Committed>,
     ) -> Result<Vec<TopicPartition>, ClientError> {
+        if self.all_topics && committed.is_empty() {
+            let text = "nothing is committed, so there is nothing to move; name topics by --topic";
+            let text = format!("{}: {text}", name(&self.group));
+            return Err(ClientError::Unfinished(text));
+        }
         if self.all_topics {
             return Ok(committed.keys().cloned().collect());
         }
@@ -186,13 +238,13 @@ impl ResetArgs {
         Ok(all.into_iter().collect())
     }
 
-    /// The new offsets, never outside the log.
+    /// The new offsets.
     async fn offsets(
         &self,
         cluster: &mut Cluster,
         partitions: &[TopicPartition],
         committed: &BTreeMap<TopicPartition, describe::Committed>,
-    ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+    ) -> Result<BTreeMap<TopicPartition, New>, ClientError> {
         let first = start::edge(cluster, partitions, EARLIEST, 0).await?;
         let end = start::edge(cluster, partitions, LATEST, 0).await?;
         let by_time = match self.to {
@@ -203,7 +255,7 @@ impl ResetArgs {
         for at in partitions {
             let first = first.get(at).copied().unwrap_or_default();
             let end = end.get(at).copied().unwrap_or_default().max(first);
-            let offset = match self.to {
+            let asked = match self.to {
                 Target::Earliest => first,
                 Target::Latest => end,
                 Target::Offset(offset) => offset,
@@ -218,7 +270,7 @@ impl ResetArgs {
                     }
                 },
             };
-            new.insert(at.clone(), offset.clamp(first, end));
+            new.insert(at.clone(), New { asked, first, end });
         }
         Ok(new)
     }
@@ -226,13 +278,13 @@ impl ResetArgs {
     async fn commit(
         &self,
         cluster: &mut Cluster,
-        new: &BTreeMap<TopicPartition, i64>,
+        new: &BTreeMap<TopicPartition, New>,
     ) -> Result<(), ClientError> {
         let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for ((topic, index), offset) in new {
+        for ((topic, index), new) in new {
             let row = OffsetCommitRequestPartition {
                 partition_index: *index,
-                committed_offset: *offset,
+                committed_offset: new.offset(),
                 committed_leader_epoch: -1,
                 committed_metadata: Some(Str::from("")),
             };
