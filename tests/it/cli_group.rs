@@ -473,3 +473,30 @@ fn a_reset_outside_the_log_is_told() {
     assert_eq!(code, 1, "{out}");
     assert!(err.contains("group nobody: nothing is committed"), "{err}");
 }
+
+/// A watch waits for a group that is not there, and says that it does.
+#[test]
+fn a_watch_waits_for_its_group() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    let words = "group later: there is no such group (GROUP_ID_NOT_FOUND)";
+    let watch = |more: &[&str]| {
+        let watch = cli.spawn(&[&["group", "describe", "later", "--watch=1"][..], more].concat());
+        watch.wait_for_line(PATIENCE, |line| line.contains(words));
+        watch
+    };
+    let in_vain = watch(&[]);
+    in_vain.signal(Signal::INT);
+    let exit = in_vain.wait(PATIENCE);
+    assert_eq!(exit.code(), Some(1), "{}", in_vain.output());
+    assert_eq!(in_vain.stream(Stream::Out), [""; 0]);
+
+    let watch = watch(&[]);
+    create_topic(&access, "later", 1);
+    let reset = ["group", "reset-offsets", "later", "--topic", "later"];
+    cli.done(&[&reset[..], &["--to", "earliest", "--execute"]].concat());
+    watch.wait_for_line(PATIENCE, |line| line.starts_with("later\t"));
+    assert_ne!(watch.stream(Stream::Out)[0], "", "{}", watch.output());
+    interrupted(&watch);
+}

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use super::{
     client::{Backoff, ClientError, Cluster, printable},
     interrupt::Interrupt,
-    outcome::{accept, failure, first_code, line, no_answer, some_refused},
+    outcome::{accept, failure, first_code, line, no_answer, once, some_refused},
     output::{self, Output},
     remote::Remote,
     table::table,
@@ -39,10 +39,10 @@ enum GroupCommand {
     /// List groups with their types and states
     List {
         /// Only groups in this state, repeatable
-        #[arg(long = "state", value_name = "STATE")]
+        #[arg(long = "state", value_name = "STATE", value_parser = state)]
         states: Vec<String>,
-        /// Only groups of this type (classic, consumer), repeatable
-        #[arg(long = "type", value_name = "TYPE")]
+        /// Only groups of this type, repeatable: classic, consumer, share, streams
+        #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
         types: Vec<String>,
     },
     /// Describe groups: state, members, and how far each partition is read
@@ -50,7 +50,8 @@ enum GroupCommand {
         /// Names of the groups
         #[arg(required = true)]
         groups: Vec<String>,
-        /// Do it again and again, until interrupted; on a terminal in the same place
+        /// Do it again and again, until interrupted; on a terminal in the same place. A group that
+        /// is not there is waited for
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
               default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
         watch: Option<u64>,
@@ -63,6 +64,34 @@ enum GroupCommand {
         #[arg(required = true)]
         groups: Vec<String>,
     },
+}
+
+/// States of all types of groups (KIP-848, KIP-932, KIP-1071), as brokers write them.
+const STATES: &[&str] = &[
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Stable",
+    "Dead",
+    "Empty",
+    "Assigning",
+    "Reconciling",
+    "NotReady",
+];
+const TYPES: &[&str] = &["classic", "consumer", "share", "streams"];
+
+/// A broker lists nothing, and no error, for a word that it does not know.
+fn one_of(words: &[&str], text: &str) -> Result<String, String> {
+    let known = words.iter().find(|word| word.eq_ignore_ascii_case(text));
+    let expected = || format!("expected one of {}", words.join(", "));
+    known.map(|word| (*word).to_owned()).ok_or_else(expected)
+}
+
+fn state(text: &str) -> Result<String, String> {
+    one_of(STATES, text)
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    one_of(TYPES, text)
 }
 
 impl GroupArgs {
@@ -78,11 +107,16 @@ impl GroupArgs {
             GroupCommand::Describe {
                 groups,
                 watch: None,
-            } => show(&mut cluster, output, groups, false).await,
+            } => {
+                let picture = picture(&mut cluster, &once(groups)).await?;
+                let shown = output.show(&picture.object, &picture.text);
+                some_refused(output, &picture.refused)?;
+                shown
+            }
             GroupCommand::Describe {
                 groups,
                 watch: Some(seconds),
-            } => watch(&mut cluster, output, groups, *seconds).await,
+            } => watch(&mut cluster, output, &once(groups), *seconds).await,
             GroupCommand::ResetOffsets(args) => args.run(&mut cluster, output).await,
             GroupCommand::Delete { groups } => delete(&mut cluster, output, groups).await,
         }
@@ -153,13 +187,14 @@ async fn list(
     output.show(&json!({ "groups": objects }), &text)
 }
 
-/// Describes groups once; `repaint` clears the terminal before.
-async fn show(
-    cluster: &mut Cluster,
-    output: Output,
-    groups: &[String],
-    repaint: bool,
-) -> Result<(), ClientError> {
+/// Groups as they are at one moment.
+struct Picture {
+    object: Value,
+    text: String,
+    refused: Vec<ClientError>,
+}
+
+async fn picture(cluster: &mut Cluster, groups: &[String]) -> Result<Picture, ClientError> {
     let mut text = String::new();
     let mut objects = Vec::new();
     let mut refused = Vec::new();
@@ -181,15 +216,14 @@ async fn show(
             }
         }
     }
-    if repaint {
-        // Home, and nothing below; what comes is painted in one write.
-        text.insert_str(0, "\x1b[H\x1b[2J");
-    }
-    let shown = output.show(&json!({ "groups": objects }), &text);
-    some_refused(output, &refused)?;
-    shown
+    Ok(Picture {
+        object: json!({ "groups": objects }),
+        text,
+        refused,
+    })
 }
 
+/// Shows groups until interrupted; fails if none of them was ever there.
 async fn watch(
     cluster: &mut Cluster,
     output: Output,
@@ -198,24 +232,38 @@ async fn watch(
 ) -> Result<(), ClientError> {
     let mut interrupt = Interrupt::listen()?;
     let repaint = !output.json && io::stdout().is_terminal();
-    let mut is_first = true;
+    let mut was_there = false;
+    let mut told = String::new();
     loop {
-        if !is_first && !repaint && !output.json {
-            output::print("");
+        let seen = tokio::select! {
+            seen = picture(cluster, groups) => seen?,
+            () = interrupt.heard() => break,
+        };
+        let mut text = seen.text;
+        let is_there = !text.is_empty();
+        if repaint {
+            // Home, and nothing below; what comes is painted in one write.
+            text.insert_str(0, "\x1b[H\x1b[2J");
+        } else if is_there && was_there {
+            text.insert(0, '\n');
         }
-        is_first = false;
-        tokio::select! {
-            shown = show(cluster, output, groups, repaint) => match shown {
-                // A group may be there a little later, or again.
-                Ok(()) | Err(ClientError::SomeRefused(_)) => {}
-                Err(error) => return Err(error),
-            },
-            () = interrupt.heard() => return Ok(()),
+        was_there |= is_there;
+        output.show(&seen.object, &text)?;
+        let refused: Vec<String> = seen.refused.iter().map(ToString::to_string).collect();
+        let refused = refused.join("; ");
+        // On paper, what stays the same is said once.
+        if !output.json && !refused.is_empty() && (repaint || refused != told) {
+            output::warn(&refused);
         }
+        told = refused;
         tokio::select! {
             () = sleep(Duration::from_secs(seconds)) => {}
-            () = interrupt.heard() => return Ok(()),
+            () = interrupt.heard() => break,
         }
+    }
+    match was_there {
+        true => Ok(()),
+        false => Err(ClientError::SomeRefused(groups.len())),
     }
 }
 
@@ -227,7 +275,7 @@ async fn delete(
     let mut text = String::new();
     let mut rows = Vec::new();
     let mut refused = Vec::new();
-    for group in groups {
+    for group in &once(groups) {
         let request = DeleteGroupsRequest {
             groups_names: vec![Str::copy(group)],
         };
