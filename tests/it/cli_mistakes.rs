@@ -120,3 +120,27 @@ fn a_broker_that_falls_silent() {
     let words = "1 record not acknowledged, the first in line 2: no answer from 127.0.0.1";
     assert!(said.contains(words), "{said}");
 }
+
+/// The credential that a command came with may be the last that can repair what it does.
+#[test]
+fn one_s_own_credential() {
+    let dev = Dev::start(&["--user", "alice:secret"]);
+    let admin = Cli::new(&dev.admin());
+    let own = "this command logs in with that credential itself";
+    for more in [&[][..], &["--mechanism", "SCRAM-SHA-512"]] {
+        let delete = [&["user", "delete", "admin"][..], more].concat();
+        refused(&admin, &delete, 2, own);
+    }
+    // Another mechanism, named twice, and another user lock nobody out.
+    let other = [
+        "--mechanism",
+        "SCRAM-SHA-256",
+        "--mechanism",
+        "SCRAM-SHA-256",
+    ];
+    admin.done(&[&["user", "delete", "admin"][..], &other].concat());
+    admin.done(&["user", "delete", "alice"]);
+    admin.done(&["user", "delete", "admin", "--force"]);
+    let (code, out, err) = admin.run(&["user", "list"]);
+    assert_eq!(code, 3, "{out}\n{err}");
+}

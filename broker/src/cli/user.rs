@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use palisade_auth::{
     Secret,
+    sasl::Mechanism,
     scram::{DEFAULT_ITERATIONS, ScramMechanism},
 };
 use palisade_protocol::{
@@ -18,7 +19,7 @@ use serde_json::json;
 
 use super::{
     client::{Admin, ClientError, printable},
-    outcome::{accept, first_code, line, no_answer},
+    outcome::{accept, first_code, line, no_answer, once},
     output::Output,
     password,
     remote::Remote,
@@ -61,6 +62,9 @@ enum UserCommand {
         /// Only this mechanism's, repeatable; all if not given
         #[arg(long = "mechanism", value_name = "MECHANISM", value_parser = mechanism)]
         mechanisms: Vec<ScramMechanism>,
+        /// Also the credential that this command logs in with
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -93,10 +97,10 @@ impl UserArgs {
                 let password = password::take(password_file.as_deref(), name).await?;
                 let mut admin = self.remote.connect().await?;
                 let mechanisms = match mechanisms.as_slice() {
-                    [] => ScramMechanism::VALUES,
-                    some => some,
+                    [] => ScramMechanism::VALUES.to_vec(),
+                    some => once(some),
                 };
-                create(&mut admin, name, &password, mechanisms, *iterations).await?;
+                create(&mut admin, name, &password, &mechanisms, *iterations).await?;
                 let names: Vec<&str> = mechanisms.iter().map(|one| one.name()).collect();
                 output.show(
                     &json!({ "user": name, "mechanisms": names }),
@@ -104,12 +108,19 @@ impl UserArgs {
                 )
             }
             UserCommand::List => list(&mut self.remote.connect().await?, output).await,
-            UserCommand::Delete { name, mechanisms } => {
+            UserCommand::Delete {
+                name,
+                mechanisms,
+                force,
+            } => {
                 let mut admin = self.remote.connect().await?;
                 let codes = match mechanisms.as_slice() {
                     [] => mechanisms_of(&mut admin, name).await?,
-                    some => some.iter().map(|one| one.code()).collect(),
+                    some => once(some).iter().map(|one| one.code()).collect(),
                 };
+                if !force {
+                    must_not_lock_out(&mut admin, name, &codes).await?;
+                }
                 for code in &codes {
                     let request = AlterUserScramCredentialsRequest {
                         deletions: vec![ScramCredentialDeletion {
@@ -128,6 +139,29 @@ impl UserArgs {
             }
         }
     }
+}
+
+/// Whoever deletes another user may make it anew; whoever deletes the credential that it came with
+/// may find nobody left who can.
+async fn must_not_lock_out(admin: &mut Admin, name: &str, codes: &[i8]) -> Result<(), ClientError> {
+    let is_own = match admin.login() {
+        Some((user, _)) if user != name => false,
+        None => false,
+        Some((_, Mechanism::Scram(mechanism))) => codes.contains(&mechanism.code()),
+        // Its password is checked against any of the credentials.
+        Some((_, Mechanism::Plain)) => {
+            let there = mechanisms_of(admin, name).await?;
+            there.iter().all(|code| codes.contains(code))
+        }
+    };
+    if !is_own {
+        return Ok(());
+    }
+    Err(ClientError::Usage(format!(
+        "user {}: this command logs in with that credential itself, and nobody may be left who can \
+         make it anew; --force deletes it all the same",
+        printable(name)
+    )))
 }
 
 /// Turns the answer about one user into an error; the broker speaks of credentials, not of users.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use palisade_auth::sasl::Mechanism;
 use palisade_protocol::{
     ErrorCode, Request,
     messages::metadata::{MetadataRequest, MetadataResponse},
@@ -98,6 +99,12 @@ impl Admin {
     /// Those of [`Connection::send`].
     pub async fn send<R: Request>(&mut self, request: &R) -> Result<R::Response, ClientError> {
         self.connection.send(request).await
+    }
+
+    /// The user and the mechanism that this client logs in with, if it does.
+    pub(crate) fn login(&self) -> Option<(&str, Mechanism)> {
+        let credentials = self.settings.credentials.as_ref()?;
+        Some((&credentials.user, credentials.mechanism))
     }
 
     /// The version in which a request goes out.
