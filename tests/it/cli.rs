@@ -177,6 +177,8 @@ fn no_login() {
     let (code, printed) = palisade(&config, &["topic", "list"]);
     assert_eq!(code, 3, "{printed}");
     assert!(!printed.contains("not the password"), "{printed}");
+    let words = format!("no user {user}, a wrong password, or no credential for SCRAM-SHA-512");
+    assert!(printed.contains(&words), "{printed}");
 
     let nobody = Access {
         bootstrap: format!("127.0.0.1:{}", paths::free_port()),

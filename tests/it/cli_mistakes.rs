@@ -144,3 +144,139 @@ fn one_s_own_credential() {
     let (code, out, err) = admin.run(&["user", "list"]);
     assert_eq!(code, 3, "{out}\n{err}");
 }
+
+/// What would be taken, and silently mean nothing, is refused.
+#[test]
+fn words_that_would_find_nothing() {
+    let dev = Dev::start(&[]);
+    let cli = Cli::new(&dev.admin());
+    for (arguments, words) in [
+        (
+            &["acl", "list", "--principal", "alice"][..],
+            "expected Type:name",
+        ),
+        (
+            &["group", "list", "--state", "dizzy"],
+            "expected one of PreparingRebalance",
+        ),
+        (
+            &["group", "list", "--type", "dizzy"],
+            "expected one of classic",
+        ),
+        (
+            &["acl", "add", "allow User:x read topic:a,topic:b"],
+            "one rule is about one resource",
+        ),
+    ] {
+        refused(&cli, arguments, 2, words);
+    }
+    assert_eq!(cli.done(&["group", "list", "--state", "stable"]), "");
+}
+
+/// Output that cannot be written is a failure; a reader that has seen enough is none.
+#[test]
+fn standard_output() {
+    let dev = Dev::start(&["--topic", "output"]);
+    let cli = Cli::new(&dev.admin());
+    let lines: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+    let file = cli.file("lines", lines);
+    cli.done(&["produce", "output", "--file", &file]);
+    for arguments in [
+        &["topic", "list"][..],
+        &["consume", "output"],
+        &["consume", "output", "--group", "output"],
+        &["group", "describe", "output", "--watch=1"],
+    ] {
+        let full = File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("Linux");
+        let said = cli
+            .command(arguments)
+            .stdout(full)
+            .output()
+            .expect("it runs");
+        let error = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(
+            error.contains("standard output: No space left"),
+            "{arguments:?}: {error}"
+        );
+
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let said = cli
+            .command(arguments)
+            .stdout(writer)
+            .output()
+            .expect("it runs");
+        let error = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(
+            (said.status.code(), &*error),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+    // What nobody got is not committed.
+    let described = cli.json(&["group", "describe", "output"]);
+    assert_eq!(
+        described["groups"][0]["offsets"][0]["committed"], 0,
+        "{described}"
+    );
+}
+
+/// With --json every command prints one object, whatever becomes of it; consume one a line.
+#[test]
+fn one_object_from_every_verb() {
+    let dev = Dev::start(&["--topic", "objects:2"]);
+    let cli = Cli::new(&dev.admin());
+    let long = "x".repeat(10 << 20);
+    let big = cli.file("big", format!("fits\n{long}\n"));
+    let bytes = cli.file("bytes", b"\xff\xfe\n\n");
+    let nothing = cli.file("nothing", "");
+    let password = cli.file("password", "secret");
+    let rule = "allow User:x read topic:objects";
+    let reset = ["group", "reset-offsets", "g", "--topic", "objects", "--to"];
+    for (arguments, status) in [
+        (&["produce", "objects", "--file", &bytes][..], 0),
+        (&["produce", "objects", "--file", &nothing], 0),
+        (&["produce", "objects", "--file", &big], 1),
+        (&["produce", "objects", "--file", "/nowhere"], 2),
+        (&["produce", "objects", "--json-input", "--file", &bytes], 1),
+        (&["produce", "bad name", "--file", &bytes], 1),
+        (&["topic", "create", "more", "--partitions", "2"], 0),
+        (&["topic", "create", "more"], 1),
+        (&["topic", "create", "more", "--if-not-exists"], 0),
+        (&["topic", "create", ""], 1),
+        (&["topic", "list", "--internal"], 0),
+        (&["topic", "describe", "more", "none"], 1),
+        (&["topic", "alter", "more", "--partitions", "3"], 0),
+        (&["topic", "alter", "more", "--config", "none=1"], 1),
+        (&["topic", "delete", "more", "none"], 1),
+        (&["user", "create", "x", "--password-file", &password], 0),
+        (&["user", "create", "", "--password-file", &password], 1),
+        (&["user", "list"], 0),
+        (&["user", "delete", "x"], 0),
+        (&["user", "delete", "x"], 1),
+        (&["acl", "add", rule], 0),
+        (&["acl", "list"], 0),
+        (&["acl", "remove", rule], 0),
+        (&["acl", "remove", rule], 1),
+        (&[&reset[..], &["earliest", "--execute"]].concat(), 0),
+        (&[&reset[..], &["shift:-1", "--execute"]].concat(), 0),
+        (&["group", "list"], 0),
+        (&["group", "describe", "g", "none"], 1),
+        (&["group", "delete", "g", "none"], 1),
+    ] {
+        let (code, out, _) = cli.run(&[arguments, &["--json"]].concat());
+        assert_eq!(code, status, "{arguments:?}: {out}");
+        let said: serde_json::Value = serde_json::from_str(&out)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out}"));
+        assert!(said.is_object(), "{arguments:?}: {out}");
+    }
+    let printed = cli.done(&["consume", "objects", "--until-end", "--json"]);
+    assert_eq!(printed.lines().count(), 3, "{printed}");
+    for line in printed.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("an object a line");
+    }
+}

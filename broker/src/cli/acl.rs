@@ -38,13 +38,13 @@ enum AclCommand {
     /// begins so, a lone * every name.
     Add {
         /// Rules, each one argument
-        #[arg(required = true, value_name = "RULE", value_parser = rule)]
+        #[arg(required = true, value_name = "RULE", value_parser = new_rule)]
         rules: Vec<Rule>,
     },
     /// List ACLs as rules
     List {
         /// Only those of this principal, as Type:name
-        #[arg(long)]
+        #[arg(long, value_parser = principal)]
         principal: Option<String>,
         /// Only those that concern this resource, as topic:NAME
         #[arg(long, value_name = "RESOURCE")]
@@ -60,6 +60,31 @@ enum AclCommand {
 
 pub(crate) fn rule(text: &str) -> Result<Rule, String> {
     Rule::parse(text).map_err(|error| error.to_string())
+}
+
+/// A rule to add. One about a topic that cannot exist would be stored and never hold; such rules can
+/// be removed, for others may have made them.
+fn new_rule(text: &str) -> Result<Rule, String> {
+    let rule = rule(text)?;
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '*');
+    let topics = rule.0.iter();
+    let mut topics = topics.filter(|acl| acl.resource_type == ResourceType::Topic);
+    match topics.find(|acl| !acl.resource_name.chars().all(is_legal)) {
+        None => Ok(rule),
+        Some(acl) => Err(format!(
+            "{:?}: the name of a topic has letters, digits, '.', '_' and '-' only; one rule is \
+             about one resource",
+            acl.resource_name
+        )),
+    }
+}
+
+/// A principal as ACLs name it; any other text would find none.
+fn principal(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected Type:name, for example User:alice".to_owned()),
+    }
 }
 
 impl AclArgs {

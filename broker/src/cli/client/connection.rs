@@ -249,7 +249,7 @@ impl Connection {
                 offered.join(", ")
             ))));
         }
-        match credentials.mechanism {
+        let outcome = match credentials.mechanism {
             Mechanism::Plain => {
                 let mut message = vec![0];
                 message.extend(credentials.user.as_bytes());
@@ -258,7 +258,16 @@ impl Connection {
                 self.token(message).await.map(drop)
             }
             Mechanism::Scram(mechanism) => self.log_in_by_scram(mechanism, credentials).await,
-        }
+        };
+        outcome.map_err(|error| match error {
+            // Which of the three it is, brokers do not tell.
+            ClientError::Login(text) => ClientError::Login(format!(
+                "no user {}, a wrong password, or no credential for {} ({text})",
+                printable(&credentials.user),
+                credentials.mechanism
+            )),
+            other => other,
+        })
     }
 
     async fn log_in_by_scram(
