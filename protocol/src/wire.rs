@@ -359,6 +359,26 @@ impl Nullable for Records {
     }
 }
 
+/// Reads how many elements an array has, each of at least `wire_size` bytes there and of
+/// `memory_size` bytes here. Not generic, so that it is in the binary once and not per array.
+fn read_count(
+    reader: &mut Reader,
+    version: Version,
+    wire_size: usize,
+    memory_size: usize,
+) -> Result<Option<usize>, DecodeError> {
+    let Some(count) = reader.read_length(version.is_flexible())? else {
+        return Ok(None);
+    };
+    // The count is a claim; the bytes that are there bound what it may reserve.
+    let remaining = reader.remaining();
+    if count > remaining.checked_div(wire_size.max(1)).unwrap_or(0) {
+        return Err(DecodeError::CountTooLarge { count, remaining });
+    }
+    reader.charge(count.saturating_mul(memory_size))?;
+    Ok(Some(count))
+}
+
 impl<T: Field> Field for Vec<T> {
     const TYPE: TypeSchema = TypeSchema::Array(&T::TYPE);
 
@@ -371,19 +391,9 @@ impl<T: Field> Field for Vec<T> {
 
 impl<T: Field> Nullable for Vec<T> {
     fn read_nullable(reader: &mut Reader, version: Version) -> Result<Option<Self>, DecodeError> {
-        let Some(count) = reader.read_length(version.is_flexible())? else {
+        let Some(count) = read_count(reader, version, T::min_size(version), size_of::<T>())? else {
             return Ok(None);
         };
-        // The count is a claim; the bytes that are there bound what it may reserve.
-        let remaining = reader.remaining();
-        if count
-            > remaining
-                .checked_div(T::min_size(version).max(1))
-                .unwrap_or(0)
-        {
-            return Err(DecodeError::CountTooLarge { count, remaining });
-        }
-        reader.charge(count.saturating_mul(size_of::<T>()))?;
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(T::read(reader, version)?);
