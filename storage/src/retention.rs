@@ -148,7 +148,11 @@ impl Log {
             ranges.retain(|range| range.to > start);
             ranges
         });
-        let delay = self.config.load().file_delete_delay_ms;
+        let delay = match self.shared.space.is_full() {
+            // Nobody can write before they are gone.
+            true => 0,
+            false => self.config.load().file_delete_delay_ms,
+        };
         let due = TimestampMs::new(now.value().saturating_add(delay));
         for segment in dropped {
             let files = self.retire_files(&segment)?;

@@ -191,3 +191,43 @@ fn retention_runs_at_once_on_a_full_disk() {
     }
     assert!(fs.content(&Path::new(DIR).join("ballast")).is_some());
 }
+
+#[test]
+fn deleted_records_make_room_at_once_on_a_full_disk() {
+    let fs = FaultyFs::new();
+    let options = LogDirOptions {
+        reserve_bytes: Some(1000),
+        ..manual()
+    };
+    let dir = LogDir::open(Path::new(DIR), fs.as_fs(), options).unwrap();
+    let config = LogConfig {
+        file_delete_delay_ms: 60_000,
+        ..small()
+    };
+    let spec = LogSpec {
+        dir_name: LOG.into(),
+        topic_id: crate::types::TopicId::NIL,
+    };
+    let (log, _) = dir
+        .open_log(spec, config, Arc::new(NoObserver), time(0))
+        .unwrap();
+    let put = |now: i64| log.append(&mut batch(1, 1, 100, now), leader(0), time(now));
+    for now in 0..100 {
+        put(now).unwrap();
+        dir.run_pending();
+    }
+    fs.set_capacity(fs.used() + 500);
+    dir.tick(time(1000));
+    dir.run_pending();
+    let error = put(1001).unwrap_err();
+    assert!(matches!(error, StorageError::DiskFull { .. }));
+
+    let before = fs.used();
+    log.delete_records_before(offset(90)).unwrap();
+    dir.run_pending();
+    let freed = before.saturating_sub(fs.used());
+    assert!(freed > 5000, "{freed} bytes came free");
+    dir.tick(time(2000));
+    dir.run_pending();
+    put(2001).unwrap();
+}
