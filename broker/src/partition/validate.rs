@@ -4,8 +4,9 @@
 //! steps 4 to 6 and the size part of step 8. Uncompressed batches are walked without allocation.
 //! Whatever opens or compresses records is an [`Opening`], which runs elsewhere.
 //! Compressed batches stay closed unless the topic is compacted, forces another codec or bounds
-//! old timestamps, or the node validates everything (design.md, "What of a batch is opened"); the
-//! bound on future timestamps is judged by the header.
+//! old timestamps, the node validates everything (design.md, "What of a batch is opened"), or the
+//! header claims more records than there are bytes; the bound on future timestamps is judged by
+//! the header.
 
 use std::fmt;
 
@@ -126,7 +127,9 @@ pub(crate) fn validate(
     let target = rules.codec.unwrap_or(codec);
     let section = batch.slice(BATCH_HEADER_LEN..);
     let mut survey = Survey::new(&header, bounds, rules.compacted);
-    if target != codec || (codec != Codec::None && must_open(&header, bounds.as_ref(), rules)) {
+    let must_open =
+        || must_open(&header, bounds.as_ref(), rules) || claims_too_much(&header, section.len());
+    if target != codec || (codec != Codec::None && must_open()) {
         let opening = Opening::new(header, section, (codec, target), survey, rules, now, place)?;
         return Ok(Judged::Unopened(Box::new(opening)));
     }
@@ -188,6 +191,14 @@ fn must_open(header: &BatchHeader, bounds: Option<&TimeBounds>, rules: &RecordRu
 ///
 /// `section`: the records as they will be stored, compressed with `codec`. `max_timestamp`: the
 /// largest of the records.
+/// Whether a closed batch has more records than bytes, which few honest ones have.
+///
+/// A count is what its batch takes of the log's offsets: unproven, 70 bytes could take two billion,
+/// and a segment of their own, since offsets within one have 32 bits.
+fn claims_too_much(header: &BatchHeader, section_len: usize) -> bool {
+    usize::try_from(header.records_count).is_ok_and(|count| count > section_len)
+}
+
 fn conclude(
     mut header: BatchHeader,
     section: Bytes,

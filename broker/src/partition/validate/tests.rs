@@ -253,6 +253,23 @@ fn compacted_topics_need_keys() {
 }
 
 #[test]
+fn a_closed_batch_may_not_invent_records() {
+    let rules = RecordRules::default();
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        for count in [1_000, i32::MAX] {
+            let liar = tampered(batch(codec, &[NOW]), |header| {
+                header.records_count = count;
+                header.last_offset_delta = count - 1;
+            });
+            let refusal = check(liar, &rules).unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::INVALID_RECORD, "{codec:?} {count}");
+        }
+    }
+    let honest = check(keyless(Codec::Zstd, 20_000), &rules).unwrap();
+    assert_eq!(header(&honest).records_count, 20_000);
+}
+
+#[test]
 fn another_codec_is_forced() {
     for from in Codec::ALL {
         for to in Codec::ALL {
