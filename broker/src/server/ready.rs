@@ -348,10 +348,12 @@ impl Work<'_> {
         let settled = self.is_settled();
         let unsent =
             !self.connection.sender.is_empty() || self.connection.transport.socket().has_unsent();
-        // A request in work is not idleness; a peer that takes no bytes is.
+        // A request in work is not idleness; a peer that takes no bytes is. So is one that has asked
+        // so much that it is read no more, since nobody can see any longer whether it is there.
+        let unheard = !self.answers.has_room();
         let idle = limits
             .idle
-            .filter(|_| settled || unsent)
+            .filter(|_| settled || unsent || unheard)
             .map(|idle| self.active_at + idle);
         let frame = self
             .connection

@@ -189,6 +189,19 @@ async fn idle_connections_are_closed_and_waiting_ones_are_not() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_read_no_more_is_idle_in_the_end() {
+    let mut bounds = limits();
+    bounds.idle = Some(Duration::from_millis(50));
+    let rig = Rig::start(SecurityProtocol::Plaintext, bounds).await;
+    let mut client = rig.connect().await;
+    // So much that the end of the client's stream would never be read.
+    let all: Vec<_> = (0..100).map(|at| ask(WAITS, at)).collect();
+    client.send(&all.concat()).await;
+    client.closed().await;
+    assert!(rig.service.begun.lock().len() < all.len());
+}
+
+#[tokio::test]
 async fn draining_answers_what_was_begun_and_takes_nothing_new() {
     let rig = plain().await;
     let mut client = rig.connect().await;
