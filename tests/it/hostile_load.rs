@@ -7,6 +7,7 @@ use std::thread;
 use bytes::Bytes;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use palisade_protocol::messages::produce::ProduceRequest;
 use palisade_protocol::text::Str;
@@ -163,4 +164,47 @@ fn counts_cost_no_more_than_their_budget() {
     );
     let answer = connection.call(newest(ApiKey::Metadata), &MetadataRequest::default());
     answer.expect("others are served");
+}
+
+/// Who may log in, and nothing else, names partitions that do not exist in one session after the other: all that is
+/// remembered of them stays within its bound, and every request is answered.
+#[test]
+fn sessions_remember_no_more_than_their_bound() {
+    const PARTITIONS: i32 = 60_000;
+    const SESSIONS: usize = 24;
+    /// The last version that names topics.
+    const BY_NAME: i16 = 12;
+    let mut node = Node::prepare();
+    node.run();
+    let mut admin = Connection::open(&node.certificate()).expect("a login");
+    requests::set_user(&mut admin, "mallory", "SCRAM-SHA-256", "a password").expect("a user");
+    let access = node.scram("SCRAM-SHA-256");
+    let access = access.as_user("SCRAM-SHA-256", "mallory", "a password");
+    let mut mallory = Connection::open(&access).expect("a login");
+    let partitions = (0..PARTITIONS).map(|partition| FetchPartition {
+        partition,
+        ..FetchPartition::default()
+    });
+    let request = FetchRequest {
+        session_epoch: 0,
+        topics: vec![FetchTopic {
+            topic: Str::from("no-such-topic"),
+            partitions: partitions.collect(),
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
+    };
+    let before = peak_memory(node.process().id());
+    let mut sessions = 0;
+    for _ in 0..SESSIONS {
+        let answer = mallory.call(BY_NAME, &request).expect("an answer");
+        assert!(!answer.error_code.is_error(), "{:?}", answer.error_code);
+        let rows = answer.responses.iter().map(|topic| topic.partitions.len());
+        assert_eq!(rows.sum::<usize>(), 60_000);
+        sessions += usize::from(answer.session_id != 0);
+    }
+    let grown = peak_memory(node.process().id()) - before;
+    println!("{sessions} sessions, {grown} bytes more at the peak");
+    assert!((1..=4).contains(&sessions), "{sessions} sessions");
+    assert!(grown < 224 << 20, "{grown} bytes more");
 }

@@ -1,4 +1,4 @@
-//! The sessions of a node, bounded in number.
+//! The sessions of a node, bounded in number and in what all of them remember.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,12 @@ use palisade_auth::principal::Principal;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::session::{Session, SessionHandle};
+use super::session::{Remembered, Session, SessionHandle};
 
+/// Partitions that all sessions of a node remember at most; each takes about 250 bytes.
+///
+/// Whoever may log in may name partitions, existing or not: sessions alone would bound nothing.
+const MAX_PARTITIONS: usize = 256 * 1024;
 /// Shards of the cache, taken in turn by new sessions.
 const SHARDS: usize = 8;
 /// A session unused for longer may be evicted by anyone; one younger is safe from others.
@@ -24,6 +28,8 @@ pub struct FetchSessions {
     shards: Vec<Mutex<Shard>>,
     turn: AtomicUsize,
     looks: AtomicU64,
+    remembered: Arc<AtomicUsize>,
+    max_partitions: usize,
 }
 
 #[derive(Debug)]
@@ -56,6 +62,8 @@ impl FetchSessions {
             shards,
             turn: AtomicUsize::new(0),
             looks: AtomicU64::new(0),
+            remembered: Arc::default(),
+            max_partitions: MAX_PARTITIONS,
         }
     }
 
@@ -129,14 +137,18 @@ impl FetchSessions {
         let Some(shard) = self.shards.get(turn) else {
             return Err(session);
         };
+        let partitions = session.list.capacity();
+        let Some(remembered) = self.remember(partitions, now) else {
+            return Err(session);
+        };
         let mut shard = shard.lock();
-        if !shard.make_room(session.list.len(), now) {
+        if !shard.make_room(partitions, now) {
             return Err(session);
         }
         let Some(id) = shard.free_id(turn, self.shards.len()) else {
             return Err(session);
         };
-        let handle = Arc::new(SessionHandle::new(id, owner, session));
+        let handle = Arc::new(SessionHandle::new(id, owner, session, remembered));
         let cached = Cached {
             handle: Arc::clone(&handle),
             created: now,
@@ -146,9 +158,39 @@ impl FetchSessions {
         Ok(handle)
     }
 
+    /// Notes how many partitions a session has by now; false when all of them together are too
+    /// many, and it has to end.
+    pub(crate) fn note_partitions(&self, handle: &SessionHandle, partitions: usize) -> bool {
+        handle.set_partitions(partitions);
+        self.remembered.load(Ordering::Relaxed) <= self.max_partitions
+    }
+
+    /// Counts the partitions of a new session, in place of sessions that nobody uses if need be.
+    fn remember(&self, partitions: usize, now: Instant) -> Option<Remembered> {
+        let count = || Remembered::within(&self.remembered, partitions, self.max_partitions);
+        count().or_else(|| {
+            // What cannot fit throws nobody out.
+            if partitions > self.max_partitions {
+                return None;
+            }
+            for shard in &self.shards {
+                let mut shard = shard.lock();
+                shard.sessions.retain(|_, cached| !cached.is_idle(now));
+            }
+            count()
+        })
+    }
+
     fn shard_of(&self, id: i32) -> Option<&Mutex<Shard>> {
         let id = usize::try_from(id).ok()?;
         self.shards.get(id % self.shards.len())
+    }
+}
+
+impl Cached {
+    /// Unused for so long that anyone may evict it.
+    fn is_idle(&self, now: Instant) -> bool {
+        now.duration_since(self.used) > EVICTION_AGE
     }
 }
 
@@ -162,7 +204,7 @@ impl Shard {
             .sessions
             .iter()
             .min_by_key(|(_, cached)| cached.used)
-            .filter(|(_, cached)| now.duration_since(cached.used) > EVICTION_AGE)
+            .filter(|(_, cached)| cached.is_idle(now))
             .map(|(id, _)| *id);
         let victim = idle.or_else(|| {
             self.sessions
@@ -267,6 +309,32 @@ mod tests {
         assert_eq!(cache.len(), 1);
         cache.remove(handle.id, &alice());
         assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn all_sessions_share_a_bound_of_partitions() {
+        let at = times();
+        let mut cache = FetchSessions::new(1000);
+        cache.max_partitions = 10;
+        let first = cache.insert(session(6), alice(), at(0)).unwrap();
+        let second = cache.insert(session(4), alice(), at(0)).unwrap();
+        assert!(cache.insert(session(1), alice(), at(0)).is_err());
+        assert_eq!(cache.remembered.load(Ordering::Relaxed), 10);
+
+        // One that grows past the bound has to go.
+        assert!(cache.note_partitions(&second, 3));
+        assert!(!cache.note_partitions(&second, 5));
+        cache.remove(second.id, &alice());
+        drop(second);
+        assert_eq!(cache.remembered.load(Ordering::Relaxed), 6);
+
+        // Those that nobody uses make room, but not for what will never fit.
+        assert!(cache.insert(session(5), alice(), at(120)).is_err());
+        assert!(cache.insert(session(11), alice(), at(121)).is_err());
+        assert_eq!(cache.len(), 1);
+        drop(first);
+        cache.insert(session(10), alice(), at(121)).unwrap();
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]

@@ -139,7 +139,13 @@ impl FetchList {
         self.entries.get_mut(slot as usize)?.as_mut()
     }
 
+    /// How many partitions there is memory for: what was forgotten leaves its place behind.
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How many partitions there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
     }

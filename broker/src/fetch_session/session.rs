@@ -76,17 +76,22 @@ pub(crate) struct SessionHandle {
     pub(crate) id: i32,
     /// Who created it; nobody else may continue it.
     pub(crate) owner: Principal,
-    /// Partitions, for the cache's choice of what to evict.
-    partitions: AtomicUsize,
+    /// Partitions, for the cache's choice of what to evict and its bound of all.
+    remembered: Remembered,
     state: Arc<Mutex<Session>>,
 }
 
 impl SessionHandle {
-    pub(super) fn new(id: i32, owner: Principal, session: Session) -> SessionHandle {
+    pub(super) fn new(
+        id: i32,
+        owner: Principal,
+        session: Session,
+        remembered: Remembered,
+    ) -> SessionHandle {
         SessionHandle {
             id,
             owner,
-            partitions: AtomicUsize::new(session.list.len()),
+            remembered,
             state: Arc::new(Mutex::new(session)),
         }
     }
@@ -102,12 +107,48 @@ impl SessionHandle {
     }
 
     /// Notes how many partitions the session has now.
-    pub(crate) fn set_partitions(&self, partitions: usize) {
-        self.partitions.store(partitions, Ordering::Relaxed);
+    pub(super) fn set_partitions(&self, partitions: usize) {
+        self.remembered.set(partitions);
     }
 
     /// How many partitions the session has.
     pub(super) fn partitions(&self) -> usize {
-        self.partitions.load(Ordering::Relaxed)
+        self.remembered.own.load(Ordering::Relaxed)
+    }
+}
+
+/// The partitions of one session, as part of those of all.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    own: AtomicUsize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Remembered {
+    /// Adds `partitions` to `all`, if that leaves no more than `limit`.
+    pub(super) fn within(
+        all: &Arc<AtomicUsize>,
+        partitions: usize,
+        limit: usize,
+    ) -> Option<Remembered> {
+        let added = |before: usize| before.checked_add(partitions).filter(|sum| *sum <= limit);
+        all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added)
+            .ok()?;
+        Some(Remembered {
+            own: AtomicUsize::new(partitions),
+            all: Arc::clone(all),
+        })
+    }
+
+    fn set(&self, partitions: usize) {
+        let before = self.own.swap(partitions, Ordering::Relaxed);
+        self.all.fetch_add(partitions, Ordering::Relaxed);
+        self.all.fetch_sub(before, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }

@@ -59,6 +59,8 @@ pub(super) enum Holder {
         handle: Arc<SessionHandle>,
         /// Its state.
         session: HeldSession,
+        /// It grew too large to be kept: the answer tells the client that it is over.
+        ended: bool,
     },
 }
 
@@ -115,10 +117,16 @@ pub(super) fn begin(
         scene.sessions.remove(handle.id, owner(scene));
         return Ok(Holder::fresh(FetchList::new(), false));
     }
-    handle.set_partitions(session.list.len());
+    let kept = scene
+        .sessions
+        .note_partitions(handle, session.list.capacity());
+    if !kept {
+        scene.sessions.remove(handle.id, owner(scene));
+    }
     Ok(Holder::Session {
         handle: Arc::clone(handle),
         session,
+        ended: !kept,
     })
 }
 
@@ -163,9 +171,10 @@ impl Holder {
             Holder::Session {
                 handle,
                 mut session,
+                ended,
             } => {
                 session.finish();
-                handle.id
+                if ended { 0 } else { handle.id }
             }
             Holder::Single {
                 sessionful: false, ..
