@@ -1,16 +1,20 @@
 //! Requests made to cost more than they weigh: nobody else waits for them, and memory stays bounded.
 
 use std::fs;
+use std::process::Command;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use palisade_protocol::messages::produce::ProduceRequest;
 use palisade_protocol::text::Str;
+use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
 use palisade_tests::requests::{self, newest};
 use palisade_tests::wire::Connection;
@@ -207,4 +211,40 @@ fn sessions_remember_no_more_than_their_bound() {
     println!("{sessions} sessions, {grown} bytes more at the peak");
     assert!((1..=4).contains(&sessions), "{sessions} sessions");
     assert!(grown < 224 << 20, "{grown} bytes more");
+}
+
+/// Lets a process open no file descriptor from `number` on.
+fn limit_descriptors(process: i32, number: u32) {
+    let status = Command::new("prlimit")
+        .arg(format!("--pid={process}"))
+        .arg(format!("--nofile={number}:"))
+        .status()
+        .expect("prlimit runs");
+    assert!(status.success(), "{status}");
+}
+
+/// A topic that is created while no file descriptor is left works as soon as there are some again.
+#[test]
+fn a_topic_outlives_the_want_of_descriptors() {
+    let mut node = Node::prepare();
+    node.allow("log not opened").allow("checkpoint not written");
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let process = node.process().id();
+    limit_descriptors(process, 8);
+    let id = requests::create_topic(&mut connection, "t", 1, &[]).expect("a topic");
+    let write = |connection: &mut Connection| {
+        let records = requests::batch(Codec::None, &[b"value"], NOW_MS);
+        let answer = requests::produce(connection, "t", id, -1, records);
+        answer.expect("an answer").error_code
+    };
+    assert_eq!(write(&mut connection), ErrorCode::KAFKA_STORAGE_ERROR);
+    limit_descriptors(process, 1024);
+    eventually("a write", Duration::from_secs(60), || {
+        match write(&mut connection) {
+            ErrorCode::NONE => Ok(()),
+            code => Err(code.name().to_owned()),
+        }
+    });
+    node.terminate();
 }

@@ -65,6 +65,14 @@ impl MetadataHandle {
         listeners.push(listener);
     }
 
+    /// Runs `work` with the image that every listener knows, and lets no other one come meanwhile.
+    ///
+    /// All of the metadata waits for it; it must not call [`MetadataHandle::listen`].
+    pub(crate) fn between_changes(&self, work: impl FnOnce(&Arc<ClusterImage>)) {
+        let _listeners = self.shared.listeners.lock();
+        work(&self.image());
+    }
+
     /// Makes an image the current one and tells everyone.
     pub(crate) fn publish(&self, delta: &ClusterDelta, image: &Arc<ClusterImage>) {
         let listeners = self.shared.listeners.lock();

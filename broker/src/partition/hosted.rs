@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use palisade_protocol::types::{PartitionIndex, TopicId};
+use palisade_storage::StorageError;
 
 use super::error::PartitionError;
 use super::replica::Replica;
@@ -14,9 +15,30 @@ pub(crate) enum Slot {
     /// The assignment does not name this node.
     Absent,
     /// The log could not be opened; the reason has been logged.
-    Failed,
+    Failed(Failure),
     /// Open.
     Open(Arc<Replica>),
+}
+
+/// Whether a log that could not be opened may be tried again without anybody's help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The system had no room, or no file descriptor, at that moment.
+    Passing,
+    /// What lies there is not what it should be: an operator decides.
+    Lasting,
+}
+
+impl Failure {
+    /// Which of the two an error means.
+    pub(crate) fn of(error: &PartitionError) -> Failure {
+        match error {
+            PartitionError::Storage(StorageError::DiskFull { .. } | StorageError::Io { .. }) => {
+                Failure::Passing
+            }
+            _ => Failure::Lasting,
+        }
+    }
 }
 
 /// A topic with the partitions that live here, by index.
@@ -26,6 +48,14 @@ pub(crate) struct HostedTopic {
     pub(crate) id: TopicId,
     /// One entry per partition of the topic.
     pub(crate) slots: Vec<Slot>,
+}
+
+impl HostedTopic {
+    /// Whether a log is closed only because the system was short of something.
+    pub(crate) fn may_open_later(&self) -> bool {
+        let passing = |slot: &Slot| matches!(slot, Slot::Failed(Failure::Passing));
+        self.slots.iter().any(passing)
+    }
 }
 
 /// All topics with a partition here, by name; cheap to clone.
@@ -54,7 +84,7 @@ impl Hosted {
             .and_then(|index| self.topics.get(name)?.slots.get(index));
         match slot {
             None | Some(Slot::Absent) => Err(PartitionError::NotHosted),
-            Some(Slot::Failed) => Err(PartitionError::Offline),
+            Some(Slot::Failed(_)) => Err(PartitionError::Offline),
             Some(Slot::Open(replica)) => Ok(replica),
         }
     }
@@ -81,7 +111,7 @@ impl Hosted {
             .flat_map(|topic| topic.slots.iter())
             .filter_map(|slot| match slot {
                 Slot::Open(replica) => Some(replica),
-                Slot::Absent | Slot::Failed => None,
+                Slot::Absent | Slot::Failed(_) => None,
             })
     }
 }

@@ -14,6 +14,9 @@ use super::replica_manager::ReplicaManager;
 /// How often logs look at their clocks: flushes by interval, rolls by age, delayed removals.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often logs that could not be opened are tried again.
+const REOPEN: Duration = Duration::from_secs(2);
+
 /// How often the periodic work runs.
 #[derive(Debug, Clone, Copy)]
 pub struct MaintenanceIntervals {
@@ -32,10 +35,13 @@ impl Default for MaintenanceIntervals {
     }
 }
 
-/// Runs until it is dropped; everything that may block goes to the directories' threads.
+/// Runs until it is dropped; everything that may block goes to other threads.
+///
+/// `reopen`: tries again to open logs; may block, and is called only where one waits for it.
 pub async fn maintain(
     replicas: Arc<ReplicaManager>,
     intervals: MaintenanceIntervals,
+    reopen: impl Fn() + Clone + Send + 'static,
     now: impl Fn() -> TimestampMs + Send + Sync,
 ) {
     let timer = |period: Duration| {
@@ -46,6 +52,7 @@ pub async fn maintain(
     let mut tick = timer(TICK);
     let mut retention = timer(intervals.retention);
     let mut checkpoint = timer(intervals.checkpoint);
+    let mut waiting = timer(REOPEN);
     loop {
         // Cancel-safe: each arm is the tick of a timer.
         tokio::select! {
@@ -59,6 +66,13 @@ pub async fn maintain(
                 replicas.expire_producers(now());
             }
             _ = checkpoint.tick() => replicas.checkpoint(),
+            _ = waiting.tick() => if replicas.has_waiting() {
+                // Not on a directory's thread, which the opening of a log may have to wait for.
+                let tried = tokio::task::spawn_blocking(reopen.clone()).await;
+                if let Err(error) = tried {
+                    warn!(%error, "logs not tried again");
+                }
+            },
         }
     }
 }

@@ -8,12 +8,12 @@ use palisade_auth::grant::{Granted, OperationKind, Topic};
 use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
 use palisade_storage::{LogDir, StorageError};
 use parking_lot::Mutex;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::directory::Directory;
 use super::error::PartitionError;
 use super::handle::Partition;
-use super::hosted::{Hosted, HostedTopic, Slot};
+use super::hosted::{Failure, Hosted, HostedTopic, Slot};
 use super::isr::Leadership;
 use super::log_opening::{FoundLogs, Opened, Opening, Totals, open_all};
 use super::opener::Opener;
@@ -141,6 +141,48 @@ impl ReplicaManager {
         self.hosted.store(Arc::new(hosted));
     }
 
+    /// Whether a log is closed only because the system was short of something.
+    pub fn has_waiting(&self) -> bool {
+        let hosted = self.hosted.load();
+        hosted.iter().any(|(_, topic)| topic.may_open_later())
+    }
+
+    /// Tries again to open the logs that found the disk full or no file descriptor left; blocks.
+    /// Answers whether one was opened.
+    ///
+    /// `image`: the one that was applied last.
+    pub fn reopen(&self, image: &ClusterImage, now: TimestampMs) -> bool {
+        let _applying = self.applying.lock();
+        let mut hosted = Hosted::clone(&self.hosted.load());
+        let waiting: Vec<_> = hosted
+            .iter()
+            .filter(|(_, topic)| topic.may_open_later())
+            .filter_map(|(_, entry)| {
+                let topic = image.topics.by_id(entry.id)?;
+                Some((HostedTopic::clone(entry), topic))
+            })
+            .collect();
+        let mut opened = false;
+        for (mut entry, topic) in waiting {
+            let partitions = (0_i32..).zip(topic.partitions.iter());
+            for (slot, (index, partition)) in entry.slots.iter_mut().zip(partitions) {
+                if !matches!(slot, Slot::Failed(Failure::Passing)) {
+                    continue;
+                }
+                let index = PartitionIndex::new(index);
+                let none = &mut HashMap::new();
+                *slot = self.place(none, topic, index, partition, slot.clone(), now);
+                if matches!(slot, Slot::Open(_)) {
+                    info!(topic = %topic.name, partition = %index, "log opened after all");
+                    opened = true;
+                }
+            }
+            hosted.insert(Arc::clone(&topic.name), entry);
+        }
+        self.hosted.store(Arc::new(hosted));
+        opened
+    }
+
     /// Every open replica, for the periodic work.
     pub(crate) fn replicas(&self) -> Vec<Arc<Replica>> {
         self.hosted.load().replicas().cloned().collect()
@@ -198,13 +240,17 @@ impl ReplicaManager {
             }
             return Slot::Absent;
         }
-        let replica = match present {
+        let replica = match present.clone() {
             Slot::Open(replica) => replica,
-            Slot::Absent | Slot::Failed => match self.open(opened, topic, index, now) {
+            Slot::Absent | Slot::Failed(_) => match self.open(opened, topic, index, now) {
                 Ok(replica) => replica,
                 Err(error) => {
-                    error!(topic = %topic.name, partition = %index, %error, "log not opened");
-                    return Slot::Failed;
+                    let failure = Failure::of(&error);
+                    // One that is tried again and again is told of once.
+                    if !matches!(present, Slot::Failed(before) if before == failure) {
+                        error!(topic = %topic.name, partition = %index, %error, "log not opened");
+                    }
+                    return Slot::Failed(failure);
                 }
             },
         };

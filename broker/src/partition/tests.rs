@@ -363,3 +363,22 @@ async fn a_node_hosts_what_is_assigned_to_it() {
     ));
     assert!(!node.log_directories().iter().any(|name| name == "t-0"));
 }
+
+#[tokio::test]
+async fn a_log_that_could_not_be_opened_is_tried_again() {
+    let mut node = TestNode::new();
+    // A file where the directory should be refuses it as the system does.
+    let in_the_way = node.log_file("t-0").parent().unwrap().to_owned();
+    std::fs::write(&in_the_way, "").unwrap();
+    node = node.topic("t", 2, &[]);
+    let refused = open::<Write>(&node, "t");
+    assert!(matches!(refused, Err(PartitionError::Offline)));
+    node.replicas.reopen(&node.image, NOW);
+    assert!(open::<Write>(&node, "t").is_err(), "it is still there");
+    std::fs::remove_file(&in_the_way).unwrap();
+    node.replicas.reopen(&node.image, NOW);
+    assert_eq!(append(&node, "t", 2).await, 0);
+    committed(&node, "t", 2).await;
+    node.restart();
+    assert_eq!(read_all(&node, "t").await, [0..2]);
+}

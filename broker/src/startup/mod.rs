@@ -208,12 +208,14 @@ async fn start_within(
     handle.listen(Arc::new(reactions::EndedLogins::new(&server)));
 
     let cleaners = Cleaners::start(Arc::clone(&topics), config.log.cleaner.clone(), clock::now)?;
+    let (reopened, seen) = (Arc::clone(&broker), handle.clone());
     let maintenance = maintain(
         topics,
         MaintenanceIntervals {
             retention: config.log.retention_check_interval,
             checkpoint: config.log.checkpoint_interval,
         },
+        move || reactions::reopen(&seen, &reopened),
         clock::now,
     );
     let stopping = shutdown.clone();

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
+use crate::broker::Broker;
 use crate::clock;
-use crate::metadata::{ClusterDelta, ClusterImage, ImageListener};
+use crate::metadata::{ClusterDelta, ClusterImage, ImageListener, MetadataHandle};
 use crate::partition::ReplicaManager;
 use crate::server::Server;
 
@@ -25,6 +26,18 @@ impl ImageListener for Partitions {
     fn changed(&self, delta: &ClusterDelta, image: &Arc<ClusterImage>) {
         self.topics.apply(delta, image, clock::now());
     }
+}
+
+/// Opens logs that could not be opened when the metadata named them, and has groups read from
+/// those that hold them; blocks.
+pub(super) fn reopen(metadata: &MetadataHandle, broker: &Broker) {
+    metadata.between_changes(|image| {
+        if broker.topics.reopen(image, clock::now()) {
+            broker
+                .groups
+                .changed(&ClusterDelta::everything(image), image);
+        }
+    });
 }
 
 /// Ends the sessions whose credential was deleted or replaced (security.md §3.6).
