@@ -144,7 +144,7 @@ impl GroupCoordinator {
         self.send(shard, Some(group), event).await
     }
 
-    /// Has an event happen to every shard of this node, each with a copy of it.
+    /// Has an event happen to every shard of this node that is read, each with a copy of it.
     ///
     /// # Errors
     /// `Loading` where one of them is not ready.
@@ -158,8 +158,9 @@ impl GroupCoordinator {
         for shard in shards {
             match check_phase(&shard) {
                 Ok(()) => awaited.push(self.send(shard, None, event.clone()).await?),
-                // Whoever leads it now lists its groups.
-                Err(GroupError::NotCoordinator) => {}
+                // Whoever leads it now lists its groups; those of a log that does not read are
+                // left out, as in the original: they would keep all others from being listed.
+                Err(GroupError::NotCoordinator | GroupError::NotAvailable) => {}
                 Err(error) => return Err(error),
             }
         }

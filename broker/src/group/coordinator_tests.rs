@@ -11,10 +11,11 @@ use palisade_protocol::{ErrorCode, Str, Uuid};
 use super::classic::{JoinAnswer, JoinAsk};
 use super::config::GroupConfig;
 use super::coordinator::{Awaited, GroupCoordinator, TOPIC};
+use super::decision::Decision;
 use super::error::GroupError;
 use super::record::{GroupRecord, OffsetCommitValue};
-use super::shard::{CommitAsk, CommitRow, FetchAsk, Fetcher};
-use super::step::Step;
+use super::shard::{CommitAsk, CommitRow, FetchAsk, Fetcher, Shard};
+use super::step::{Moment, Step};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::{ClusterDelta, ImageListener, Internal, MetadataHandle};
 use crate::partition::testing::{NODE, NOW, TestNode, partition_record, topic_id};
@@ -324,6 +325,11 @@ async fn a_partition_that_comes_back_is_coordinated() {
     node.restart_with(&[], |_| std::fs::rename(log, &away).unwrap());
     let mut rig = Rig::over(node);
     assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
+    let event = |shard: &mut Shard, _: &Moment<'_>, asker| {
+        Step::decided(Decision::answer(shard.list()), asker)
+    };
+    let asked = rig.groups.ask_all(event).await;
+    assert_eq!(asked.map(|asked| asked.len()), Ok(0), "others are listed");
 
     let _ = std::fs::remove_dir_all(log);
     std::fs::rename(&away, log).unwrap();
