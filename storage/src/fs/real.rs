@@ -24,8 +24,40 @@ struct RealFs;
 #[derive(Debug)]
 struct RealFile(Arc<File>);
 
-/// Open while the lock is held; the kernel drops the lock with the descriptor.
-struct HeldLock(#[allow(dead_code, reason = "held for its descriptor")] File);
+/// Open while the lock is held.
+struct HeldLock(File);
+
+impl HeldLock {
+    /// Locks the file; `None` when another process, or another value of this type, holds it.
+    fn take(path: &Path) -> io::Result<Option<HeldLock>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                // Only for the message of the next one that tries; a full disk has no room for it.
+                let number = format!("{}\n", process::id());
+                let _ = file.set_len(0);
+                let _ = file.write_all_at(number.as_bytes(), 0);
+                Ok(Some(HeldLock(file)))
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for HeldLock {
+    /// Unlocks in so many words: a child that another thread has just forked holds a copy of the
+    /// descriptor until it runs its program, and closing ours would leave the lock with it.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Fs for RealFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -92,24 +124,8 @@ impl Fs for RealFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
-                // Only for the message of the next one that tries; a full disk has no room for it.
-                let number = format!("{}\n", process::id());
-                let _ = file.set_len(0);
-                let _ = file.write_all_at(number.as_bytes(), 0);
-                Ok(Some(Box::new(HeldLock(file))))
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let held = HeldLock::take(path)?;
+        Ok(held.map(|held| Box::new(held) as Box<dyn Send + Sync>))
     }
 }
 
@@ -221,5 +237,18 @@ mod tests {
         assert!(fs.lock(&path).unwrap().is_none());
         drop(held);
         assert!(fs.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_ends_though_a_child_has_a_copy_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let held = HeldLock::take(&path).unwrap().unwrap();
+        // What a process has between its fork and the start of its program.
+        let copy = held.0.try_clone().unwrap();
+        assert!(HeldLock::take(&path).unwrap().is_none());
+        drop(held);
+        assert!(HeldLock::take(&path).unwrap().is_some());
+        drop(copy);
     }
 }
