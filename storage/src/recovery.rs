@@ -28,7 +28,7 @@ mod segment_file;
 
 pub(crate) use home::{METADATA_FILE, stored_topic_id};
 use home::{forget_predecessor, prepare_dir, refuse_vanished};
-pub(crate) use replay::replay_producers;
+pub(crate) use replay::{replay_aborted, replay_producers};
 
 /// Files of one segment in the order of their removal: the records last, so that no seal is left
 /// to be taken for that of a later segment.

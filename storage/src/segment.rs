@@ -12,8 +12,9 @@ use crate::error::StorageError;
 use crate::fs::{Fs, FsFile, OpenHow};
 use crate::map_cache::MapCache;
 use crate::mmap::Region;
+use crate::recovery::replay_aborted;
 use crate::seal::Seal;
-use crate::segment_index::{IndexBuilder, MemoryIndex, SegmentIndex};
+use crate::segment_index::{IndexBuilder, MemoryIndex, SegmentIndex, stored_aborted};
 use crate::sync::PublishedEnd;
 use crate::types::{Offset, TimestampMs};
 
@@ -311,6 +312,15 @@ impl Segment {
         // Damage ends the index early; a read there walks into it and says so.
         while let Some(Ok(found)) = walk.next() {
             builder.add(&found);
+        }
+        if let Some(seal) = self.seal_info().filter(|seal| seal.txn_crc.is_some()) {
+            match stored_aborted(&*self.fs, &self.path, &seal) {
+                Some(stored) => {
+                    let index = &builder.index;
+                    stored.into_iter().for_each(|txn| index.push_aborted(txn));
+                }
+                None => replay_aborted(&*self.fs, self, &region, &builder.index)?,
+            }
         }
         Ok(builder.index)
     }

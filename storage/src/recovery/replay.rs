@@ -1,12 +1,17 @@
 //! Rebuilding the producer state from a snapshot and the batches after it.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::Walk;
+use crate::batch::{Found, Walk};
 use crate::error::StorageError;
+use crate::fs::Fs;
 use crate::marker;
+use crate::mmap::Region;
 use crate::producer_state::{ProducerStates, snapshot};
 use crate::segment::{Segment, SegmentHome};
+use crate::segment_index::MemoryIndex;
+use crate::txn_index::AbortedTxn;
 use crate::types::Offset;
 
 /// Producer state at `end`: the newest snapshot at or below `newest` that verifies, and the
@@ -35,24 +40,10 @@ pub(crate) fn replay_producers(
         let mut walk = Walk::new(&region, u64::from(entry.position), tail.position, expected);
         // Damage hides the rest of its segment; it is reported where it is found.
         while let Some(Ok(found)) = walk.next() {
-            let header = &found.header;
-            let wanted = found.next > from && header.base_offset < end;
-            if !wanted || header.producer_id.value() < 0 {
+            if found.next <= from || found.header.base_offset >= end {
                 continue;
             }
-            if !header.is_control() {
-                states.apply(header, header.base_offset);
-                continue;
-            }
-            let bytes = found.position as usize..found.end() as usize;
-            let Some(marker) = region
-                .make_resident(bytes.clone())
-                .ok()
-                .and_then(|()| marker::parse(header, region.slice(bytes)))
-            else {
-                continue;
-            };
-            let aborted = states.apply_marker(header, header.base_offset, marker);
+            let aborted = replay_batch(&mut states, &region, &found);
             if let (Some(txn), Some(memory)) = (aborted, index.memory()) {
                 memory.push_aborted_once(txn);
             }
@@ -65,6 +56,54 @@ pub(crate) fn replay_producers(
         }
     }
     Ok(states)
+}
+
+/// Takes a stored batch into account; answers the transaction that it aborts.
+fn replay_batch(states: &mut ProducerStates, region: &Region, found: &Found) -> Option<AbortedTxn> {
+    let header = &found.header;
+    if header.producer_id.value() < 0 {
+        return None;
+    }
+    if !header.is_control() {
+        states.apply(header, header.base_offset);
+        return None;
+    }
+    let bytes = found.position as usize..found.end() as usize;
+    region.make_resident(bytes.clone()).ok()?;
+    let marker = marker::parse(header, region.slice(bytes))?;
+    states.apply_marker(header, header.base_offset, marker)
+}
+
+/// Enters the transactions that a segment aborts in its index, which was lost: from the producers at
+/// its base, as the snapshot there has them. Where that is lost too, those that began in an earlier
+/// segment are not found.
+pub(crate) fn replay_aborted(
+    fs: &dyn Fs,
+    segment: &Segment,
+    region: &Region,
+    index: &MemoryIndex,
+) -> Result<(), StorageError> {
+    let base = segment.base;
+    let dir = segment.path.parent().unwrap_or(Path::new("/"));
+    let stored = match snapshot::load(fs, dir, base) {
+        Err(error @ StorageError::FormatTooNew { .. }) => return Err(error),
+        stored => stored.ok().flatten(),
+    };
+    if stored.is_none() && base > Offset::ZERO {
+        tracing::warn!(
+            path = %segment.path.display(),
+            "producers at the base of the segment are not known: a transaction that began before it \
+             and was aborted in it may be read as committed"
+        );
+    }
+    let mut states = stored.unwrap_or_default();
+    let mut walk = Walk::new(region, 0, segment.tail().position, base);
+    while let Some(Ok(found)) = walk.next() {
+        if let Some(txn) = replay_batch(&mut states, region, &found) {
+            index.push_aborted_once(txn);
+        }
+    }
+    Ok(())
 }
 
 fn newest_snapshot(
@@ -87,7 +126,15 @@ fn newest_snapshot(
             Ok(None) => {}
             Err(error @ StorageError::FormatTooNew { .. }) => return Err(error),
             Err(error) => {
-                tracing::warn!(dir = %home.dir.display(), %offset, %error, "snapshot ignored");
+                let reason = match &error {
+                    StorageError::BadFile { reason, .. } => (*reason).to_owned(),
+                    other => other.to_string(),
+                };
+                tracing::warn!(
+                    dir = %home.dir.display(), %offset, reason,
+                    "snapshot of producers not read: they are taken from an older one and the records \
+                     since"
+                );
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use palisade_protocol::batch::{BatchBuilder, Codec};
 
-use crate::fs::Crash;
+use crate::fs::{Crash, Fs};
 use crate::testing::*;
 use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId};
 use crate::{AppendAs, StorageError};
@@ -130,6 +130,24 @@ fn aborted_transactions_are_listed_through_every_kind_of_stop() {
     assert!(bench.log.has_open_transaction(ProducerId::new(9)));
     bench.log.truncate_to(offset(48)).unwrap();
     check(&bench);
+    // Indexes are caches, what they say of transactions included.
+    for lost in [&["txnindex"][..], &["index"], &["index", "txnindex"]] {
+        bench.dir.run_pending();
+        bench.dir.close(1).unwrap();
+        let fs = bench.fs.clone();
+        let dir = bench.file("");
+        drop(bench);
+        for entry in fs.list(&dir).unwrap() {
+            if lost
+                .iter()
+                .any(|kind| entry.name.ends_with(&format!(".{kind}")))
+            {
+                fs.remove_file(&dir.join(&entry.name)).unwrap();
+            }
+        }
+        bench = Bench::on(fs, small());
+        check(&bench);
+    }
 }
 
 #[test]
