@@ -115,11 +115,11 @@ impl EpochCache {
         self.dirty = true;
     }
 
-    /// Reads the stored epochs; a missing file is an empty cache.
-    pub(crate) fn load(fs: &dyn Fs, path: &Path) -> Result<Self, StorageError> {
+    /// Reads the stored epochs; `None` where there is no file.
+    pub(crate) fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Self>, StorageError> {
         let mut cache = Self::default();
         let Some(text) = read_small_text(fs, path)? else {
-            return Ok(cache);
+            return Ok(None);
         };
         for line in check_version(&text, VERSION, path)? {
             let parsed = line
@@ -135,7 +135,7 @@ impl EpochCache {
             cache.assign(LeaderEpoch::new(epoch), Offset::new(start));
         }
         cache.dirty = false;
-        Ok(cache)
+        Ok(Some(cache))
     }
 
     /// Replaces the stored epochs.
@@ -221,10 +221,10 @@ mod tests {
     fn entries_are_stored() {
         let fs = FaultyFs::new();
         let path = Path::new("/leader-epoch-checkpoint");
-        assert_eq!(EpochCache::load(&fs, path).unwrap(), EpochCache::default());
+        assert_eq!(EpochCache::load(&fs, path).unwrap(), None);
         let mut stored = cache(&[(2, 0), (5, 10)]);
         stored.store(&fs, path).unwrap();
         assert!(stored.take_dirty());
-        assert_eq!(EpochCache::load(&fs, path).unwrap(), stored);
+        assert_eq!(EpochCache::load(&fs, path).unwrap(), Some(stored));
     }
 }

@@ -220,6 +220,19 @@ impl LogDir {
         })
     }
 
+    /// Warns of the checkpoints that are missing, with what follows from that. For a directory that
+    /// has served records: before it does, all but the cleaner's are written once.
+    pub fn report_missing_checkpoints(&self) {
+        let shared = &self.shared;
+        for table in [
+            &shared.recovery_points,
+            &shared.log_starts,
+            &shared.high_watermarks,
+        ] {
+            table.report_missing();
+        }
+    }
+
     /// Broker epoch of the clean stop before this start; `None` after an unclean one.
     pub fn was_clean(&self) -> Option<i64> {
         self.clean_epoch

@@ -47,12 +47,26 @@ impl Shared {
         path: PathBuf,
         options: LogDirOptions,
     ) -> Result<Self, StorageError> {
-        let checkpoint = |name: &str| Checkpoint::load(&*fs, path.join(name));
+        let checkpoint = |name: &str, without| Checkpoint::load(&*fs, path.join(name), without);
         Ok(Self {
-            recovery_points: checkpoint("recovery-point-checkpoint")?,
-            log_starts: checkpoint("log-start-offset-checkpoint")?,
-            high_watermarks: checkpoint("replication-offset-checkpoint")?,
-            cleaner_points: checkpoint("cleaner-offset-checkpoint")?,
+            recovery_points: checkpoint(
+                "recovery-point-checkpoint",
+                "logs are read from end to end, logs that vanished are not missed, and damage in the \
+                 last segment of a log that was not stopped cleanly is cut like a torn tail",
+            )?,
+            log_starts: checkpoint(
+                "log-start-offset-checkpoint",
+                "records that were deleted may be served again, as far as their segments are there",
+            )?,
+            high_watermarks: checkpoint(
+                "replication-offset-checkpoint",
+                "high watermarks are found anew, from the log starts up",
+            )?,
+            cleaner_points: checkpoint(
+                "cleaner-offset-checkpoint",
+                "compacted logs are cleaned from their start, and one that is not compacted any more \
+                 may seem damaged",
+            )?,
             space: SpaceGuard::new(fs.clone(), path.clone(), &options),
             maps: Arc::new(MapCache::new(options.mapped_segments)),
             flusher: FlushQueue::default(),

@@ -60,7 +60,10 @@ impl Recovery<'_> {
     fn load_epochs(&mut self, start: Offset, end: Offset) -> Result<EpochCache, StorageError> {
         let path = self.home.dir.join(EPOCH_FILE);
         let mut epochs = match EpochCache::load(&*self.shared.fs, &path) {
-            Ok(epochs) => epochs,
+            Ok(Some(epochs)) => epochs,
+            // Below the recovery point no batch has been looked at.
+            Ok(None) if start < self.recovery_point => self.walk_epochs()?,
+            Ok(None) => EpochCache::default(),
             Err(StorageError::BadFile { reason, .. }) => {
                 tracing::warn!(log = self.name, reason, "leader epochs rebuilt by scanning");
                 self.walk_epochs()?
