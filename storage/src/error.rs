@@ -195,7 +195,10 @@ pub enum StorageError {
         supported: u32,
     },
     /// A small file does not parse or its checksum is wrong.
-    #[error("{}: {reason}", path.display())]
+    #[error(
+        "{}: {reason}: the file is damaged; put a copy of it in its place and start again",
+        path.display()
+    )]
     BadFile {
         /// The file.
         path: PathBuf,

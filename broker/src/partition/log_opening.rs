@@ -33,6 +33,8 @@ pub(super) struct FoundLogs {
 struct Unclaimed {
     directory: Arc<Directory>,
     found: FoundLog,
+    /// The operator knows that its topic id does not read.
+    is_reported: bool,
 }
 
 impl FoundLogs {
@@ -43,12 +45,19 @@ impl FoundLogs {
     pub(super) fn list(directories: &[Arc<Directory>]) -> Result<FoundLogs, StorageError> {
         let mut logs = HashMap::new();
         for directory in directories {
-            for found in directory.storage().list()? {
-                if found.topic != METADATA_TOPIC {
-                    let directory = Arc::clone(directory);
-                    let name = found.dir_name.clone();
-                    logs.insert(name, Unclaimed { directory, found });
-                }
+            let storage = directory.storage();
+            let mut all = storage.list()?;
+            all.retain(|found| found.topic != METADATA_TOPIC);
+            if all.iter().any(|found| found.has_records) {
+                storage.report_missing_checkpoints();
+            }
+            for found in all {
+                let log = Unclaimed {
+                    directory: Arc::clone(directory),
+                    found,
+                    is_reported: false,
+                };
+                logs.insert(log.found.dir_name.clone(), log);
             }
         }
         Ok(FoundLogs {
@@ -67,14 +76,23 @@ impl FoundLogs {
         dir_name: &str,
         topic_id: TopicId,
     ) -> Result<Arc<Directory>, PartitionError> {
+        if let Some(log) = self.logs.get_mut(dir_name)
+            && log.found.topic_id.is_none()
+            && log.found.has_records
+        {
+            // Whose records these are cannot be read: damage, not a leftover (storage.md §10).
+            if !std::mem::replace(&mut log.is_reported, true) {
+                error!(
+                    directory = %dir_name,
+                    "partition.metadata does not read, so nobody can tell whose records these are: \
+                     left offline; put a copy of the file in its place and start again"
+                );
+            }
+            return Err(PartitionError::Offline);
+        }
         let present = self.logs.get(dir_name);
         if let Some(log) = present.filter(|log| log.found.topic_id == Some(topic_id)) {
             return Ok(Arc::clone(&log.directory));
-        }
-        if present.is_some_and(|log| log.found.topic_id.is_none() && log.found.has_records) {
-            // Whose records these are cannot be read: damage, not a leftover (storage.md §10).
-            error!(directory = %dir_name, "topic id of the log does not read, left offline");
-            return Err(PartitionError::Offline);
         }
         let remembers = |directory: &&Arc<Directory>| {
             let storage = directory.storage();

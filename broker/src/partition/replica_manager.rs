@@ -244,6 +244,8 @@ impl ReplicaManager {
             Slot::Open(replica) => replica,
             Slot::Absent | Slot::Failed(_) => match self.open(opened, topic, index, now) {
                 Ok(replica) => replica,
+                // Why was told when it was found, and this is tried at each change of the topic.
+                Err(PartitionError::Offline) => return Slot::Failed,
                 Err(error) => {
                     let failure = Failure::of(&error);
                     // One that is tried again and again is told of once.

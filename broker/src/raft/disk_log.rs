@@ -33,6 +33,10 @@ pub const DIRECTORY: &str = "__cluster_metadata-0";
 /// File of the last synced index.
 const MARK: &str = "raft-synced";
 
+/// What is missing without it.
+const NO_MARK: &str = "the file raft-synced (which the first builds did not write: a directory that \
+                       only those have used cannot be taken over)";
+
 /// Bytes asked of the log at once when entries are read.
 const READ_BYTES: usize = 1 << 20;
 
@@ -79,7 +83,7 @@ impl DiskLog {
     /// also answers the log itself and what its recovery found. Blocks.
     ///
     /// # Errors
-    /// `Incomplete` without the mark, `Damaged` and `LostEntries` where synced entries do not
+    /// `Incomplete` without the mark, `DamagedFile` for one that does not read, `Damaged` and `LostEntries` where synced entries do not
     /// verify or are gone, `Storage`, `Codec`, `Misplaced`.
     pub fn open(
         log_dir: &LogDir,
@@ -88,11 +92,13 @@ impl DiskLog {
         now: TimestampMs,
     ) -> Result<(DiskLog, Arc<Log>, RecoveryReport), RaftError> {
         let path = log_dir.path().join(MARK);
-        let mark = match SyncedMark::open(fs.as_ref(), &path)? {
-            Some(mark) => mark,
-            None if recovered.is_new() => SyncedMark::create(fs.as_ref(), &path)?,
-            None => return Err(RaftError::Incomplete("the file raft-synced")),
-        };
+        let mark = SyncedMark::open(fs.as_ref(), &path);
+        let mark =
+            match mark.map_err(RaftError::reading("how far the metadata was acknowledged"))? {
+                Some(mark) => mark,
+                None if recovered.is_new() => SyncedMark::create(fs.as_ref(), &path)?,
+                None => return Err(RaftError::Incomplete(NO_MARK)),
+            };
         let spec = LogSpec {
             dir_name: DIRECTORY.to_owned(),
             topic_id: METADATA_TOPIC_ID,

@@ -137,7 +137,7 @@ impl<M: Machine> Engine<M> {
         let snapshot = match snapshot {
             Some(snapshot) => snapshot,
             None if hard_state.is_some() || !log_is_empty => {
-                return Err(RaftError::Incomplete("the snapshot file"));
+                return Err(RaftError::Incomplete("the file raft-snapshot"));
             }
             None => {
                 let snapshot = Snapshot {
@@ -159,7 +159,7 @@ impl<M: Machine> Engine<M> {
         // The snapshot of a new group comes before its first hard state; without a hard state
         // nothing was voted for, so there can be no entry either.
         if hard_state.is_none() && (snapshot.index > 0 || !log_is_empty) {
-            return Err(RaftError::Incomplete("the hard state file"));
+            return Err(RaftError::Incomplete("the file raft-hard-state"));
         }
         let hard_state = hard_state.unwrap_or_default();
         let last = log.last_index();

@@ -1,6 +1,6 @@
 //! What may stop the raft engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use palisade_storage::StorageError;
@@ -15,6 +15,20 @@ pub enum RaftError {
     /// A file or the log failed.
     #[error("raft storage: {0}")]
     Storage(#[from] StorageError),
+    /// A file of the metadata beside its log is damaged.
+    #[error(
+        "{} is damaged ({reason}): it holds {holds}, nothing was changed; restore the data directory \
+         from a copy that was made of all of it at one time",
+        path.display()
+    )]
+    DamagedFile {
+        /// The file.
+        path: PathBuf,
+        /// Which check failed.
+        reason: &'static str,
+        /// What it is for.
+        holds: &'static str,
+    },
     /// Bytes on disk do not read as what they should be.
     #[error("{file}: {source}")]
     Codec {
@@ -59,7 +73,10 @@ pub enum RaftError {
         commit: u64,
     },
     /// Some of the three parts are there, but not this one.
-    #[error("raft state is incomplete: {0} is missing while other parts exist")]
+    #[error(
+        "the metadata is incomplete: {0} is missing while other parts of it exist, nothing was \
+         changed; restore the data directory from a copy that was made of all of it at one time"
+    )]
     Incomplete(&'static str),
     /// There are partitions, but nothing of the metadata that would say whose they are.
     #[error(
@@ -89,6 +106,18 @@ pub enum RaftError {
 }
 
 impl RaftError {
+    /// The error of reading a small file, with what that file is for.
+    pub(super) fn reading(holds: &'static str) -> impl FnOnce(StorageError) -> RaftError {
+        move |error| match error {
+            StorageError::BadFile { path, reason } => RaftError::DamagedFile {
+                path,
+                reason,
+                holds,
+            },
+            other => RaftError::Storage(other),
+        }
+    }
+
     /// Whether nothing is lost and the same step may succeed later.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

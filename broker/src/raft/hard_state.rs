@@ -47,9 +47,10 @@ impl HardStateFile {
     /// Reads the file; `None` where it does not exist.
     ///
     /// # Errors
-    /// `Storage` for an unreadable or damaged file, `Codec` for one of another format.
+    /// `Storage` for an unreadable file, `DamagedFile` for a damaged one, `Codec` for one of another format.
     pub fn read(&self) -> Result<Option<HardState>, RaftError> {
-        let Some(bytes) = read_small_file(self.fs.as_ref(), &self.path)? else {
+        let read = read_small_file(self.fs.as_ref(), &self.path);
+        let Some(bytes) = read.map_err(RaftError::reading("this node's vote"))? else {
             return Ok(None);
         };
         decode(&bytes)
