@@ -20,7 +20,9 @@ pub(crate) mod read;
 pub(crate) mod ready;
 mod replica;
 mod replica_manager;
+mod scrubber;
 mod settings;
+mod tab;
 #[cfg(test)]
 pub(crate) mod testing;
 mod topic_settings;
@@ -36,6 +38,7 @@ pub use handle::Partition;
 pub use maintenance::{MaintenanceIntervals, maintain};
 pub use read::{Isolation, ReadLimits, ReadOutcome};
 pub use replica_manager::{ReplicaManager, SettingsOf};
+pub use scrubber::{Scrubbers, StartScrubError};
 pub use settings::{PartitionSettings, RecordRules};
 pub use topic_settings::settings_of;
 pub use validate::ValidBatch;

@@ -245,6 +245,10 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Where a header has its magic, and the one that is known.
+const MAGIC_AT: usize = 16;
+const MAGIC: u8 = 2;
+
 /// Finds the next batch that verifies, byte by byte, after damage at `position`.
 ///
 /// `below`: the batch must start at an offset in `expected..=below`, so that payload bytes that
@@ -258,13 +262,25 @@ pub(crate) fn resync(
 ) -> Option<Found> {
     let mut at = position + 1;
     while at + HEADER_LEN as u64 <= end {
-        let mut walk = Walk::new(region, at, end, expected).crc_from(Offset::new(-1));
-        if let Some(Ok(found)) = walk.next()
-            && found.header.base_offset <= below
-        {
-            return Some(found);
+        // The bytes of many places are looked at together: there may be a gigabyte of them.
+        let window = at..end.min(at + WINDOW);
+        let range = window.start as usize..window.end as usize;
+        at = window.end - (HEADER_LEN as u64 - 1);
+        if region.make_resident(range.clone()).is_err() {
+            continue;
         }
-        at += 1;
+        let places = region.slice(range).windows(HEADER_LEN).zip(window.start..);
+        for (head, place) in places.filter(|(head, _)| head.get(MAGIC_AT) == Some(&MAGIC)) {
+            if parse(head).is_err() {
+                continue;
+            }
+            let mut walk = Walk::new(region, place, end, expected).crc_from(Offset::new(-1));
+            if let Some(Ok(found)) = walk.next()
+                && found.header.base_offset <= below
+            {
+                return Some(found);
+            }
+        }
     }
     None
 }

@@ -256,7 +256,7 @@ impl Log {
             self.uncleanable.store(true, Ordering::Release);
             let list = self.segments.load_full();
             if let Some(segment) = list.iter().find(|segment| segment.path == *path)
-                && let Err(second) = self.find_damage(segment)
+                && let Err(second) = self.examine(segment)
             {
                 tracing::warn!(log = %self.name, error = %second, "damage not located");
             }

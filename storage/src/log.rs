@@ -10,7 +10,7 @@
 //! Readers take none of the first three.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::append::Writer;
 use crate::config::LogConfig;
+use crate::damage::DamagedRange;
 use crate::epoch_cache::EpochCache;
 use crate::error::StorageError;
 use crate::observer::LogObserver;
@@ -55,34 +56,6 @@ pub enum EpochEnd {
         /// Its end offset, exclusive.
         end: Offset,
     },
-}
-
-/// A range of offsets whose stored bytes do not verify.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DamagedRange {
-    /// First damaged offset.
-    pub from: Offset,
-    /// End of the damaged offsets, exclusive.
-    pub to: Offset,
-    /// The segment file.
-    pub path: Arc<Path>,
-    /// First damaged byte in it.
-    pub start: u64,
-    /// End of the damaged bytes, exclusive.
-    pub end: u64,
-    /// Which check failed.
-    pub reason: &'static str,
-}
-
-impl DamagedRange {
-    pub(crate) fn error(&self) -> StorageError {
-        StorageError::Corrupt {
-            from: self.from,
-            to: self.to,
-            path: self.path.clone(),
-            reason: self.reason,
-        }
-    }
 }
 
 /// One log: a partition, a coordinator topic or the raft log.
@@ -267,26 +240,6 @@ impl Log {
     /// The log takes no more writes: closed, deleted, or its directory is offline.
     pub fn is_failed(&self) -> bool {
         self.closed.load(Ordering::Acquire) || self.shared.is_offline()
-    }
-
-    /// Ranges that are known not to verify.
-    pub fn damage(&self) -> Vec<DamagedRange> {
-        self.damage.load().as_ref().clone()
-    }
-
-    /// Adds a damaged range that a reader or a scrub has met.
-    pub(crate) fn note_damage(&self, range: DamagedRange) {
-        tracing::error!(
-            path = %range.path.display(), from = %range.from, to = %range.to,
-            reason = range.reason, "log is damaged"
-        );
-        self.damage.rcu(|ranges| {
-            let mut ranges = ranges.as_ref().clone();
-            if !ranges.contains(&range) {
-                ranges.push(range.clone());
-            }
-            ranges
-        });
     }
 
     /// Takes the append lock.

@@ -158,6 +158,11 @@ impl LogDir {
         Ok(dir)
     }
 
+    /// What its logs have in common.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The directory's path.
     pub fn path(&self) -> &Path {
         &self.shared.path

@@ -235,6 +235,14 @@ const SYS_CACHESTAT: libc::c_long = 451;
 const MADV_POPULATE_READ: libc::c_int = 22;
 const PAGE: usize = 4096;
 
+/// Whether these bytes of a file are in memory; no, where the kernel does not tell.
+pub(crate) fn is_resident(file: &File, offset: u64, length: usize) -> bool {
+    let range = usize::try_from(offset)
+        .ok()
+        .and_then(|start| Some(start..start.checked_add(length)?));
+    range.and_then(|range| cachestat(file, &range)) == Some(true)
+}
+
 fn cachestat(file: &File, range: &Range<usize>) -> Option<bool> {
     if NO_CACHESTAT.load(Ordering::Relaxed) || cfg!(miri) {
         return None;

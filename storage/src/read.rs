@@ -11,8 +11,9 @@ use std::sync::Arc;
 use palisade_protocol::types::RecordSource;
 
 use crate::batch::{Found, Walk};
+use crate::damage::DamagedRange;
 use crate::error::StorageError;
-use crate::log::{DamagedRange, Log};
+use crate::log::Log;
 use crate::mmap::Region;
 use crate::segment::{Segment, Tail};
 use crate::segment_index::SegmentIndex;
@@ -279,12 +280,14 @@ impl Log {
         let region = segment.region()?;
         let index = segment.index()?;
         let damage = self.damage.load();
+        let known = damage.iter().filter(|range| range.path == segment.path);
         let view = View {
             segment,
             index: &index,
             region: &region,
             tail,
             damage: &damage,
+            blamed: known.map(|range| range.start).collect(),
         };
 
         let Some(first) = view.first_at(wanted.from, wanted.may_block, self)? else {
@@ -333,13 +336,16 @@ struct View<'a> {
     region: &'a Region,
     tail: Tail,
     damage: &'a [DamagedRange],
+    /// Where it starts in this segment: a batch may be damaged and look as if it were not.
+    blamed: Vec<u64>,
 }
 
 impl View<'_> {
     /// Walk from the entry that `place` names.
     fn walk(&self, relative: u32, position: u64, may_block: bool) -> Result<Walk<'_>, Stopped> {
         let expected = Offset::new(self.segment.base.value() + i64::from(relative));
-        let walk = Walk::new(self.region, position, self.tail.position, expected);
+        let walk =
+            Walk::new(self.region, position, self.tail.position, expected).blaming(&self.blamed);
         if !may_block && !walk.is_warm() {
             return Err(Stopped::Cold);
         }
@@ -358,12 +364,11 @@ impl View<'_> {
                 Some(Ok(_)) => {}
                 Some(Err(bad)) => {
                     let known = self.damage.iter().find(|range| {
-                        range.path == self.segment.path && range.start == bad.position
+                        let bytes = range.start..range.end;
+                        range.path == self.segment.path && bytes.contains(&bad.position)
                     });
                     // Known damage in front of the offset is stepped over.
-                    if let Some(range) = known
-                        && range.end > bad.position
-                    {
+                    if let Some(range) = known {
                         if range.to > from {
                             return Err(range.error().into());
                         }
@@ -381,10 +386,7 @@ impl View<'_> {
 
     /// The range that fresh damage at `position` makes unreadable: up to the next index entry.
     fn damaged(&self, position: u64, from: Offset, reason: &'static str) -> DamagedRange {
-        let next = (0..self.index.len())
-            .map(|n| self.index.entry(n))
-            .find(|entry| u64::from(entry.position) > position);
-        let (end, to) = match next {
+        let (end, to) = match self.index.after_position(position) {
             Some(entry) => (
                 u64::from(entry.position),
                 Offset::new(self.segment.base.value() + i64::from(entry.relative)),

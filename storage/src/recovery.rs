@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::LogConfig;
+use crate::damage::DamagedRange;
 use crate::error::StorageError;
 use crate::fs::{FsFile, OpenHow};
-use crate::log::{DamagedRange, Log};
+use crate::log::Log;
 use crate::log_dir::LogSpec;
 use crate::observer::LogObserver;
 use crate::seal::Seal;

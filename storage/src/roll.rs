@@ -254,6 +254,7 @@ impl Log {
             index_crc: crcs.index,
             time_crc: crcs.time,
             txn_crc: crcs.txn,
+            suspect: false,
         };
         step("seal.before_seal")?;
         // Its directory sync covers the index files too.

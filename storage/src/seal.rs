@@ -3,7 +3,8 @@
 //! A small text file `<base>.seal` of `key=value` lines after `version=1`: `size`, `next_offset`,
 //! `max_timestamp`, `first_timestamp`, and CRC-32C values in hex: `log_crc` (the whole `.log`),
 //! `index_crc`, `time_crc`, `txn_crc` (0 stands for "no file"). It is written after everything
-//! it speaks of has been synced.
+//! it speaks of has been synced. `suspect=1` is added when the bytes were found not to verify: the
+//! next start then looks at each batch before it serves any.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -31,6 +32,8 @@ pub(crate) struct Seal {
     pub(crate) time_crc: u32,
     /// `None`: no transaction was aborted in the segment, there is no file.
     pub(crate) txn_crc: Option<u32>,
+    /// The bytes were found not to verify.
+    pub(crate) suspect: bool,
 }
 
 impl Seal {
@@ -63,6 +66,7 @@ impl Seal {
                 index_crc: crc("index_crc")?,
                 time_crc: crc("time_crc")?,
                 txn_crc: crc("txn_crc").filter(|crc| *crc != 0),
+                suspect: text("suspect").is_some(),
             })
         })())
     }
@@ -78,6 +82,9 @@ impl Seal {
         let _ = writeln!(text, "index_crc={:08x}", self.index_crc);
         let _ = writeln!(text, "time_crc={:08x}", self.time_crc);
         let _ = writeln!(text, "txn_crc={:08x}", self.txn_crc.unwrap_or(0));
+        if self.suspect {
+            text.push_str("suspect=1\n");
+        }
         durable::write_small_file(fs, path, text.as_bytes())
     }
 }
@@ -101,6 +108,13 @@ mod tests {
             index_crc: 1,
             time_crc: 2,
             txn_crc: None,
+            suspect: true,
+        };
+        seal.store(&fs, path).unwrap();
+        assert_eq!(Seal::load(&fs, path).unwrap(), Some(seal));
+        let seal = Seal {
+            suspect: false,
+            ..seal
         };
         seal.store(&fs, path).unwrap();
         assert_eq!(Seal::load(&fs, path).unwrap(), Some(seal));

@@ -222,6 +222,13 @@ impl Segment {
         *self.seal.lock()
     }
 
+    /// Notes that the seal on disk says so too.
+    pub(crate) fn set_suspect(&self) {
+        if let Some(seal) = &mut *self.seal.lock() {
+            seal.suspect = true;
+        }
+    }
+
     /// The writing descriptor; none once sealed.
     pub(crate) fn file(&self) -> Option<Arc<dyn FsFile>> {
         self.file.lock().clone()

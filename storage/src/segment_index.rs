@@ -134,6 +134,13 @@ impl SegmentIndex {
         self.before(partition_point(self.len(), below))
     }
 
+    /// First entry above the position.
+    pub(crate) fn after_position(&self, position: u64) -> Option<IndexEntry> {
+        let below = |n| u64::from(self.entry(n).position) <= position;
+        let point = partition_point(self.len(), below);
+        (point < self.len()).then(|| self.entry(point))
+    }
+
     /// Last entry with nothing at or above `timestamp` before it.
     pub(crate) fn floor_time(&self, timestamp: TimestampMs) -> IndexEntry {
         self.before(partition_point(self.len(), |n| self.time(n) < timestamp))

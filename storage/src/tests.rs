@@ -12,5 +12,6 @@ mod full_disk;
 mod model;
 mod producers;
 mod real_files;
+mod scrub;
 mod truncation;
 mod vanished;

@@ -13,6 +13,7 @@ mod cold_read;
 mod compaction;
 mod consumer_protocol;
 mod crash;
+mod damage;
 mod dev;
 mod disk_full;
 mod every_version;

@@ -11,8 +11,8 @@ use palisade_auth::Principal;
 
 use super::{
     AuditFullPolicy, AuditSettings, AuthorizerSettings, CleanerSettings, Config, ConfigError,
-    ConfigErrors, FlushPolicyName, Limits, LogSettings, RecordValidation, Sources, TopicSettings,
-    Warning, Warnings, checks, files, follow_ons, indirection::Providers, listeners,
+    ConfigErrors, FlushPolicyName, Limits, LogSettings, RecordValidation, ScrubSettings, Sources,
+    TopicSettings, Warning, Warnings, checks, files, follow_ons, indirection::Providers, listeners,
     listeners::relation, own_keys, source, topic_defaults, values::Values,
 };
 
@@ -264,7 +264,17 @@ fn log(values: &Values) -> LogSettings {
         checkpoint_interval: millis(values, "log.flush.offset.checkpoint.interval.ms"),
         recovery_threads: size(values, "num.recovery.threads.per.data.dir"),
         cleaner: cleaner(values),
+        scrub: scrub(values),
     }
+}
+
+fn scrub(values: &Values) -> Option<ScrubSettings> {
+    let interval = millis(values, "palisade.log.scrub.interval.ms");
+    let bytes = values.number("palisade.log.scrub.bytes.per.second");
+    (!interval.is_zero()).then(|| ScrubSettings {
+        interval,
+        bytes_per_second: u64::try_from(bytes).unwrap_or(1).max(1),
+    })
 }
 
 fn cleaner(values: &Values) -> CleanerSettings {

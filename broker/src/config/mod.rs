@@ -40,7 +40,7 @@ pub use self::{
     listener::{Endpoint, ListenerConfig, SecurityProtocol},
     node::{
         AuditFullPolicy, AuditSettings, AuthorizerSettings, CleanerSettings, FlushPolicyName,
-        LogSettings, RecordValidation, TopicSettings,
+        LogSettings, RecordValidation, ScrubSettings, TopicSettings,
     },
     report::{Reported, ReportedSource},
     sasl::{SaslConfig, SaslMechanism},

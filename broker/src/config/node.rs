@@ -75,6 +75,15 @@ pub struct CleanerSettings {
     pub buffer_bytes: usize,
 }
 
+/// How sealed segments are read again to find damage (`palisade.log.scrub.*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScrubSettings {
+    /// From the beginning of one pass to that of the next.
+    pub interval: Duration,
+    /// Most bytes read per second and directory.
+    pub bytes_per_second: u64,
+}
+
 /// Settings of the logs as a whole; those of one topic are its configuration's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogSettings {
@@ -92,6 +101,8 @@ pub struct LogSettings {
     pub recovery_threads: usize,
     /// How compacted topics are cleaned.
     pub cleaner: CleanerSettings,
+    /// How sealed segments are read again; `None` for not at all.
+    pub scrub: Option<ScrubSettings>,
 }
 
 /// What is done about topics on their own.

@@ -49,6 +49,9 @@ pub(crate) fn check(
             "palisade.danger.allow.plain.without.tls" if is_on && !bare_plain_somewhere => {
                 "no SASL_PLAINTEXT listener enables PLAIN"
             }
+            "palisade.log.scrub.bytes.per.second" if config.log.scrub.is_none() => {
+                "palisade.log.scrub.interval.ms is 0"
+            }
             name if name.starts_with("palisade.audit.") && config.audit.is_none() => {
                 "palisade.danger.disable.audit is on"
             }

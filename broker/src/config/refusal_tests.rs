@@ -163,6 +163,10 @@ const REFUSED: &[(&str, &str)] = &[
         "palisade.audit.reserve.bytes=-1",
         "palisade.audit.reserve.bytes",
     ),
+    (
+        "palisade.log.scrub.interval.ms=0\npalisade.log.scrub.bytes.per.second=1",
+        "palisade.log.scrub.bytes.per.second has no effect: palisade.log.scrub.interval.ms is 0",
+    ),
     ("palisade.nonsense=1", "unknown key palisade.nonsense"),
     (
         "listener.name.other.max.connections=1",

@@ -83,6 +83,23 @@ fn the_cleaners_keys_take_effect() {
 }
 
 #[test]
+fn the_scrubs_keys_take_effect() {
+    let scrub = |text: &str| good(&format!("{BASE}{text}")).0.log.scrub;
+    let wanted = |interval, bytes_per_second| {
+        Some(ScrubSettings {
+            interval,
+            bytes_per_second,
+        })
+    };
+    let week = Duration::from_secs(7 * 24 * 3600);
+    assert_eq!(scrub(""), wanted(week, 10 << 20));
+    assert_eq!(scrub("palisade.log.scrub.interval.ms=0\n"), None);
+    let set =
+        scrub("palisade.log.scrub.interval.ms=1500\npalisade.log.scrub.bytes.per.second=4096\n");
+    assert_eq!(set, wanted(Duration::from_millis(1500), 4096));
+}
+
+#[test]
 fn defaults_are_those_of_the_tables() {
     let (config, _) = good(BASE);
     let listener = &config.listeners[0];

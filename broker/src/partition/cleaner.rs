@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use palisade_protocol::types::TimestampMs;
 use palisade_storage::{CleanOptions, Cleaned, CleanedBy, Pace, StorageError};
@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use super::replica::Replica;
 use super::replica_manager::ReplicaManager;
+use super::tab::Tab;
 use crate::config::CleanerSettings;
 
 /// The running cleaners; dropping them stops them.
@@ -50,28 +51,6 @@ struct State {
     busy: HashSet<(Arc<str>, i32)>,
     tab: Tab,
 }
-
-/// What the bytes read and written so far have cost in time.
-#[derive(Debug, Default)]
-struct Tab {
-    /// Until then nothing more may be spent.
-    paid_until: Option<Instant>,
-}
-
-impl Tab {
-    /// Pays for bytes at a rate per second; answers until when the payer has to wait.
-    fn pay(&mut self, bytes: u64, rate: f64, now: Instant) -> Option<Instant> {
-        let price = Duration::try_from_secs_f64(bytes as f64 / rate).unwrap_or(Duration::MAX);
-        let from = self.paid_until.filter(|until| *until > now).unwrap_or(now);
-        // A rate so low that no clock reaches its end lets nothing more pass.
-        let until = from.checked_add(price).unwrap_or(from + LONGEST);
-        self.paid_until = Some(until);
-        Some(until).filter(|until| *until > now)
-    }
-}
-
-/// Longest wait for one step: a year.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Cleaners {
     /// Starts the threads.
@@ -255,30 +234,4 @@ impl Pace for Allowance<'_> {
 
 fn place(replica: &Replica) -> (Arc<str>, i32) {
     (Arc::clone(&replica.topic), replica.index.value())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_paid_in_time() {
-        let mut tab = Tab::default();
-        let now = Instant::now();
-        let second = Duration::from_secs(1);
-        assert_eq!(tab.pay(1 << 40, f64::INFINITY, now), None);
-        assert_eq!(tab.pay(500, 1000.0, now), Some(now + second / 2));
-        assert_eq!(
-            tab.pay(500, 1000.0, now),
-            Some(now + second),
-            "one tab for all"
-        );
-        let later = now + 5 * second;
-        assert_eq!(
-            tab.pay(1000, 1000.0, later),
-            Some(later + second),
-            "nothing is saved up"
-        );
-        assert!(tab.pay(u64::MAX, 1e-300, later).is_some());
-    }
 }

@@ -245,7 +245,7 @@ impl ReplicaManager {
             Slot::Absent | Slot::Failed(_) => match self.open(opened, topic, index, now) {
                 Ok(replica) => replica,
                 // Why was told when it was found, and this is tried at each change of the topic.
-                Err(PartitionError::Offline) => return Slot::Failed,
+                Err(PartitionError::Offline) => return Slot::Failed(Failure::Lasting),
                 Err(error) => {
                     let failure = Failure::of(&error);
                     // One that is tried again and again is told of once.

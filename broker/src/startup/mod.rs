@@ -39,7 +39,10 @@ use crate::metadata::{
     Actor, Bootstrap, BrokerEndpoint, ControllerError, ControllerSettings, Internal,
     MetadataOptions, MetadataService,
 };
-use crate::partition::{Cleaners, MaintenanceIntervals, ReplicaManager, maintain, settings_of};
+use crate::partition::{
+    Cleaners, MaintenanceIntervals, ReplicaManager, Scrubbers, StartScrubError, maintain,
+    settings_of,
+};
 use crate::producer_ids::ProducerIds;
 use crate::raft::RaftError;
 use crate::server::{Bound, BudgetTooSmall, ListenError, ListenerState, Server};
@@ -89,6 +92,9 @@ pub enum StartError {
     /// What was to be in force before the first client.
     #[error("{0}")]
     Prepare(#[source] PrepareError),
+    /// The threads that read sealed segments again.
+    #[error("scrub: {0}")]
+    Scrub(#[from] StartScrubError),
     /// `super.users`.
     #[error("super.users: {0}")]
     SuperUsers(#[from] PrincipalError),
@@ -108,6 +114,7 @@ pub struct Running {
     broker_epoch: i64,
     metadata: MetadataService,
     cleaners: Cleaners,
+    scrubbers: Scrubbers,
     log_dir: Arc<LogDir>,
     audit: Option<Arc<AuditLog>>,
     shutdown: Shutdown,
@@ -209,6 +216,7 @@ async fn start_within(
 
     let cleaners = Cleaners::start(Arc::clone(&topics), config.log.cleaner.clone(), clock::now)?;
     let (reopened, seen) = (Arc::clone(&broker), handle.clone());
+    let scrubbers = Scrubbers::start(&topics, config.log.scrub, clock::now)?;
     let maintenance = maintain(
         topics,
         MaintenanceIntervals {
@@ -244,6 +252,7 @@ async fn start_within(
         broker_epoch,
         metadata,
         cleaners,
+        scrubbers,
         log_dir,
         audit,
         shutdown,
@@ -422,6 +431,7 @@ impl Running {
     fn close(self) -> Result<(), StopError> {
         // A pass ends at its next step; what it was writing is left out.
         drop(self.cleaners);
+        drop(self.scrubbers);
         self.metadata.stop().map_err(StopError::System)?;
         let closed = self.broker.topics.close(self.broker_epoch);
         drop(self.log_dir);

@@ -144,6 +144,7 @@ impl<'a> Output<'a> {
             index_crc: crcs.index,
             time_crc: crcs.time,
             txn_crc: crcs.txn,
+            suspect: false,
         };
         step("clean.before_seal")?;
         // Its directory sync covers the other files too.

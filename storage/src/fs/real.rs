@@ -2,12 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 
 use super::{Entry, Fs, FsFile, OpenHow, Space};
 use crate::mmap::{self, Region};
@@ -143,6 +144,19 @@ impl FsFile for RealFile {
         self.0.read_at(into, offset)
     }
 
+    fn read_aside(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        // Nothing is read ahead, or the next piece would seem to have been in memory before.
+        rustix::fs::fadvise(&*self.0, 0, None, Advice::Random)?;
+        let was_resident = mmap::is_resident(&self.0, offset, into.len());
+        let count = self.0.read_at(into, offset)?;
+        if !was_resident {
+            // Pages that someone has mapped, or written and not synced, stay: the kernel sees to it.
+            let length = NonZeroU64::new(count as u64);
+            rustix::fs::fadvise(&*self.0, offset, length, Advice::DontNeed)?;
+        }
+        Ok(count)
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -225,6 +239,36 @@ mod tests {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&sub), 0o700);
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn reading_aside_leaves_memory_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let fs = real();
+        let file = fs.open(&path, OpenHow::Create).unwrap();
+        let content: Vec<u8> = (0..1 << 20).map(|n: u32| (n >> 8) as u8).collect();
+        write_all_at(&*file, &content, 0).unwrap();
+        file.sync().unwrap();
+        let plain = File::open(&path).unwrap();
+        let resident = |from: u64| mmap::is_resident(&plain, from, 1 << 16);
+        let mut read = vec![0; 1 << 16];
+        let mut read_all = |file: &dyn FsFile| {
+            for at in (0..1 << 20).step_by(1 << 16) {
+                assert_eq!(file.read_aside(&mut read, at as u64).unwrap(), 1 << 16);
+                assert_eq!(read, content[at..at + (1 << 16)]);
+            }
+        };
+        let aside = fs.open(&path, OpenHow::Read).unwrap();
+        read_all(&*aside);
+        assert!(resident(0) && resident(1 << 19), "it was in memory before");
+        rustix::fs::fadvise(&plain, 0, None, Advice::DontNeed).unwrap();
+        if resident(0) {
+            eprintln!("SKIPPED: this file system keeps its files in memory");
+            return;
+        }
+        read_all(&*aside);
+        assert!(!resident(0) && !resident(1 << 19), "it was not");
     }
 
     #[test]

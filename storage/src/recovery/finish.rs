@@ -136,12 +136,7 @@ impl Recovery<'_> {
             .unwrap_or(start);
         self.report.high_watermark = marked.clamp(start, end);
         self.report.damaged_ranges = self.damage.len();
-        for range in &self.damage {
-            tracing::error!(
-                log = self.name, path = %range.path.display(), from = %range.from,
-                to = %range.to, reason = range.reason, "log is damaged"
-            );
-        }
+        self.damage.iter().for_each(|range| range.report(self.name));
         let index = active
             .memory_index()
             .expect("an opened segment has its index in memory");

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::{Bad, Walk, resync};
+use crate::damage::DamagedRange;
 use crate::error::StorageError;
 use crate::fs::FsFile;
-use crate::log::DamagedRange;
 use crate::segment::Tail;
 use crate::segment_index::IndexBuilder;
 use crate::sync::PublishedEnd;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::scan::{Scan, Scanned};
 use super::{Recovery, SEGMENT_EXTENSIONS, quarantine};
+use crate::damage::mark_suspect;
 use crate::error::StorageError;
 use crate::fs::{FsFile, OpenHow};
 use crate::seal::Seal;
@@ -29,7 +30,7 @@ impl Recovery<'_> {
         let seal = seal.filter(|seal| {
             seal.size >= size && next_base.is_none_or(|next| seal.next_offset <= next)
         });
-        let intact = seal.filter(|seal| seal.size == size);
+        let intact = seal.filter(|seal| seal.size == size && !seal.suspect);
         if let Some(seal) = intact {
             let verified = seal.next_offset <= self.recovery_point;
             if next_base.is_none() && verified {
@@ -64,6 +65,13 @@ impl Recovery<'_> {
         let mut scanned = scan.run(&*file)?;
         self.report.scanned_bytes += scanned.scanned_bytes;
         self.report.rebuilt_indexes += 1;
+        if seal.is_some_and(|seal| seal.next_offset <= self.recovery_point) {
+            // Synced long ago, and the stored epochs know it: what bytes in doubt say is no news.
+            scanned.unsynced_from = None;
+            scanned.epochs.clear();
+        }
+        // Below the recovery point of the next start, which without the mark would not look.
+        let marked_now = seal.filter(|seal| !seal.suspect && !scanned.damage.is_empty());
         self.damage.append(&mut scanned.damage);
         let tail = scanned.tail;
         let torn = match scanned.torn {
@@ -88,6 +96,11 @@ impl Recovery<'_> {
         }
         let dead_end = scanned.dead_end || lost_tail > tail.next;
         self.push_scanned(base, file, scanned, dead_end);
+        if let (Some(seal), Some(segment)) = (marked_now, self.segments.last())
+            && let Err(error) = mark_suspect(&*self.shared.fs, segment, seal)
+        {
+            tracing::warn!(log = self.name, %error, "damaged segment not marked as such");
+        }
         Ok(torn)
     }
 

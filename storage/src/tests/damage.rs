@@ -142,7 +142,7 @@ fn a_shorter_file_below_the_recovery_point_is_damage() {
 }
 
 /// A log of several sealed segments, stopped cleanly; and the bases of its segments.
-fn sealed() -> (crate::fs::FaultyFs, Vec<PathBuf>) {
+pub(super) fn sealed() -> (crate::fs::FaultyFs, Vec<PathBuf>) {
     let bench = Bench::new(small());
     bench.fill(0, 60);
     bench.dir.close(1).unwrap();
@@ -254,41 +254,4 @@ fn damage_met_by_a_reader_is_noted_and_the_rest_is_served() {
         bench.dir.close(1).unwrap();
         fs.flip(&logs[1], byte, 0x20);
     }
-}
-
-#[test]
-fn scrubbing_compares_with_the_seal() {
-    let (fs, logs) = sealed();
-    let bench = Bench::on(fs.clone(), small());
-    assert_eq!(bench.log.scrub().unwrap(), 0);
-    bench.dir.close(1).unwrap();
-    drop(bench);
-    // A payload byte, which no header check can see.
-    fs.flip(&logs[1], 100, 1);
-    let bench = Bench::on(fs.clone(), small());
-    assert_eq!(
-        read_all_unchecked(&bench),
-        60,
-        "nobody notices without a look at the CRC"
-    );
-    assert_eq!(bench.log.scrub().unwrap(), 1);
-    let range = bench.log.damage()[0].clone();
-    assert_eq!(
-        range.to.distance(range.from),
-        1,
-        "only the damaged batch is lost"
-    );
-    assert!(bench.log.read(range.from, offset(60), 100, true).is_err());
-    assert!(bench.log.read(range.to, offset(60), 100, true).is_ok());
-}
-
-fn read_all_unchecked(bench: &Bench) -> usize {
-    let mut count = 0;
-    let mut from = offset(0);
-    while from < bench.log.log_end_offset() {
-        let read = bench.log.read(from, offset(60), 1 << 20, true).unwrap();
-        count += read.next_offset.distance(from) as usize;
-        from = read.next_offset;
-    }
-    count
 }

@@ -15,6 +15,16 @@ pub(super) const KEYS: &[Key] = &[
         .or("header")
         .one_of(&["header", "full"])
         .effect(),
+    // Sealed segments are read again and compared with their checksums: a week from one pass to the
+    // next, 0 for never, and at most 10 MiB per second and directory.
+    long("palisade.log.scrub.interval.ms")
+        .or("604800000")
+        .min(0)
+        .effect(),
+    long("palisade.log.scrub.bytes.per.second")
+        .or("10485760")
+        .min(1)
+        .effect(),
     boolean("palisade.sasl.scram.strict.nonce")
         .or("false")
         .per_listener()

@@ -1,0 +1,297 @@
+//! What is done about bytes on disk that do not verify (storage page, §10).
+//!
+//! With no other copy of them, the batches before and after are served, those that do not verify are
+//! refused, and nothing is cut: only an operator moves past them. A sealed segment that was found
+//! damaged is marked in its seal, so that the next start finds the same before it serves anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::{Bad, BatchHeader, Walk};
+use crate::error::StorageError;
+use crate::log::Log;
+use crate::mmap::Region;
+use crate::roll::checksum;
+use crate::seal::Seal;
+use crate::segment::Segment;
+use crate::segment_index::SegmentIndex;
+use crate::types::{LeaderEpoch, Offset};
+
+/// Most batches of a segment whose fault shows only in the one after it; each costs another pass.
+const MOST_BLAMED: usize = 16;
+
+/// A range of offsets whose stored bytes do not verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// First damaged offset.
+    pub from: Offset,
+    /// End of the damaged offsets, exclusive.
+    pub to: Offset,
+    /// The segment file.
+    pub path: Arc<Path>,
+    /// First damaged byte in it.
+    pub start: u64,
+    /// End of the damaged bytes, exclusive.
+    pub end: u64,
+    /// Which check failed.
+    pub reason: &'static str,
+}
+
+impl DamagedRange {
+    pub(crate) fn error(&self) -> StorageError {
+        StorageError::Corrupt {
+            from: self.from,
+            to: self.to,
+            path: self.path.clone(),
+            reason: self.reason,
+        }
+    }
+
+    /// Tells the operator.
+    pub(crate) fn report(&self, log: &str) {
+        tracing::error!(
+            log, path = %self.path.display(), from = %self.from, to = %self.to,
+            reason = self.reason,
+            "records are damaged on disk and refused to readers, all others are served; check the \
+             disk, then put a copy of the file in its place while the node is stopped, or let \
+             consumers go on at the end of the range"
+        );
+    }
+}
+
+/// What a closer look at a segment came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Examined {
+    /// It is the log's no more: cleaned, deleted, cut, or the log itself is gone.
+    NotListed,
+    /// All of it verifies, or what does not lies below the log start.
+    Intact,
+    /// Every batch verifies, and still the whole is not what was sealed.
+    Unlocated,
+    /// So many ranges are damaged, and noted.
+    Damaged(usize),
+}
+
+impl Log {
+    /// Ranges that are known not to verify.
+    pub fn damage(&self) -> Vec<DamagedRange> {
+        self.damage.load().as_ref().clone()
+    }
+
+    /// Adds a damaged range that a reader has met.
+    pub(crate) fn note_damage(&self, range: DamagedRange) {
+        if self.damage.load().contains(&range) {
+            return;
+        }
+        range.report(&self.name);
+        self.damage.rcu(|ranges| {
+            let mut ranges = ranges.as_ref().clone();
+            if !ranges.contains(&range) {
+                ranges.push(range.clone());
+            }
+            ranges
+        });
+    }
+
+    /// Looks for the batches that do not verify in a sealed segment that seems damaged, and has
+    /// readers refuse them; blocks, for as long as reading the segment takes.
+    ///
+    /// # Errors
+    /// `Io` when the segment cannot be read.
+    pub(crate) fn examine(&self, segment: &Arc<Segment>) -> Result<Examined, StorageError> {
+        let Some(seal) = self.listed_seal(segment) else {
+            return Ok(Examined::NotListed);
+        };
+        let mut ranges = self.locate(segment)?;
+        let as_sealed = checksum(segment, seal.size)? == seal.log_crc;
+        // Cleaning, retention and truncation replace segments with this lock held. What was found
+        // is told of this segment only while it still is the log's.
+        let _maintenance = self.maintenance.lock();
+        if self.listed_seal(segment).is_none() {
+            return Ok(Examined::NotListed);
+        }
+        let start = self.log_start_offset();
+        let below = ranges.iter().filter(|range| range.to <= start).count();
+        ranges.retain(|range| range.to > start);
+        if ranges.is_empty() && (as_sealed || below > 0) {
+            return Ok(Examined::Intact);
+        }
+        self.mark_suspect(segment, seal);
+        if ranges.is_empty() {
+            return Ok(Examined::Unlocated);
+        }
+        let count = ranges.len();
+        self.replace_damage(&segment.path, ranges);
+        Ok(Examined::Damaged(count))
+    }
+
+    /// The seal of a segment that is one of the log's; none of a segment that is not, or not sealed.
+    pub(crate) fn listed_seal(&self, segment: &Arc<Segment>) -> Option<Seal> {
+        let listed = self.segments.load().iter().any(|s| Arc::ptr_eq(s, segment));
+        let seal = segment.seal_info().filter(|_| segment.is_sealed());
+        seal.filter(|_| listed && !self.is_failed())
+    }
+
+    /// Has the next start look at each batch of the segment.
+    fn mark_suspect(&self, segment: &Segment, seal: Seal) {
+        if seal.suspect {
+            return;
+        }
+        match mark_suspect(&*self.shared.fs, segment, seal) {
+            Ok(()) => segment.set_suspect(),
+            Err(error) => {
+                tracing::warn!(log = %self.name, %error, "damaged segment not marked as such");
+            }
+        }
+    }
+
+    /// Takes `ranges` for all the damage of one segment; tells what is new.
+    fn replace_damage(&self, path: &Arc<Path>, ranges: Vec<DamagedRange>) {
+        let known = self.damage.load_full();
+        for range in ranges.iter().filter(|range| !known.contains(range)) {
+            range.report(&self.name);
+        }
+        self.damage.rcu(|all| {
+            let mut all = all.as_ref().clone();
+            all.retain(|range| range.path != *path);
+            all.extend(ranges.iter().cloned());
+            all
+        });
+    }
+
+    /// The ranges of a segment that do not verify.
+    fn locate(&self, segment: &Arc<Segment>) -> Result<Vec<DamagedRange>, StorageError> {
+        let (region, index) = (segment.region()?, segment.index()?);
+        let points = &self.shared.cleaner_points;
+        let sparse = self.config.load().compact || points.get(&self.name, self.topic_id).is_some();
+        let mut blamed = Vec::new();
+        loop {
+            let pass = Locating {
+                segment,
+                region: &region,
+                index: &index,
+                exact: !sparse,
+                blamed: &blamed,
+                log: self,
+            };
+            match pass.run() {
+                Ok(ranges) => return Ok(ranges),
+                Err(culprit) => blamed.push(culprit),
+            }
+        }
+    }
+}
+
+/// Writes the seal of a segment anew, with the mark that its bytes do not verify.
+pub(crate) fn mark_suspect(
+    fs: &dyn crate::fs::Fs,
+    segment: &Segment,
+    seal: Seal,
+) -> Result<(), StorageError> {
+    let marked = Seal {
+        suspect: true,
+        ..seal
+    };
+    marked.store(fs, &segment.path.with_extension("seal"))
+}
+
+/// One pass over the batches of a segment.
+struct Locating<'a> {
+    segment: &'a Segment,
+    region: &'a Region,
+    index: &'a SegmentIndex,
+    exact: bool,
+    blamed: &'a [u64],
+    log: &'a Log,
+}
+
+impl Locating<'_> {
+    /// The damaged ranges in order; `Err` names a batch already passed that must be bad.
+    fn run(&self) -> Result<Vec<DamagedRange>, u64> {
+        let tail = self.segment.tail();
+        let may_blame = self.blamed.len() < MOST_BLAMED;
+        let first_epoch = self.log.epoch_at(self.segment.base);
+        let mut ranges = Vec::new();
+        let mut walk = Walk::new(self.region, 0, tail.position, self.segment.base)
+            .exact(self.exact)
+            .epoch(first_epoch.unwrap_or(LeaderEpoch::new(-1)))
+            .crc_from(Offset::new(-1))
+            .blaming(self.blamed);
+        while let Some(step) = walk.next() {
+            let bad = match step {
+                // Outside the checksum, and a higher one makes all that follow look wrong.
+                Ok(found) if may_blame && !self.has_its_epoch(&found.header) => {
+                    return Err(found.position);
+                }
+                Ok(_) => continue,
+                Err(bad) => bad,
+            };
+            if may_blame
+                && first_epoch.is_none()
+                && !self.blamed.contains(&bad.position)
+                && let Some(culprit) = walk.culprit(&bad)
+                && !self.blamed.contains(&culprit)
+            {
+                return Err(culprit);
+            }
+            let (end, to) = self.end_of(&bad);
+            self.add(&mut ranges, bad, end, to);
+            if end >= tail.position {
+                break;
+            }
+            walk.resume(end, to);
+        }
+        Ok(ranges)
+    }
+
+    /// Whether a batch has the leader epoch that the log knows for its offset, if it knows one.
+    fn has_its_epoch(&self, header: &BatchHeader) -> bool {
+        let known = self.log.epoch_at(header.base_offset);
+        known.is_none_or(|epoch| epoch == header.partition_leader_epoch)
+    }
+
+    /// Adds a range, to the one before where it continues that: a file may be nothing but damage.
+    fn add(&self, ranges: &mut Vec<DamagedRange>, bad: Bad, end: u64, to: Offset) {
+        match ranges.last_mut() {
+            Some(before) if before.end == bad.position && before.to == bad.offset => {
+                before.end = end;
+                before.to = to;
+            }
+            _ => ranges.push(DamagedRange {
+                from: bad.offset,
+                to,
+                path: self.segment.path.clone(),
+                start: bad.position,
+                end,
+                reason: bad.reason,
+            }),
+        }
+    }
+
+    /// Where batches can be believed again, and the offset there.
+    fn end_of(&self, bad: &Bad) -> (u64, Offset) {
+        let tail = self.segment.tail();
+        // A header that fits what is before it and after it tells where the next batch starts.
+        let mut alone = Walk::new(self.region, bad.position, tail.position, bad.offset);
+        if let Some(Ok(found)) = alone.next()
+            && found.header.base_offset == bad.offset
+        {
+            let mut behind = Walk::new(self.region, found.end(), tail.position, found.next);
+            let fits = match behind.next() {
+                Some(Ok(next)) => !self.exact || next.header.base_offset == found.next,
+                Some(Err(_)) => false,
+                None => found.next == tail.next || (!self.exact && found.next < tail.next),
+            };
+            if fits {
+                return (found.end(), found.next);
+            }
+        }
+        match self.index.after_position(bad.position) {
+            Some(entry) => {
+                let offset = self.segment.base.value() + i64::from(entry.relative);
+                (u64::from(entry.position), Offset::new(offset))
+            }
+            None => (tail.position, tail.next),
+        }
+    }
+}
