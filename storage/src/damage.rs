@@ -64,8 +64,10 @@ impl DamagedRange {
 pub(crate) enum Examined {
     /// It is the log's no more: cleaned, deleted, cut, or the log itself is gone.
     NotListed,
-    /// All of it verifies, or what does not lies below the log start.
+    /// All of it verifies.
     Intact,
+    /// What does not verify lies below the log start.
+    Outlived,
     /// Every batch verifies, and still the whole is not what was sealed.
     Unlocated,
     /// So many ranges are damaged, and noted.
@@ -83,7 +85,6 @@ impl Log {
         if self.damage.load().contains(&range) {
             return;
         }
-        range.report(&self.name);
         self.damage.rcu(|ranges| {
             let mut ranges = ranges.as_ref().clone();
             if !ranges.contains(&range) {
@@ -91,6 +92,7 @@ impl Log {
             }
             ranges
         });
+        range.report(&self.name);
     }
 
     /// Looks for the batches that do not verify in a sealed segment that seems damaged, and has
@@ -113,7 +115,10 @@ impl Log {
         let start = self.log_start_offset();
         let below = ranges.iter().filter(|range| range.to <= start).count();
         ranges.retain(|range| range.to > start);
-        if ranges.is_empty() && (as_sealed || below > 0) {
+        if ranges.is_empty() && below > 0 {
+            return Ok(Examined::Outlived);
+        }
+        if ranges.is_empty() && as_sealed {
             return Ok(Examined::Intact);
         }
         self.mark_suspect(segment, seal);
@@ -148,15 +153,16 @@ impl Log {
     /// Takes `ranges` for all the damage of one segment; tells what is new.
     fn replace_damage(&self, path: &Arc<Path>, ranges: Vec<DamagedRange>) {
         let known = self.damage.load_full();
-        for range in ranges.iter().filter(|range| !known.contains(range)) {
-            range.report(&self.name);
-        }
         self.damage.rcu(|all| {
             let mut all = all.as_ref().clone();
             all.retain(|range| range.path != *path);
             all.extend(ranges.iter().cloned());
             all
         });
+        // Who reads of it finds them refused already.
+        for range in ranges.iter().filter(|range| !known.contains(range)) {
+            range.report(&self.name);
+        }
     }
 
     /// The ranges of a segment that do not verify.

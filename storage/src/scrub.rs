@@ -278,7 +278,7 @@ impl Scrubber {
 
     fn tell(&mut self, log: &Log, path: &Path, found: Examined) {
         match found {
-            Examined::NotListed => {}
+            Examined::NotListed | Examined::Outlived => {}
             Examined::Intact => tracing::warn!(
                 log = %log.name, path = %path.display(),
                 "segment did not verify at the first look and did at the second; if that happens \
