@@ -175,8 +175,13 @@ impl Work<'_> {
         }
         self.answers.poll_due(cx);
         // What these requests led to is in the audit log before anybody learns of it.
+        let held = self.connection.hold.is_waiting();
         if self.connection.hold.poll(cx).is_pending() {
             return moved;
+        }
+        if held {
+            // What it had begun to send was not looked at meanwhile.
+            self.connection.reader.restart_frame();
         }
         match self.answers.hand_over(&mut self.connection.sender) {
             Moved::Nothing => {}
@@ -348,9 +353,10 @@ impl Work<'_> {
         let settled = self.is_settled();
         let unsent =
             !self.connection.sender.is_empty() || self.connection.transport.socket().has_unsent();
-        // A request in work is not idleness; a peer that takes no bytes is. So is one that has asked
-        // so much that it is read no more, since nobody can see any longer whether it is there.
-        let unheard = !self.answers.has_room();
+        // A request in work is not idleness; a peer that takes no bytes is. So is one that is read no
+        // more, for it has asked so much or the audit log holds it back: nobody can see any longer
+        // whether it is there.
+        let unheard = !self.answers.has_room() || self.connection.hold.is_waiting();
         let idle = limits
             .idle
             .filter(|_| settled || unsent || unheard)

@@ -97,6 +97,13 @@ impl FrameReader {
         }
     }
 
+    /// Counts the time of an unfinished frame from now on: the peer could not finish it.
+    pub(crate) fn restart_frame(&mut self) {
+        if let Some(since) = &mut self.since {
+            *since = Instant::now();
+        }
+    }
+
     /// Whether part of a frame has arrived.
     pub(crate) fn mid_frame(&self) -> bool {
         self.since.is_some()
