@@ -31,6 +31,8 @@ pub struct Ticket {
 pub struct Held {
     event: Box<AuditEvent>,
     weight: usize,
+    /// When it happened.
+    at: UnixMicros,
 }
 
 impl Held {
@@ -135,6 +137,7 @@ impl AuditQueue {
         let held = Held {
             weight: event.weight(),
             event: Box::new(event),
+            at,
         };
         self.put(&mut state, held, at)
     }
@@ -153,7 +156,11 @@ impl AuditQueue {
             return Err(held);
         }
         state.report_gaps(at);
-        let ticket = state.push(at, *held.event, held.weight);
+        let mut event = *held.event;
+        if is_late(held.at, at) {
+            tell_moment(&mut event, held.at);
+        }
+        let ticket = state.push(at, event, held.weight);
         self.filled.notify_one();
         Ok(ticket)
     }
@@ -163,7 +170,9 @@ impl AuditQueue {
             true => self.limit,
             false => self.limit - self.limit / RESERVE,
         };
-        state.bytes.saturating_add(weight) <= limit
+        // The largest event there is may be larger than a small bound: it goes alone.
+        let is_alone = state.bytes == 0 && limit > 0;
+        is_alone || state.bytes.saturating_add(weight) <= limit
     }
 
     /// Counts an event that found no room.
@@ -269,7 +278,7 @@ impl AuditQueue {
         let at = (self.now)();
         // On a full disk the counters go on: gaps are told before what fails closed, which `offer`
         // sees to, and lines that cannot be written do not pile up.
-        if !only_fail_closed {
+        if !only_fail_closed && !state.closed {
             state.report_gaps(at);
             state.report_repeated(at);
         }
@@ -448,8 +457,7 @@ impl State {
             && stamped.at < given
         {
             if is_late(stamped.at, given) {
-                let happened = format!("happened at {}", stamped.at);
-                stamped.event.detail.get_or_insert(happened);
+                tell_moment(&mut stamped.event, stamped.at);
             }
             stamped.at = given;
         }
@@ -482,6 +490,15 @@ impl State {
             self.push(at, event, weight);
         }
     }
+}
+
+/// Adds to an event's words when it happened.
+fn tell_moment(event: &mut AuditEvent, at: UnixMicros) {
+    let happened = format!("happened at {at}");
+    event.detail = Some(match event.detail.take() {
+        Some(words) => format!("{words}; {happened}"),
+        None => happened,
+    });
 }
 
 fn is_late(at: UnixMicros, before: UnixMicros) -> bool {

@@ -90,6 +90,7 @@ fn gaps_leave_with_the_next_batch_even_when_nothing_follows() {
 #[test]
 fn the_last_event_comes_behind_all_that_was_counted() {
     let queue = queue(1);
+    queue.offer(event(Action::Denied)).unwrap();
     // Without room for such events: the first is counted as lost, the others as repeated.
     for _ in 0..3 {
         queue.record(event(Action::ConnRejected));
@@ -102,10 +103,47 @@ fn the_last_event_comes_behind_all_that_was_counted() {
         .collect();
     assert_eq!(
         actions,
-        [Action::AuditGap, Action::ConnRejected, Action::Stop]
+        [
+            Action::Denied,
+            Action::AuditGap,
+            Action::ConnRejected,
+            Action::Stop
+        ]
     );
-    assert!(queue.offer(event(Action::LoginOk)).is_err());
+    // What is only counted now is not told behind the last.
+    queue.record(event(Action::LoginOk));
+    assert_eq!(queue.lost_total(Class::Authn), 1);
     assert!(queue.take(NOTHING).is_empty());
+}
+
+#[test]
+fn an_event_larger_than_the_bound_goes_alone_and_tells_its_moment() {
+    let weight = event(Action::Denied).weight();
+    let queue = AuditQueue::new(weight / 2, || UnixMicros::new(0));
+    queue.offer(event(Action::Denied)).unwrap();
+    let held = queue.offer(event(Action::Denied)).unwrap_err();
+    queue.confirm(&queue.take(NOTHING));
+    queue.offer_again(held).unwrap();
+    let taken = queue.take(NOTHING);
+    assert_eq!((taken.len(), taken[0].event.detail.as_deref()), (1, None));
+}
+
+#[test]
+fn an_event_that_waited_says_when_it_happened() {
+    let clock = Arc::new(AtomicI64::new(0));
+    let now = Arc::clone(&clock);
+    let weight = event(Action::Denied).weight();
+    let queue = AuditQueue::new(weight, move || UnixMicros::new(now.load(Ordering::Relaxed)));
+    queue.offer(event(Action::Denied)).unwrap();
+    let held = queue
+        .offer(event(Action::Denied).with_detail("words"))
+        .unwrap_err();
+    queue.confirm(&queue.take(NOTHING));
+    clock.store(3_600_000_000, Ordering::Relaxed);
+    queue.offer_again(held).unwrap();
+    let taken = queue.take(NOTHING);
+    let detail = taken[0].event.detail.as_deref().unwrap();
+    assert_eq!(detail, format!("words; happened at {}", UnixMicros::new(0)));
 }
 
 #[test]
