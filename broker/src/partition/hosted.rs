@@ -51,10 +51,12 @@ pub(crate) struct HostedTopic {
 }
 
 impl HostedTopic {
-    /// Whether a log is closed only because the system was short of something.
-    pub(crate) fn may_open_later(&self) -> bool {
-        let passing = |slot: &Slot| matches!(slot, Slot::Failed(Failure::Passing));
-        self.slots.iter().any(passing)
+    /// The indexes of those whose log is closed only because the system was short of something.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = i32> {
+        let slots = (0_i32..).zip(&self.slots);
+        slots.filter_map(|(index, slot)| {
+            matches!(slot, Slot::Failed(Failure::Passing)).then_some(index)
+        })
     }
 }
 

@@ -66,7 +66,7 @@ pub async fn maintain(
                 replicas.expire_producers(now());
             }
             _ = checkpoint.tick() => replicas.checkpoint(),
-            _ = waiting.tick() => if replicas.has_waiting() {
+            _ = waiting.tick() => if !replicas.waiting().is_empty() {
                 // Not on a directory's thread, which the opening of a log may have to wait for.
                 let tried = tokio::task::spawn_blocking(reopen.clone()).await;
                 if let Err(error) = tried {

@@ -141,44 +141,52 @@ impl ReplicaManager {
         self.hosted.store(Arc::new(hosted));
     }
 
-    /// Whether a log is closed only because the system was short of something.
-    pub fn has_waiting(&self) -> bool {
+    /// The logs that are closed only because the system was short of something.
+    pub fn waiting(&self) -> Vec<(TopicId, PartitionIndex)> {
         let hosted = self.hosted.load();
-        hosted.iter().any(|(_, topic)| topic.may_open_later())
+        let waiting = hosted.iter().flat_map(|(_, topic)| {
+            let indexes = topic.waiting().map(PartitionIndex::new);
+            indexes.map(|index| (topic.id, index))
+        });
+        waiting.collect()
     }
 
-    /// Tries again to open the logs that found the disk full or no file descriptor left; blocks.
-    /// Answers whether one was opened.
+    /// Tries again to open a log that found the disk full or no file descriptor left; blocks.
+    /// Answers whether it was opened.
     ///
     /// `image`: the one that was applied last.
-    pub fn reopen(&self, image: &ClusterImage, now: TimestampMs) -> bool {
+    pub fn reopen(
+        &self,
+        image: &ClusterImage,
+        topic: TopicId,
+        index: PartitionIndex,
+        now: TimestampMs,
+    ) -> bool {
         let _applying = self.applying.lock();
         let mut hosted = Hosted::clone(&self.hosted.load());
-        let waiting: Vec<_> = hosted
-            .iter()
-            .filter(|(_, topic)| topic.may_open_later())
-            .filter_map(|(_, entry)| {
-                let topic = image.topics.by_id(entry.id)?;
-                Some((HostedTopic::clone(entry), topic))
-            })
-            .collect();
-        let mut opened = false;
-        for (mut entry, topic) in waiting {
-            let partitions = (0_i32..).zip(topic.partitions.iter());
-            for (slot, (index, partition)) in entry.slots.iter_mut().zip(partitions) {
-                if !matches!(slot, Slot::Failed(Failure::Passing)) {
-                    continue;
-                }
-                let index = PartitionIndex::new(index);
-                let none = &mut HashMap::new();
-                *slot = self.place(none, topic, index, partition, slot.clone(), now);
-                if matches!(slot, Slot::Open(_)) {
-                    info!(topic = %topic.name, partition = %index, "log opened after all");
-                    opened = true;
-                }
-            }
-            hosted.insert(Arc::clone(&topic.name), entry);
+        let Some(topic) = image.topics.by_id(topic) else {
+            return false;
+        };
+        let Some(mut entry) = hosted.topic(&topic.name).map(|it| HostedTopic::clone(it)) else {
+            return false;
+        };
+        let slot = usize::try_from(index.value())
+            .ok()
+            .filter(|_| entry.id == topic.id)
+            .and_then(|slot| entry.slots.get_mut(slot));
+        let (Some(slot), Some(partition)) = (slot, topic.partition(index)) else {
+            return false;
+        };
+        if !matches!(slot, Slot::Failed(Failure::Passing)) {
+            return false;
         }
+        let none = &mut HashMap::new();
+        *slot = self.place(none, topic, index, partition, slot.clone(), now);
+        let opened = matches!(slot, Slot::Open(_));
+        if opened {
+            info!(topic = %topic.name, partition = %index, "log opened after all");
+        }
+        hosted.insert(Arc::clone(&topic.name), entry);
         self.hosted.store(Arc::new(hosted));
         opened
     }

@@ -364,6 +364,13 @@ async fn a_node_hosts_what_is_assigned_to_it() {
     assert!(!node.log_directories().iter().any(|name| name == "t-0"));
 }
 
+/// Tries all logs that wait, once.
+fn reopen(node: &TestNode) {
+    for (topic, index) in node.replicas.waiting() {
+        node.replicas.reopen(&node.image, topic, index, NOW);
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_could_not_be_opened_is_tried_again() {
     let mut node = TestNode::new();
@@ -373,10 +380,10 @@ async fn a_log_that_could_not_be_opened_is_tried_again() {
     node = node.topic("t", 2, &[]);
     let refused = open::<Write>(&node, "t");
     assert!(matches!(refused, Err(PartitionError::Offline)));
-    node.replicas.reopen(&node.image, NOW);
+    reopen(&node);
     assert!(open::<Write>(&node, "t").is_err(), "it is still there");
     std::fs::remove_file(&in_the_way).unwrap();
-    node.replicas.reopen(&node.image, NOW);
+    reopen(&node);
     assert_eq!(append(&node, "t", 2).await, 0);
     committed(&node, "t", 2).await;
     node.restart();

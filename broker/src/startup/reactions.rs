@@ -29,15 +29,17 @@ impl ImageListener for Partitions {
 }
 
 /// Opens logs that could not be opened when the metadata named them, and has groups read from
-/// those that hold them; blocks.
+/// those that hold them; blocks. Changes of the metadata wait for one log at a time.
 pub(super) fn reopen(metadata: &MetadataHandle, broker: &Broker) {
-    metadata.between_changes(|image| {
-        if broker.topics.reopen(image, clock::now()) {
-            broker
-                .groups
-                .changed(&ClusterDelta::everything(image), image);
-        }
-    });
+    for (topic, index) in broker.topics.waiting() {
+        metadata.between_changes(|image| {
+            if broker.topics.reopen(image, topic, index, clock::now()) {
+                broker
+                    .groups
+                    .changed(&ClusterDelta::everything(image), image);
+            }
+        });
+    }
 }
 
 /// Ends the sessions whose credential was deleted or replaced (security.md §3.6).
