@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use palisade_protocol::{Str, Uuid};
@@ -28,8 +27,6 @@ use crate::task;
 
 /// The topic in which groups are kept.
 pub(crate) const TOPIC: &str = "__consumer_offsets";
-/// How long the opening of a new partition of it is waited for.
-const TAKE_UP: Duration = Duration::from_secs(2);
 
 /// The group coordinator of this node.
 pub(crate) struct GroupCoordinator {
@@ -98,14 +95,15 @@ impl GroupCoordinator {
         &self.config
     }
 
-    /// Whether this node coordinates the groups of a partition that it leads.
+    /// Waits until this node has taken up the groups of a partition that it leads; false when that
+    /// is not so by `deadline`.
     ///
-    /// The image says so before the partition's log is open: a partition that was just created is waited for, at most
-    /// for [`TAKE_UP`], so that a first member is not told to look for its coordinator again.
-    pub(crate) async fn has_taken_up(&self, index: PartitionIndex) -> bool {
+    /// The image names the leader before its shard is there: a partition that was just created is
+    /// waited for, so that a first member is not told to look for its coordinator again.
+    pub(crate) async fn wait_taken_up(&self, index: PartitionIndex, deadline: Instant) -> bool {
         let mut reconciled = self.reconciled.subscribe();
         let taken_up = reconciled.wait_for(|()| self.shards.read().contains_key(&index));
-        tokio::time::timeout(TAKE_UP, taken_up).await.is_ok()
+        tokio::time::timeout_at(deadline, taken_up).await.is_ok()
     }
 
     /// The shard that coordinates a group.

@@ -4,6 +4,8 @@
 //! share groups (KIP-932). The first look-up of a group creates the topic that groups are kept in.
 //! Transactions and share groups are not built: who may use them is told so, for good.
 
+use std::time::Duration;
+
 use palisade_auth::Access;
 use palisade_auth::grant::{ClusterAction, Describe};
 use palisade_protocol::messages::create_topics::{
@@ -14,6 +16,7 @@ use palisade_protocol::messages::find_coordinator::{
 };
 use palisade_protocol::types::TopicId;
 use palisade_protocol::{ErrorCode, Str};
+use tokio::time::Instant;
 
 use super::{denied, layout};
 use crate::config::Config;
@@ -27,6 +30,8 @@ use crate::metadata::{Actor, Internal};
 const BATCHED: i16 = 4;
 /// Share groups have keys.
 const SHARE: i16 = 6;
+/// How long one request waits for groups that this node is about to take up.
+const TAKE_UP: Duration = Duration::from_secs(2);
 /// CreateTopics version whose defaults (-1) mean "as the broker is configured".
 const CREATE_VERSION: i16 = 7;
 
@@ -46,10 +51,11 @@ pub(crate) async fn handle(
     if is_missing && keys.iter().any(may_ask) {
         create_topic(ctx).await;
     }
+    let deadline = Instant::now() + TAKE_UP;
     if ctx.api_version >= BATCHED {
         let mut coordinators = Vec::with_capacity(keys.len());
         for key in keys {
-            let found = find(ctx, &access, request.key_type, key).await;
+            let found = find(ctx, &access, request.key_type, key, deadline).await;
             coordinators.push(row(key, found));
         }
         return Handled::Now(FindCoordinatorResponse {
@@ -57,7 +63,7 @@ pub(crate) async fn handle(
             ..FindCoordinatorResponse::default()
         });
     }
-    let found = find(ctx, &access, request.key_type, &request.key).await;
+    let found = find(ctx, &access, request.key_type, &request.key, deadline).await;
     let row = row(&request.key, found);
     Handled::Now(FindCoordinatorResponse {
         error_code: row.error_code,
@@ -113,6 +119,7 @@ async fn find(
     access: &Access,
     key_type: i8,
     key: &Str,
+    deadline: Instant,
 ) -> Result<Place, Absent> {
     match key_type {
         0 => {
@@ -120,7 +127,8 @@ async fn find(
                 let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
                 Absent::new(code, "not authorized to describe the group")
             })?;
-            group_coordinator(ctx, key).await
+            access.flush();
+            group_coordinator(ctx, key, deadline).await
         }
         1 => {
             access
@@ -160,7 +168,11 @@ fn is_share_key(key: &str) -> bool {
     partition.is_some() && topic.is_some() && group.is_some()
 }
 
-async fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, Absent> {
+async fn group_coordinator(
+    ctx: &RequestContext,
+    group: &str,
+    deadline: Instant,
+) -> Result<Place, Absent> {
     let unavailable = |text| Absent::new(ErrorCode::COORDINATOR_NOT_AVAILABLE, text);
     let image = ctx.broker.metadata.image();
     let topic = image.topics.get(TOPIC);
@@ -169,8 +181,9 @@ async fn group_coordinator(ctx: &RequestContext, group: &str) -> Result<Place, A
     let leader = topic.partition(index).and_then(|one| one.leader);
     let leader = leader.filter(|leader| image.brokers.is_live(*leader));
     let leader = leader.ok_or(unavailable("the group's partition has no leader"))?;
-    if leader == ctx.broker.node_id && !ctx.broker.groups.has_taken_up(index).await {
-        return Err(unavailable("the group's partition is not open yet"));
+    let is_here = leader == ctx.broker.node_id;
+    if is_here && !ctx.broker.groups.wait_taken_up(index, deadline).await {
+        return Err(unavailable("the group's partition is not taken up yet"));
     }
     let listener = ctx.session.listener.config.name.as_str();
     let endpoint = layout::of_node(&image, leader, listener);
