@@ -124,9 +124,10 @@ impl ShardHandle {
         self.partition.get()
     }
 
-    /// Has a shard that failed look at its log again: the partition may have changed.
+    /// Has a shard that failed look at its log again: the partition may have changed. One that is
+    /// being read looks again should that fail.
     pub(crate) fn retry(&self) {
-        if self.phase() == Phase::Failed {
+        if matches!(self.phase(), Phase::Failed | Phase::Loading) {
             self.attention.notify_one();
         }
     }
