@@ -64,6 +64,7 @@ impl Queue {
     pub(super) fn take_first(&mut self) -> Option<Batch> {
         self.begun = None;
         self.trouble = None;
+        self.retry_at = None;
         self.batches.pop_front()
     }
 
