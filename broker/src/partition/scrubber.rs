@@ -214,7 +214,6 @@ mod tests {
             let went_on = allowance.spend(1 << 30);
             done.send(went_on).unwrap();
         });
-        assert!(waited.try_recv().is_err(), "years of waiting are over");
         *stop.stopping.lock() = true;
         stop.told.notify_all();
         assert!(!waited.recv().unwrap());

@@ -187,10 +187,6 @@ fn must_open(header: &BatchHeader, bounds: Option<&TimeBounds>, rules: &RecordRu
     rules.open_all || rules.compacted || bounds_past || suspicious
 }
 
-/// Writes what was found and decided into the header, and judges the size as stored.
-///
-/// `section`: the records as they will be stored, compressed with `codec`. `max_timestamp`: the
-/// largest of the records.
 /// Whether a closed batch has more records than bytes, which few honest ones have.
 ///
 /// A count is what its batch takes of the log's offsets: unproven, 70 bytes could take two billion,
@@ -199,6 +195,10 @@ fn claims_too_much(header: &BatchHeader, section_len: usize) -> bool {
     usize::try_from(header.records_count).is_ok_and(|count| count > section_len)
 }
 
+/// Writes what was found and decided into the header, and judges the size as stored.
+///
+/// `section`: the records as they will be stored, compressed with `codec`. `max_timestamp`: the
+/// largest of the records.
 fn conclude(
     mut header: BatchHeader,
     section: Bytes,
