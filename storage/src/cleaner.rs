@@ -315,13 +315,13 @@ impl<'a> Pass<'a> {
                 match put {
                     Ok(found) => full = found,
                     Err(reason) => {
-                        wrong = Some(reason);
+                        wrong = Some((header, reason));
                         break;
                     }
                 }
             }
-            if let Some(reason) = wrong {
-                return Err(reader.damaged(reason));
+            if let Some((header, reason)) = wrong {
+                return Err(reader.damaged_batch(&header, reason));
             }
             self.buffer = reader.into_buffer();
             // Only after the whole file was compared with its seal.
@@ -417,7 +417,7 @@ impl<'a> Pass<'a> {
                     group.let_tail_go();
                     Some(Tail::of(&header, batch)?)
                 }
-                Err(reason) => return Err(reader.damaged(reason)),
+                Err(reason) => return Err(reader.damaged_batch(&header, reason)),
             };
             group.tail = tail;
         }

@@ -155,11 +155,21 @@ impl SegmentReader {
         }
     }
 
-    /// The error for bytes that do not verify.
-    pub(super) fn damaged(&self, reason: &'static str) -> Halt {
+    /// The error for bytes that do not verify; nothing tells where the batches behind them begin.
+    fn damaged(&self, reason: &'static str) -> Halt {
+        self.corrupt(self.expected, self.seal.next_offset, reason)
+    }
+
+    /// The error for one batch handed out before, whose checksum is right and whose records are not.
+    pub(super) fn damaged_batch(&self, header: &BatchHeader, reason: &'static str) -> Halt {
+        let to = next_offset(header).unwrap_or(self.seal.next_offset);
+        self.corrupt(header.base_offset, to, reason)
+    }
+
+    fn corrupt(&self, from: Offset, to: Offset, reason: &'static str) -> Halt {
         Halt::Failed(StorageError::Corrupt {
-            from: self.expected,
-            to: self.seal.next_offset,
+            from,
+            to,
             path: self.segment.path.clone(),
             reason,
         })

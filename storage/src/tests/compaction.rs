@@ -304,6 +304,32 @@ fn damage_ends_the_cleaning_and_is_told() {
     }
 }
 
+/// What a client calls gzip and is not: the checksum is right, the records are not to be had.
+#[test]
+fn a_batch_that_does_not_open_is_named_by_its_own_offsets() {
+    let bench = Bench::new(config());
+    put(&bench, "k", "before", 1000);
+    let mut garbage = batch(7, 5, 20, 1000);
+    garbage[22] |= Codec::Gzip.id() as u8;
+    let crc = crc32c::crc32c(&garbage[21..]);
+    garbage[17..21].copy_from_slice(&crc.to_be_bytes());
+    bench.put(garbage);
+    put(&bench, "k", "behind", 1000);
+    fill(&bench, 1000);
+    let end = bench.log.log_end_offset();
+    let cleaned = bench
+        .log
+        .clean(end, time(1000), &CleanOptions::default(), &mut ());
+    let Err(StorageError::Corrupt {
+        from, to, reason, ..
+    }) = cleaned
+    else {
+        panic!("{cleaned:?}");
+    };
+    assert_eq!((from, to), (offset(1), offset(6)));
+    assert_eq!(reason, "does not decompress");
+}
+
 #[test]
 fn without_room_a_pass_waits() {
     let bench = Bench::new(config());
