@@ -28,7 +28,7 @@ use openssl::{
 };
 use thiserror::Error;
 
-use crate::cli::private_file;
+use crate::{cli::private_file, clock};
 
 /// Subject of the client's certificate; [`MAPPING_RULES`] makes it `User:client`.
 pub const CLIENT_NAME: &str = "client";
@@ -36,8 +36,15 @@ pub const CLIENT_NAME: &str = "client";
 /// Rules for `ssl.principal.mapping.rules`: a subject that is one plain CN, and nothing else.
 pub const MAPPING_RULES: &str = "RULE:^CN=([A-Za-z0-9._-]+)$/$1/";
 
-const CA_DAYS: u32 = 3650;
-const LEAF_DAYS: u32 = 825;
+const CA_DAYS: i64 = 3650;
+/// As long as macOS takes it from an authority that its user trusts.
+const LEAF_DAYS: i64 = 825;
+
+/// Certificates begin so many days before they are made: a clock that is a little behind, as at
+/// boot, must not take them for ones of the future.
+const DAYS_BEFORE: i64 = 1;
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// Certificates with fewer days left than this are made anew.
 const RENEW_DAYS: u32 = 7;
@@ -283,12 +290,12 @@ fn subject(common_name: &str) -> Result<X509Name, ErrorStack> {
     Ok(name.build())
 }
 
-/// A builder with everything that all certificates share.
+/// A builder with everything that all certificates share; `days` is the whole time they are valid.
 fn start(
     key: &PKey<Private>,
     subject: &openssl::x509::X509NameRef,
     issuer: &openssl::x509::X509NameRef,
-    days: u32,
+    days: i64,
 ) -> Result<X509Builder, ErrorStack> {
     let mut serial = BigNum::new()?;
     serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
@@ -297,8 +304,9 @@ fn start(
     builder.set_serial_number(serial.to_asn1_integer()?.as_ref())?;
     builder.set_subject_name(subject)?;
     builder.set_issuer_name(issuer)?;
-    builder.set_not_before(Asn1Time::days_from_now(0)?.as_ref())?;
-    builder.set_not_after(Asn1Time::days_from_now(days)?.as_ref())?;
+    let from = clock::now().value() / 1000 - DAYS_BEFORE * DAY_SECONDS;
+    builder.set_not_before(Asn1Time::from_unix(from)?.as_ref())?;
+    builder.set_not_after(Asn1Time::from_unix(from + days * DAY_SECONDS)?.as_ref())?;
     builder.set_pubkey(key)?;
     Ok(builder)
 }
@@ -419,6 +427,25 @@ mod tests {
         for path in contents(dir.path()).keys() {
             let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_finds_valid_certificates() {
+        let dir = tempfile::tempdir().unwrap();
+        let material = Material::ensure(dir.path(), &names(&[])).unwrap();
+        let behind = clock::now().value() / 1000 - 23 * 60 * 60;
+        let behind = Asn1Time::from_unix(behind).unwrap();
+        for (path, days) in [
+            (&material.ca_pem, CA_DAYS),
+            (&material.server_keystore_pem, LEAF_DAYS),
+            (&material.client_cert_pem, LEAF_DAYS),
+        ] {
+            let certificate = X509::from_pem(&fs::read(path).unwrap()).unwrap();
+            let (from, until) = (certificate.not_before(), certificate.not_after());
+            assert!(from < behind, "{}: from {from}", path.display());
+            let valid = from.diff(until).unwrap();
+            assert_eq!((i64::from(valid.days), valid.secs), (days, 0));
         }
     }
 
