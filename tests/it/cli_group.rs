@@ -460,6 +460,14 @@ fn a_reset_outside_the_log_is_told() {
     assert!(!out.contains("not there"), "{out}");
     let (_, err) = reset("offset:1", &["--execute"]);
     assert_eq!(err, "");
+    let (_, err) = reset("time:2100-01-01T00:00:00Z", &["--execute"]);
+    assert_eq!(
+        err,
+        "palisade: outside-0: no record is as late as that time; the end of the log, 2, takes its \
+         place"
+    );
+    let (_, err) = reset("time:2000-01-01T00:00:00Z", &[]);
+    assert_eq!(err, "");
 
     let all = [
         "group",

@@ -69,11 +69,15 @@ pub(super) async fn offsets(
             }
             Ok(found)
         }
-        Start::Time(time) => at_time(cluster, partitions, time, isolation).await,
+        Start::Time(time) => {
+            let mut found = edge(cluster, partitions, LATEST, isolation).await?;
+            found.extend(at_time(cluster, partitions, time, isolation).await?);
+            Ok(found)
+        }
     }
 }
 
-/// The first offset whose record is as late as `time` in ms, the end where none is.
+/// The first offset whose record is as late as `time` in ms, of the partitions that have one.
 ///
 /// # Errors
 /// A partition cannot be asked.
@@ -83,7 +87,7 @@ pub(in super::super) async fn at_time(
     time: i64,
     isolation: i8,
 ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
-    let mut found = edge(cluster, partitions, LATEST, isolation).await?;
+    let mut found = BTreeMap::new();
     // Negative times have other meanings in the protocol; nothing is older than 1970.
     let asked: Vec<_> = partitions
         .iter()

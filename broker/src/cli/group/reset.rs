@@ -100,6 +100,8 @@ impl Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct New {
     asked: i64,
+    /// A time was asked for, and no record is as late.
+    is_past: bool,
     /// First offset of the log.
     first: i64,
     /// End of the log, not below `first`.
@@ -115,6 +117,13 @@ impl New {
     /// Where that is not what was asked for, in words.
     fn clipped(self, (topic, index): &TopicPartition) -> Option<String> {
         let offset = self.offset();
+        if self.is_past {
+            let topic = printable(topic);
+            return Some(format!(
+                "{topic}-{index}: no record is as late as that time; the end of the log, {offset}, \
+                 takes its place"
+            ));
+        }
         let place = match self.asked.cmp(&offset) {
             Ordering::Equal => return None,
             Ordering::Less => "before the first offset of the log",
@@ -270,7 +279,13 @@ impl ResetArgs {
                     }
                 },
             };
-            new.insert(at.clone(), New { asked, first, end });
+            let row = New {
+                asked,
+                is_past: matches!(self.to, Target::Time(_)) && !by_time.contains_key(at),
+                first,
+                end,
+            };
+            new.insert(at.clone(), row);
         }
         Ok(new)
     }
