@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use palisade_tests::dev::Dev;
 use palisade_tests::paths;
+use palisade_tests::process::{Process, Stream};
 use palisade_tests::tools;
 use rustix::process::Signal;
 
@@ -95,6 +96,34 @@ fn a_broker_that_never_answers() {
     let exit = waiting.wait(PATIENCE);
     assert!(!exit.success(), "{exit:?}: {}", waiting.output());
     drop(met);
+}
+
+/// Names that nobody knows, and ports that somebody has: said with what to do.
+#[test]
+fn addresses_that_cannot_be_used() {
+    let dir = paths::scratch();
+    let config = dir.path().join("plain.properties");
+    paths::write_private(&config, "security.protocol=PLAINTEXT\n");
+    let cli = Cli::with_file(&tools::text(&config));
+    let words =
+        "no-such-host.invalid:9092: this machine knows no address of that host; is its name";
+    for command in [&["topic", "list"][..], &["consume", "t"]] {
+        let at = ["--bootstrap", "no-such-host.invalid:9092"];
+        refused(&cli, &[command, &at].concat(), 3, words);
+    }
+
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let mut dev = paths::palisade();
+    dev.args(["dev", "--port", &port.to_string()]);
+    let dev = Process::spawn("palisade dev", &mut dev);
+    assert_eq!(dev.wait(PATIENCE).code(), Some(1));
+    let words = format!(
+        "cannot bind \"127.0.0.1\" port {port}: another process listens there; stop that one, or \
+         choose another port (palisade dev: --port"
+    );
+    let said = dev.stream(Stream::Err).join("\n");
+    assert!(said.contains(&words), "{said}");
 }
 
 /// A broker that falls silent in the middle: no record is waited for longer than was asked.

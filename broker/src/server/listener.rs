@@ -132,7 +132,10 @@ pub struct Bound {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address does not resolve or cannot be bound.
-    #[error("listener {name}: cannot bind {host:?} port {port}: {source}")]
+    #[error(
+        "listener {name}: cannot bind {host:?} port {port}: {}",
+        unbound(source)
+    )]
     Bind {
         /// The listener's name.
         name: String,
@@ -151,6 +154,23 @@ pub enum ListenError {
         /// What is wrong with them.
         source: TlsError,
     },
+}
+
+/// What to do about an address that cannot be bound.
+fn unbound(source: &io::Error) -> String {
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process listens there; stop that one, or choose another port (palisade dev: \
+             --port, 0 for a free one; palisade start: listeners)"
+        }
+        io::ErrorKind::AddrNotAvailable => "no network interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => {
+            "this user may not listen there; ports below 1024 take the capability \
+             CAP_NET_BIND_SERVICE, others do not"
+        }
+        _ => return source.to_string(),
+    };
+    format!("{hint} ({source})")
 }
 
 impl Bound {

@@ -14,7 +14,7 @@ use palisade_protocol::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     time::timeout,
 };
 use tokio_openssl::SslStream;
@@ -356,6 +356,15 @@ fn versions(response: &ApiVersionsResponse) -> Result<Vec<(i16, i16, i16)>, Clie
         .collect())
 }
 
+/// A name without an address, in words; the system's own differ from one to the next.
+fn unresolved(error: &io::Error) -> io::Error {
+    let text = format!(
+        "this machine knows no address of that host; is its name spelled right, and known to DNS or \
+         /etc/hosts here? ({error})"
+    );
+    io::Error::new(error.kind(), text)
+}
+
 async fn connect(
     settings: &ClientSettings,
     host: &str,
@@ -366,7 +375,11 @@ async fn connect(
         address: address.to_owned(),
         source,
     };
-    let tcp = TcpStream::connect((host, port)).await.map_err(failed)?;
+    let resolved = lookup_host((host, port)).await;
+    let addresses: Vec<_> = resolved
+        .map_err(|error| failed(unresolved(&error)))?
+        .collect();
+    let tcp = TcpStream::connect(&*addresses).await.map_err(failed)?;
     tcp.set_nodelay(true).map_err(failed)?;
     let Some(tls) = &settings.tls else {
         return Ok(Box::new(tcp));
