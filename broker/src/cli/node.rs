@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::client::ClientError;
 use crate::{
-    config::{ConfigErrors, Warnings},
+    config::{ConfigErrors, OtherWriter, Warnings},
     logging::{self, LogFormat},
     startup::{StartError, StopError},
 };
@@ -45,6 +45,17 @@ pub(crate) enum NodeError {
         /// The process, if it said its number.
         pid: Option<u32>,
     },
+    /// Others may replace the authority's key and the administrator's password.
+    #[error(
+        "{} {who}, who could replace the keys and the password that are kept there; {}",
+        dir.display(), who.remedy(dir)
+    )]
+    Shared {
+        /// The directory.
+        dir: PathBuf,
+        /// Who may.
+        who: OtherWriter,
+    },
     /// A client would not succeed.
     #[error("a client cannot use this broker: {0}")]
     Client(#[from] ClientError),
@@ -74,7 +85,7 @@ impl NodeError {
 
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) | Self::Usage(_) => 2,
+            Self::Config(_) | Self::Usage(_) | Self::Shared { .. } => 2,
             _ => 1,
         })
     }

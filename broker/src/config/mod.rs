@@ -34,6 +34,8 @@ use std::path::PathBuf;
 
 pub use palisade_auth::Secret;
 
+pub(crate) use self::files::OtherWriter;
+
 pub use self::{
     error::{ConfigError, ConfigErrors, Origin, Warning, Warnings},
     limits::Limits,

@@ -309,6 +309,16 @@ fn modes_of_files_are_checked() {
     }
     let (_, warnings) = run(0o600, 0o755).unwrap();
     assert!(format!("{warnings:?}").contains("is open to others (mode 0755)"));
+    let (_, warnings) = run(0o600, 0o770).unwrap();
+    assert!(format!("{warnings:?}").contains("is open to others (mode 0770)"));
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let (_, warnings) = run(0o600, 0o700).unwrap();
+    let above = format!(
+        "{} can be written by everybody (mode 0777), who can put another directory in the place",
+        dir.path().display()
+    );
+    assert!(format!("{warnings:?}").contains(&above), "{warnings:?}");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let text = run(0o644, 0o777).unwrap_err().to_string();
     assert!(text.contains("(mode 0644); chmod 600"), "{text}");
     assert!(

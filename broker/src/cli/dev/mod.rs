@@ -45,7 +45,7 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    config::{Config, SaslMechanism, Warning},
+    config::{Config, OtherWriter, SaslMechanism, Warning},
     shutdown,
     startup::{Running, start_prepared},
 };
@@ -164,13 +164,17 @@ impl Home {
                 _claim: None,
             });
         };
-        let open = || {
+        let refused = || NodeError::system(dir.display().to_string());
+        alone_in(dir)?;
+        let make = || {
             private_file::make_dir(&dev_dir(dir))?;
-            let path = dir.canonicalize()?;
-            let claim = state::claim(&dev_dir(&path))?;
-            Ok((path, claim))
+            dir.canonicalize()
         };
-        match open().map_err(NodeError::system(dir.display().to_string()))? {
+        let path = make().map_err(refused())?;
+        // Where everybody may make directories, somebody may have been first.
+        alone_in(&dev_dir(&path))?;
+        let claim = state::claim(&dev_dir(&path)).map_err(refused())?;
+        match (path, claim) {
             (path, Claim::Ours(claim)) => Ok(Self {
                 path,
                 temporary: None,
@@ -199,6 +203,18 @@ impl Home {
                 .map_err(NodeError::system("removing the temporary directory")),
             None => Ok(()),
         }
+    }
+}
+
+/// Refuses a directory in which others may replace what lies there; one to be made is fine.
+fn alone_in(dir: &Path) -> Result<(), NodeError> {
+    match OtherWriter::of(dir) {
+        Ok(Some(who)) => Err(NodeError::Shared {
+            dir: dir.to_owned(),
+            who,
+        }),
+        // What else is wrong with it shows where it is used.
+        Ok(None) | Err(_) => Ok(()),
     }
 }
 
