@@ -5,9 +5,19 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use palisade_protocol::types::{PartitionIndex, TopicId};
 use palisade_storage::StorageError;
+use rustix::io::Errno;
 
 use super::error::PartitionError;
 use super::replica::Replica;
+
+/// What the system says when it is short of something that others may give back.
+const SHORTAGES: [Errno; 5] = [
+    Errno::NOSPC,
+    Errno::DQUOT,
+    Errno::MFILE,
+    Errno::NFILE,
+    Errno::NOMEM,
+];
 
 /// One partition's place on this node.
 #[derive(Debug, Clone)]
@@ -23,9 +33,9 @@ pub(crate) enum Slot {
 /// Whether a log that could not be opened may be tried again without anybody's help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The system had no room, or no file descriptor, at that moment.
+    /// The system had no room, memory or file descriptor at that moment.
     Passing,
-    /// What lies there is not what it should be: an operator decides.
+    /// What lies there is not what it should be, or may not be opened: an operator decides.
     Lasting,
 }
 
@@ -33,9 +43,11 @@ impl Failure {
     /// Which of the two an error means.
     pub(crate) fn of(error: &PartitionError) -> Failure {
         match error {
-            PartitionError::Storage(StorageError::DiskFull { .. } | StorageError::Io { .. }) => {
-                Failure::Passing
-            }
+            PartitionError::Storage(StorageError::DiskFull { .. }) => Failure::Passing,
+            PartitionError::Storage(StorageError::Io {
+                os_code: Some(code),
+                ..
+            }) if SHORTAGES.contains(&Errno::from_raw_os_error(*code)) => Failure::Passing,
             _ => Failure::Lasting,
         }
     }
@@ -115,5 +127,42 @@ impl Hosted {
                 Slot::Open(replica) => Some(replica),
                 Slot::Absent | Slot::Failed(_) => None,
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn only_a_shortage_passes() {
+        let refused = |code: Errno| {
+            Failure::of(&PartitionError::Storage(StorageError::Io {
+                operation: "open",
+                path: Arc::from(Path::new("t-0")),
+                kind: io::Error::from(code).kind(),
+                os_code: Some(code.raw_os_error()),
+            }))
+        };
+        for code in SHORTAGES {
+            assert_eq!(refused(code), Failure::Passing, "{code:?}");
+        }
+        for code in [Errno::ACCESS, Errno::PERM, Errno::IO, Errno::ROFS] {
+            assert_eq!(refused(code), Failure::Lasting, "{code:?}");
+        }
+        let full = PartitionError::Storage(StorageError::DiskFull {
+            path: Arc::from(Path::new("t-0")),
+        });
+        assert_eq!(Failure::of(&full), Failure::Passing);
+        let without_number = PartitionError::Storage(StorageError::Io {
+            operation: "open",
+            path: Arc::from(Path::new("t-0")),
+            kind: io::ErrorKind::UnexpectedEof,
+            os_code: None,
+        });
+        assert_eq!(Failure::of(&without_number), Failure::Lasting);
     }
 }

@@ -15,6 +15,7 @@ use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::types::{
     BrokerId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId,
 };
+use palisade_storage::fs::Fs;
 use palisade_storage::{LogDir, LogDirOptions};
 use tempfile::TempDir;
 
@@ -165,7 +166,12 @@ impl TestNode {
 
 fn open(directory: &TempDir, flush: FlushPolicyName) -> Arc<ReplicaManager> {
     let path = directory.path().join("logs");
-    let dir = LogDir::open(&path, palisade_storage::fs::real(), options()).unwrap();
+    open_on(&path, palisade_storage::fs::real(), flush)
+}
+
+/// The logs below `path` of any file system.
+pub(crate) fn open_on(path: &Path, fs: Arc<dyn Fs>, flush: FlushPolicyName) -> Arc<ReplicaManager> {
+    let dir = LogDir::open(path, fs, options()).unwrap();
     let replicas = ReplicaManager::new(NODE, vec![Arc::new(dir)], settings_with(flush));
     Arc::new(replicas.unwrap().with_recovery_threads(3))
 }

@@ -11,9 +11,12 @@ use palisade_auth::grant::{Describe, Read, Write};
 use palisade_protocol::PartitionIndex;
 use palisade_protocol::batch::BatchIter;
 use palisade_protocol::types::{LeaderEpoch, TimestampMs, TopicId};
+use palisade_storage::fs::FaultyFs;
 use tokio::time::{Instant, timeout};
 
-use super::testing::{NOW, ROOT, TestNode, batch, offset, partition_record, set, topic_id};
+use super::testing::{
+    NOW, ROOT, TestNode, batch, offset, open_on, partition_record, set, topic_id,
+};
 use super::waiter::Waiter;
 use super::*;
 use crate::config::FlushPolicyName;
@@ -364,15 +367,32 @@ async fn a_node_hosts_what_is_assigned_to_it() {
     assert!(!node.log_directories().iter().any(|name| name == "t-0"));
 }
 
-/// Tries all logs that wait, once.
-fn reopen(node: &TestNode) {
-    for (topic, index) in node.replicas.waiting() {
-        node.replicas.reopen(&node.image, topic, index, NOW);
-    }
+/// Tries all logs that wait, once; tells whether one was opened.
+fn reopen(node: &TestNode) -> bool {
+    let waiting = node.replicas.waiting().into_iter();
+    let opened =
+        waiting.filter(|&(topic, index)| node.replicas.reopen(&node.image, topic, index, NOW));
+    opened.count() > 0
+}
+
+#[test]
+fn a_log_that_found_no_room_is_tried_again() {
+    let fs = FaultyFs::new();
+    let mut node = TestNode::new();
+    node.replicas = open_on(Path::new("/logs"), fs.as_fs(), FlushPolicyName::Os);
+    fs.set_capacity(fs.used());
+    node = node.topic("t", 2, &[]);
+    let refused = open::<Write>(&node, "t");
+    assert!(matches!(refused, Err(PartitionError::Offline)));
+    assert!(!reopen(&node));
+    assert!(open::<Write>(&node, "t").is_err(), "there is still no room");
+    fs.set_capacity(1 << 40);
+    assert!(reopen(&node));
+    open::<Write>(&node, "t").expect("a log");
 }
 
 #[tokio::test]
-async fn a_log_that_could_not_be_opened_is_tried_again() {
+async fn a_log_that_was_refused_waits_for_an_operator() {
     let mut node = TestNode::new();
     // A file where the directory should be refuses it as the system does.
     let in_the_way = node.log_file("t-0").parent().unwrap().to_owned();
@@ -380,10 +400,10 @@ async fn a_log_that_could_not_be_opened_is_tried_again() {
     node = node.topic("t", 2, &[]);
     let refused = open::<Write>(&node, "t");
     assert!(matches!(refused, Err(PartitionError::Offline)));
-    reopen(&node);
-    assert!(open::<Write>(&node, "t").is_err(), "it is still there");
     std::fs::remove_file(&in_the_way).unwrap();
-    reopen(&node);
+    assert!(!reopen(&node));
+    assert!(open::<Write>(&node, "t").is_err(), "nobody tries again");
+    node.restart();
     assert_eq!(append(&node, "t", 2).await, 0);
     committed(&node, "t", 2).await;
     node.restart();
