@@ -24,6 +24,7 @@ use std::{
 
 use clap::Args;
 use palisade_auth::{Secret, scram::ScramMechanism};
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 pub use self::test_broker::{TestBroker, TestBrokerBuilder, TestBrokerError};
@@ -206,15 +207,21 @@ impl Home {
     }
 }
 
-/// Refuses a directory in which others may replace what lies there; one to be made is fine.
+/// Refuses a directory in which strangers may replace what lies there; one to be made is fine.
+///
+/// A group that may write is taken for the user's own, as umask 002 has it, and root for the keeper
+/// of a volume that was mounted with another owner.
 fn alone_in(dir: &Path) -> Result<(), NodeError> {
     match OtherWriter::of(dir) {
-        Ok(Some(who)) => Err(NodeError::Shared {
-            dir: dir.to_owned(),
-            who,
-        }),
+        Ok(Some(OtherWriter::Owner(_))) if geteuid().is_root() => Ok(()),
+        Ok(Some(who @ (OtherWriter::Owner(_) | OtherWriter::Everybody(_)))) => {
+            Err(NodeError::Shared {
+                dir: dir.to_owned(),
+                who,
+            })
+        }
         // What else is wrong with it shows where it is used.
-        Ok(None) | Err(_) => Ok(()),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
