@@ -46,16 +46,7 @@ const ACKS_ALL: i16 = -1;
 const SEGMENT_BYTES: &str = "67108864";
 
 fn main() -> ExitCode {
-    if !palisade_benches::is_asked_for("cleaning") {
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cleaning: not measured: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    palisade_benches::run("cleaning", measure)
 }
 
 fn measure() -> Result<()> {

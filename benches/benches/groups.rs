@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use palisade_benches::client::{Client, accepted};
-use palisade_benches::node::{self, Node};
+use palisade_benches::node::{self, Node, Place};
 use palisade_benches::{figures, load, machine};
 use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use palisade_protocol::messages::offset_commit::{
@@ -41,29 +41,7 @@ const OFFSET_COMMIT_VERSION: i16 = 8;
 const OFFSET_FETCH_VERSION: i16 = 7;
 
 fn main() -> ExitCode {
-    if !palisade_benches::is_asked_for("groups") {
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("groups: not measured: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Where the node lives, and how it is started.
-struct Place<'a> {
-    binary: &'a Path,
-    dir: &'a TempDir,
-}
-
-impl Place<'_> {
-    fn spawn(&self) -> Result<Node> {
-        let data = self.dir.path().join("data");
-        Node::spawn(self.binary, &data, &self.dir.path().join("log"))
-    }
+    palisade_benches::run("groups", measure)
 }
 
 fn measure() -> Result<()> {

@@ -13,7 +13,7 @@ use palisade::cli::client::ClientSettings;
 use palisade::clock;
 use palisade_benches::client::Client;
 use palisade_benches::load::{self, Traffic};
-use palisade_benches::node::{self, Node};
+use palisade_benches::node::{self, Place};
 use palisade_benches::{figures, machine, payload};
 use palisade_protocol::types::TopicId;
 use tempfile::TempDir;
@@ -34,29 +34,7 @@ const ACKS_ALL: i16 = -1;
 const TOPIC: &str = "bench";
 
 fn main() -> ExitCode {
-    if !palisade_benches::is_asked_for("node") {
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("node: not measured: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Where the node lives, and how it is started.
-struct Place<'a> {
-    binary: &'a Path,
-    dir: &'a TempDir,
-}
-
-impl Place<'_> {
-    fn spawn(&self) -> Result<Node> {
-        let data = self.dir.path().join("data");
-        Node::spawn(self.binary, &data, &self.dir.path().join("log"))
-    }
+    palisade_benches::run("node", measure)
 }
 
 /// The times of one start, each since the start of the process.

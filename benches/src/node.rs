@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use palisade::cli::client::ClientSettings;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Longest wait for a node that is about to listen for signals.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +56,25 @@ pub fn binary() -> Result<PathBuf> {
         .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
         .next_back();
     executable.context("cargo named no executable")
+}
+
+/// Where the node lives, and how it is started.
+pub struct Place<'a> {
+    /// The binary.
+    pub binary: &'a Path,
+    /// Its directory: `data`, and what it says in `log`.
+    pub dir: &'a TempDir,
+}
+
+impl Place<'_> {
+    /// Starts the node.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn spawn(&self) -> Result<Node> {
+        let data = self.dir.path().join("data");
+        Node::spawn(self.binary, &data, &self.dir.path().join("log"))
+    }
 }
 
 /// A running `palisade dev`; killed when dropped.

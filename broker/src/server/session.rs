@@ -79,7 +79,7 @@ impl Session {
         *self.credential.lock() = Some(credential);
     }
 
-    /// Whether a login would still be judged by the credential that this session proved: false
+    /// Whether a login would still be judged by the credential that its login proved: false
     /// once that was deleted or replaced (security.md §3.6).
     pub(crate) fn stands(&self) -> bool {
         let Some(proven) = *self.credential.lock() else {
