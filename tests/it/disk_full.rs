@@ -98,17 +98,13 @@ fn a_full_disk_heals() {
     drop(tmpfs);
 }
 
-/// Whoever types lines at a full disk is told in time which of them did not arrive, and why.
-#[test]
-fn a_producer_of_lines_gives_up() {
+/// A node on a file system of 24 MiB of its own, with small segments.
+fn small_node(test: &str) -> Option<(Node, Tmpfs)> {
     let mut node = Node::prepare();
     let disk = node.dir().join("disk");
     let Some(tmpfs) = Tmpfs::mount(&disk, 24) else {
-        check::skip(
-            "a_producer_of_lines_gives_up",
-            "a tmpfs can only be mounted by root",
-        );
-        return;
+        check::skip(test, "a tmpfs can only be mounted by root");
+        return None;
     };
     node.set("log.dirs", disk.join("data").display().to_string());
     node.set("log.segment.bytes", "1048576");
@@ -116,12 +112,21 @@ fn a_producer_of_lines_gives_up() {
         .allow("disk is full")
         .allow("ballast given back");
     node.run();
+    Some((node, tmpfs))
+}
+
+/// Whoever types lines at a full disk is told in time which of them did not arrive, and why.
+#[test]
+fn a_producer_of_lines_gives_up() {
+    let Some((mut node, tmpfs)) = small_node("a_producer_of_lines_gives_up") else {
+        return;
+    };
     let access = node.certificate();
     let mut connection = Connection::open(&access).expect("a login");
     let id = requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
     std::fs::write(
-        disk.join("filler"),
-        vec![1; free_bytes(&disk) - (256 << 10)],
+        tmpfs.0.join("filler"),
+        vec![1; free_bytes(&tmpfs.0) - (256 << 10)],
     )
     .expect("a filler");
     eventually("a refusal", Duration::from_secs(30), || {
@@ -156,21 +161,10 @@ fn a_producer_of_lines_gives_up() {
 
 #[test]
 fn a_small_file_system_heals_when_a_foreign_file_goes() {
-    let mut node = Node::prepare();
-    let disk = node.dir().join("disk");
-    let Some(tmpfs) = Tmpfs::mount(&disk, 24) else {
-        check::skip(
-            "a_small_file_system_heals_when_a_foreign_file_goes",
-            "a tmpfs can only be mounted by root",
-        );
+    let Some((mut node, tmpfs)) = small_node("a_small_file_system_heals_when_a_foreign_file_goes")
+    else {
         return;
     };
-    node.set("log.dirs", disk.join("data").display().to_string());
-    node.set("log.segment.bytes", "1048576");
-    node.allow("disk is below its reserve")
-        .allow("disk is full")
-        .allow("ballast given back");
-    node.run();
     let mut connection = Connection::open(&node.certificate()).expect("a login");
     let id = requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
     let write = |connection: &mut Connection| {
@@ -180,9 +174,9 @@ fn a_small_file_system_heals_when_a_foreign_file_goes() {
     assert_eq!(write(&mut connection).error_code, ErrorCode::NONE);
 
     // All but a part of the reserve, so that the node's own files can still be written.
-    let filler = disk.join("filler");
+    let filler = tmpfs.0.join("filler");
     let left = 256 << 10;
-    std::fs::write(&filler, vec![1; free_bytes(&disk) - left]).expect("a filler");
+    std::fs::write(&filler, vec![1; free_bytes(&tmpfs.0) - left]).expect("a filler");
     eventually("a refusal", Duration::from_secs(30), || {
         match write(&mut connection).error_code {
             ErrorCode::KAFKA_STORAGE_ERROR => Ok(()),
