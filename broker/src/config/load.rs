@@ -52,6 +52,7 @@ impl Config {
             data_dir,
             values,
         };
+        note_nobody(&config, &mut warnings);
         own_keys::check(&config, listeners.is_partial, &mut errors, &mut warnings);
         follow_ons::drop(&config.values, &mut errors);
         follow_ons::merge(&mut errors);
@@ -203,6 +204,20 @@ fn authorizer(
         enabled: !disabled,
         super_users: super_users(values, errors),
         allow_everyone_if_no_acl_found: values.flag("allow.everyone.if.no.acl.found"),
+    }
+}
+
+/// An administrator is made where SASL lets one log in; elsewhere only `super.users` begins.
+fn note_nobody(config: &Config, warnings: &mut Vec<Warning>) {
+    let has_sasl = config.listeners.iter().any(|one| one.sasl.is_some());
+    let rules = &config.authorizer;
+    let is_open = !rules.enabled || rules.allow_everyone_if_no_acl_found;
+    if !has_sasl && !is_open && rules.super_users.is_empty() {
+        warnings.push(Warning::Note(
+            "nobody may do anything until ACLs say so, and nobody may set them: add a SASL listener, for \
+             which an administrator is made, or name one in super.users"
+                .to_owned(),
+        ));
     }
 }
 

@@ -52,6 +52,8 @@ fn a_stock_single_node_file_starts() {
             "keys without meaning here: num.io.threads, num.network.threads",
             "controller listener CONTROLLER is not bound: a single voter needs no quorum traffic",
             "listeners without encryption: PLAINTEXT",
+            "nobody may do anything until ACLs say so, and nobody may set them: add a SASL listener, \
+             for which an administrator is made, or name one in super.users",
         ]
     );
 }
