@@ -124,8 +124,15 @@ mod tests {
     use super::*;
     use crate::partition::testing::{NOW, ROOT, TestNode, batch_with};
 
-    #[tokio::test]
-    async fn memory_is_held_until_the_batch_is_written() {
+    /// With one helper thread, so that it can be kept busy.
+    #[test]
+    fn memory_is_held_until_the_batch_is_written() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build();
+        runtime.unwrap().block_on(memory_is_held());
+    }
+
+    async fn memory_is_held() {
         let node = TestNode::new().topic("t", 1, &[("compression.type", "gzip")]);
         let grant = node.access(ROOT).topic::<Write>("t").unwrap();
         let partition = node.replicas.partition(&grant, PartitionIndex::new(0));
@@ -142,11 +149,16 @@ mod tests {
         assert_eq!(free(), MEMORY);
 
         // One that nobody waits for any more ends with the slice in work.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
         let mut check = Box::pin(partition.check(sent(), NOW));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(matches!(check.as_mut().poll(&mut cx), Poll::Pending));
         assert!(free() < MEMORY);
         drop(check);
+        assert!(free() < MEMORY);
+        drop(release);
+        assert!(busy.await.unwrap().is_err());
         let all = u32::try_from(MEMORY / GRAIN).unwrap();
         drop(take(&opener.memory, all).await);
         assert_eq!(free(), MEMORY);
