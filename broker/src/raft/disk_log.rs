@@ -388,5 +388,4 @@ impl EntryLog for DiskLog {
 }
 
 #[cfg(test)]
-#[path = "disk_log_tests.rs"]
 mod tests;

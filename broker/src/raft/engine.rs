@@ -431,5 +431,4 @@ impl<M: Machine> Engine<M> {
 }
 
 #[cfg(test)]
-#[path = "engine_tests.rs"]
 mod tests;
