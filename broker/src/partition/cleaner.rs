@@ -20,6 +20,11 @@ use super::replica_manager::ReplicaManager;
 use super::tab::Tab;
 use crate::config::CleanerSettings;
 
+/// What the threads yield to others, of at most 19. On a busy machine a cleaner still gets about a
+/// tenth of a processor: it swaps segments under a log's locks, and who waits for those must not
+/// wait for an idle moment.
+const NICE: i32 = 10;
+
 /// The running cleaners; dropping them stops them.
 #[derive(Debug)]
 pub struct Cleaners {
@@ -111,6 +116,8 @@ impl Shared {
     }
 
     fn run(&self) {
+        // Refused, the work is done all the same. Without a number it is this thread that is meant.
+        let _ = rustix::process::setpriority_process(None, NICE);
         let mut worked = true;
         loop {
             if !worked && !self.wait(Instant::now() + self.settings.backoff) {
