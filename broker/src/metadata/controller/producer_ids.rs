@@ -1,11 +1,10 @@
 //! Blocks of producer ids (KIP-730): the next block is on record before one of it is used, so no
 //! id is ever handed out twice.
 
-use palisade_auth::grant::ClusterAction;
 use palisade_protocol::ErrorCode;
 use palisade_protocol::types::{BrokerId, ProducerId};
 
-use super::row::RowError;
+use super::register_broker::registered;
 use super::{Context, ControllerError, ControllerRequest, Decision};
 use crate::metadata::record::MetadataRecord;
 
@@ -53,18 +52,7 @@ fn allocate(
     request: &AllocateProducerIds,
     context: &Context<'_>,
 ) -> Result<(MetadataRecord, ProducerIdBlock), ErrorCode> {
-    context
-        .rights
-        .ask(|access| access.cluster::<ClusterAction>())
-        .map_err(|denied| RowError::from(denied).code)?;
-    let broker = context
-        .image
-        .brokers
-        .get(request.broker_id)
-        .ok_or(ErrorCode::BROKER_ID_NOT_REGISTERED)?;
-    if broker.epoch != request.broker_epoch {
-        return Err(ErrorCode::STALE_BROKER_EPOCH);
-    }
+    registered(context, request.broker_id, request.broker_epoch)?;
     let first = context.image.next_producer_id;
     let next = first
         .value()

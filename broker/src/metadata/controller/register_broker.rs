@@ -115,10 +115,12 @@ impl ControllerRequest for SetBrokerFenced {
     }
 }
 
-fn records_of(
-    request: &SetBrokerFenced,
-    context: &Context<'_>,
-) -> Result<Vec<MetadataRecord>, ErrorCode> {
+/// The asking broker, which may act in the cluster and has not registered anew since.
+pub(super) fn registered<'a>(
+    context: &Context<'a>,
+    id: BrokerId,
+    epoch: i64,
+) -> Result<&'a BrokerRegistration, ErrorCode> {
     context
         .rights
         .ask(|access| access.cluster::<ClusterAction>())
@@ -126,11 +128,19 @@ fn records_of(
     let broker = context
         .image
         .brokers
-        .get(request.broker_id)
+        .get(id)
         .ok_or(ErrorCode::BROKER_ID_NOT_REGISTERED)?;
-    if broker.epoch != request.broker_epoch {
+    if broker.epoch != epoch {
         return Err(ErrorCode::STALE_BROKER_EPOCH);
     }
+    Ok(broker)
+}
+
+fn records_of(
+    request: &SetBrokerFenced,
+    context: &Context<'_>,
+) -> Result<Vec<MetadataRecord>, ErrorCode> {
+    let broker = registered(context, request.broker_id, request.broker_epoch)?;
     if broker.fenced == request.fenced {
         return Ok(Vec::new());
     }
