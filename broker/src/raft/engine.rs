@@ -129,46 +129,7 @@ impl<M: Machine> Engine<M> {
         outbox: Box<dyn Outbox>,
         mut machine: M,
     ) -> Result<Engine<M>, RaftError> {
-        let Recovered {
-            hard_state,
-            snapshot,
-        } = recovered;
-        let log_is_empty = log.last_index() < log.first_index();
-        let snapshot = match snapshot {
-            Some(snapshot) => snapshot,
-            None if hard_state.is_some() || !log_is_empty => {
-                return Err(RaftError::Incomplete("the file raft-snapshot"));
-            }
-            None => {
-                let snapshot = Snapshot {
-                    index: 0,
-                    term: 0,
-                    voters: options
-                        .initial_voters
-                        .iter()
-                        .copied()
-                        .map(raft_id)
-                        .collect(),
-                    learners: Vec::new(),
-                    state: Vec::new(),
-                };
-                files.snapshot.write(&snapshot)?;
-                snapshot
-            }
-        };
-        // The snapshot of a new group comes before its first hard state; without a hard state
-        // nothing was voted for, so there can be no entry either.
-        if hard_state.is_none() && (snapshot.index > 0 || !log_is_empty) {
-            return Err(RaftError::Incomplete("the file raft-hard-state"));
-        }
-        let hard_state = hard_state.unwrap_or_default();
-        let last = log.last_index();
-        if hard_state.commit > last {
-            return Err(RaftError::LostEntries {
-                last,
-                commit: hard_state.commit,
-            });
-        }
+        let (hard_state, snapshot) = complete(options, &files, recovered, &*log)?;
         if snapshot.index > 0 {
             machine
                 .restore(snapshot.index, snapshot.term, &snapshot.state)
@@ -182,21 +143,7 @@ impl<M: Machine> Engine<M> {
             learners: snapshot.learners,
             ..ConfState::default()
         };
-        let config = Config {
-            id: raft_id(options.node_id),
-            election_tick: ELECTION_TICKS,
-            heartbeat_tick: HEARTBEAT_TICKS,
-            applied: snapshot.index,
-            max_size_per_msg: 1 << 20,
-            max_inflight_msgs: 256,
-            check_quorum: true,
-            pre_vote: true,
-            read_only_option: ReadOnlyOption::Safe,
-            max_uncommitted_size: 64 << 20,
-            max_committed_size_per_ready: 16 << 20,
-            ..Config::default()
-        };
-        config.validate()?;
+        let config = library_config(options, snapshot.index)?;
         let storage = RaftStorage::new(log, hard_state, members);
         Ok(Engine {
             raft: RawNode::new(&config, storage, &logging::logger())?,
@@ -428,6 +375,79 @@ impl<M: Machine> Engine<M> {
             other => other,
         }
     }
+}
+
+/// What to begin with: as it was found, or as a group that is new begins.
+///
+/// # Errors
+/// `Incomplete` where a part is missing, `LostEntries` where the log lost committed ones, and that
+/// of writing the first snapshot.
+fn complete(
+    options: &EngineOptions,
+    files: &EngineFiles,
+    recovered: Recovered,
+    log: &dyn EntryLog,
+) -> Result<(HardState, Snapshot), RaftError> {
+    let Recovered {
+        hard_state,
+        snapshot,
+    } = recovered;
+    let log_is_empty = log.last_index() < log.first_index();
+    let snapshot = match snapshot {
+        Some(snapshot) => snapshot,
+        None if hard_state.is_some() || !log_is_empty => {
+            return Err(RaftError::Incomplete("the file raft-snapshot"));
+        }
+        None => {
+            let snapshot = Snapshot {
+                index: 0,
+                term: 0,
+                voters: options
+                    .initial_voters
+                    .iter()
+                    .copied()
+                    .map(raft_id)
+                    .collect(),
+                learners: Vec::new(),
+                state: Vec::new(),
+            };
+            files.snapshot.write(&snapshot)?;
+            snapshot
+        }
+    };
+    // The snapshot of a new group comes before its first hard state; without a hard state
+    // nothing was voted for, so there can be no entry either.
+    if hard_state.is_none() && (snapshot.index > 0 || !log_is_empty) {
+        return Err(RaftError::Incomplete("the file raft-hard-state"));
+    }
+    let hard_state = hard_state.unwrap_or_default();
+    let last = log.last_index();
+    if hard_state.commit > last {
+        return Err(RaftError::LostEntries {
+            last,
+            commit: hard_state.commit,
+        });
+    }
+    Ok((hard_state, snapshot))
+}
+
+fn library_config(options: &EngineOptions, applied: u64) -> Result<Config, RaftError> {
+    let config = Config {
+        id: raft_id(options.node_id),
+        election_tick: ELECTION_TICKS,
+        heartbeat_tick: HEARTBEAT_TICKS,
+        applied,
+        max_size_per_msg: 1 << 20,
+        max_inflight_msgs: 256,
+        check_quorum: true,
+        pre_vote: true,
+        read_only_option: ReadOnlyOption::Safe,
+        max_uncommitted_size: 64 << 20,
+        max_committed_size_per_ready: 16 << 20,
+        ..Config::default()
+    };
+    config.validate()?;
+    Ok(config)
 }
 
 #[cfg(test)]
