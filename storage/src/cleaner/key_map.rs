@@ -37,15 +37,21 @@ impl KeyMap {
     /// `load`: share of the slots that may be taken.
     pub(super) fn new(base: Offset, span: u64, bytes: usize, load: f64) -> Self {
         let load = load.clamp(0.1, 0.95);
-        let wanted = (span as f64 / load) as usize;
+        let wanted = (span as f64 / load).ceil() as usize;
         let slots = wanted.min(bytes / SLOT_BYTES).max(FEWEST);
+        let most = if slots < wanted {
+            (slots as f64 * load) as usize
+        } else {
+            // Rounding must not cost the last key its place.
+            usize::try_from(span).unwrap_or(usize::MAX)
+        };
         Self {
             secret: RandomState::new(),
             base,
             hashes: vec![[0; 2]; slots],
             offsets: vec![0; slots],
             len: 0,
-            most: ((slots as f64 * load) as usize).clamp(1, slots - 1),
+            most: most.clamp(1, slots - 1),
         }
     }
 
@@ -130,6 +136,19 @@ mod tests {
         assert_eq!(map.get(b"never"), None);
         assert!(map.put(b"", at(6000)));
         assert_eq!(map.get(b""), Some(at(6000)));
+    }
+
+    #[test]
+    fn a_table_for_so_many_keys_takes_so_many() {
+        for load in [0.1, 0.5, 0.9, 0.95] {
+            for span in 1..500 {
+                let mut map = KeyMap::new(at(0), span, 1 << 20, load);
+                let taken = (0..span as i64)
+                    .take_while(|n| map.put(&n.to_be_bytes(), at(*n)))
+                    .count();
+                assert_eq!(taken as u64, span, "at load {load}");
+            }
+        }
     }
 
     #[test]
