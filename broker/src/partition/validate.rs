@@ -33,6 +33,7 @@ pub(crate) mod refusal;
 const BATCH_LENGTH_END: usize = 12;
 const CODEC_BITS: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
+const DELETE_HORIZON_BIT: i16 = 0x40;
 
 /// One batch that passed every check of its topic and may be stamped and written.
 #[derive(Debug)]
@@ -215,6 +216,8 @@ fn conclude(
     // A producer may not claim the broker's clock; where it did, every record has the time of the
     // header, which is kept.
     header.attributes &= !LOG_APPEND_TIME_BIT;
+    // Only a cleaner knows when it has met a tombstone: claimed, it would be dropped at once.
+    header.attributes &= !DELETE_HORIZON_BIT;
     if rules.log_append_time {
         header.attributes |= LOG_APPEND_TIME_BIT;
         header.max_timestamp = now;

@@ -323,6 +323,14 @@ fn log_append_time_replaces_the_producers() {
 }
 
 #[test]
+fn a_claimed_delete_horizon_is_taken_away() {
+    let sent = batch(Codec::None, &[NOW]);
+    let claimed = tampered(sent, |header| header.attributes |= DELETE_HORIZON_BIT);
+    let cleared = check(claimed, &RecordRules::default()).unwrap();
+    assert!(!header(&cleared).has_delete_horizon());
+}
+
+#[test]
 fn a_claim_of_many_records_costs_nothing() {
     let rules = RecordRules {
         log_append_time: true,
