@@ -1,8 +1,8 @@
 //! One partition as this node stores it: role, positions and everyone who waits for them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId};
@@ -339,7 +339,7 @@ impl Replica {
     pub(crate) fn subscribe(self: &Arc<Self>, subscription: Arc<Subscription>) -> Subscribed {
         self.waiting.lock().subscribe(Arc::clone(&subscription));
         Subscribed {
-            replica: Arc::clone(self),
+            replica: Arc::downgrade(self),
             subscription,
         }
     }
@@ -352,21 +352,25 @@ impl Replica {
 }
 
 /// A fetch's place in the list of a partition; dropping it leaves the list.
+///
+/// A session outlives its partitions: what is deleted must not keep its files for it.
 #[derive(Debug)]
 pub(crate) struct Subscribed {
-    replica: Arc<Replica>,
+    replica: Weak<Replica>,
     subscription: Arc<Subscription>,
 }
 
 impl Subscribed {
     /// Whether the subscription is with this very replica, not with an earlier one of its name.
     pub(crate) fn is_with(&self, replica: &Arc<Replica>) -> bool {
-        Arc::ptr_eq(&self.replica, replica)
+        std::ptr::eq(self.replica.as_ptr(), Arc::as_ptr(replica))
     }
 }
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
-        self.replica.waiting.lock().unsubscribe(&self.subscription);
+        if let Some(replica) = self.replica.upgrade() {
+            replica.waiting.lock().unsubscribe(&self.subscription);
+        }
     }
 }

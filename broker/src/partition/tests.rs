@@ -14,6 +14,7 @@ use palisade_protocol::types::{LeaderEpoch, TimestampMs, TopicId};
 use palisade_storage::fs::FaultyFs;
 use tokio::time::{Instant, timeout};
 
+use super::ready::ReadyList;
 use super::testing::{
     NOW, ROOT, TestNode, batch, offset, open_on, partition_record, set, topic_id,
 };
@@ -408,4 +409,18 @@ async fn a_log_that_was_refused_waits_for_an_operator() {
     committed(&node, "t", 2).await;
     node.restart();
     assert_eq!(read_all(&node, "t").await, [0..2]);
+}
+
+#[test]
+fn a_subscription_does_not_keep_what_is_deleted() {
+    let mut node = TestNode::new().topic("t", 1, &[]);
+    let replica = node.replicas.replicas().remove(0);
+    let ready = ReadyList::new();
+    let subscribed = replica.subscribe(ready.subscription(0, 1));
+    assert_eq!(replica.subscribers(), 1);
+    let kept = Arc::downgrade(&replica);
+    drop(replica);
+    node.apply(&[MetadataRecord::RemoveTopic { id: topic_id("t") }]);
+    assert_eq!(kept.strong_count(), 0, "its files would stay open");
+    drop(subscribed);
 }
