@@ -10,19 +10,29 @@ use crate::meta;
 impl LogDir {
     /// Writes the recovery points, log starts and high watermarks of all logs; blocks.
     ///
+    /// A log whose epochs cannot be stored keeps its older points, and holds up no other.
+    ///
     /// # Errors
-    /// `DiskFull` or `Io`: the files on disk are then the older ones, which is safe.
+    /// `DiskFull` or `Io`, the first of them: what is on disk is then older in part, which is safe.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let shared = &self.shared;
         let mut starts = Vec::new();
+        let mut stored = Ok(());
         for log in shared.open_logs() {
+            let _maintenance = log.maintenance.lock();
+            // Looked at under the lock: a log that is deleted must not come back into the tables.
             if log.closed.load(Ordering::Acquire) {
                 continue;
             }
-            let _maintenance = log.maintenance.lock();
             // The durable end first, then the epochs: their file covers every batch below it.
             let durable = log.durable.load();
-            log.store_epochs()?;
+            if let Err(error) = log.store_epochs() {
+                if shared.is_offline() {
+                    return Err(error);
+                }
+                stored = stored.and(Err(error));
+                continue;
+            }
             let (name, id) = (&log.name, log.topic_id);
             shared.recovery_points.set(name, id, durable);
             let start = log.start.load();
@@ -36,7 +46,7 @@ impl LogDir {
         starts.into_iter().for_each(|(log, start)| {
             log.stored_start.raise(start);
         });
-        Ok(())
+        stored
     }
 
     fn store_checkpoints(&self) -> Result<(), StorageError> {

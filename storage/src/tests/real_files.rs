@@ -90,6 +90,34 @@ fn group_commit_tells_when_bytes_are_durable() {
 }
 
 #[test]
+fn a_log_that_cannot_store_its_epochs_holds_up_no_checkpoint() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let logs: Vec<_> = ["a-0", "b-0", "c-0"]
+        .into_iter()
+        .map(|name| {
+            let spec = LogSpec {
+                dir_name: name.into(),
+                topic_id: TopicId::from_bytes([1; 16]),
+            };
+            let opened = dir.open_log(spec, config(), Arc::new(NoObserver), time(0));
+            let (log, _) = opened.unwrap();
+            let mut bytes = batch(1, 1, 1000, 0);
+            log.append(&mut bytes, leader(0), time(0)).unwrap();
+            log
+        })
+        .collect();
+    let gone = home.path().join("b-0");
+    std::fs::rename(&gone, home.path().join("elsewhere")).unwrap();
+    assert!(dir.checkpoint().is_err());
+    let points = home.path().join("log-start-offset-checkpoint");
+    let known = std::fs::read(points).unwrap();
+    let names = |name: &[u8]| known.windows(name.len()).any(|part| part == name);
+    assert!(names(b"a-0") && names(b"c-0"));
+    drop(logs);
+}
+
+#[test]
 fn readers_and_writers_run_side_by_side() {
     let home = tempfile::tempdir().unwrap();
     let dir = open(home.path());
