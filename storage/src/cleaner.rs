@@ -484,6 +484,9 @@ impl<'a> Pass<'a> {
                 aborted.extend(kept_entries(listed, &group.dropped));
             }
             let seal = group.output.seal(next, aborted)?;
+            if seal.max_timestamp.value() < 0 {
+                group.output.set_age_of(&group.inputs);
+            }
             let base = group.output.base;
             swap::commit(&log.home, base)
                 .map_err(|error| StorageError::io("commit", &log.home.dir, &error))?;

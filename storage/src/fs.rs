@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::mmap::Region;
 use crate::sync::PublishedEnd;
+use crate::types::TimestampMs;
 
 mod faulty;
 mod real;
@@ -97,6 +98,20 @@ pub trait FsFile: Send + Sync + Debug {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Starts writing dirty bytes, without waiting and without durability.
     fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// When the content was last written.
+    ///
+    /// # Errors
+    /// `Unsupported` by a double, which has no clock.
+    fn modified(&self) -> io::Result<TimestampMs> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Has the file say that its content was last written at `time`.
+    ///
+    /// # Errors
+    /// `Unsupported` by a double.
+    fn set_modified(&self, _time: TimestampMs) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Maps `capacity` bytes for reading, bounded by `end`.
     fn map(&self, capacity: usize, end: Arc<PublishedEnd>) -> io::Result<Region>;
 }

@@ -83,12 +83,7 @@ impl Log {
             if tail.next > high_watermark || tail.position == 0 {
                 break;
             }
-            let newest = match segment.max_timestamp() {
-                time if time.value() >= 0 => time,
-                // Records without timestamps count as old as the file.
-                _ => segment.created,
-            };
-            let age = now.value().saturating_sub(newest.value());
+            let age = now.value().saturating_sub(segment.newest().value());
             let too_old = config.retention_ms.is_some_and(|limit| age > limit);
             let active = n + 1 == list.len();
             let too_large = !active

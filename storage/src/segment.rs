@@ -205,6 +205,21 @@ impl Segment {
         (first != UNKNOWN).then_some(TimestampMs::new(first))
     }
 
+    /// What its records are as old as: the largest timestamp, or the last write where none has one.
+    pub(crate) fn newest(&self) -> TimestampMs {
+        match self.max_timestamp() {
+            time if time.value() >= 0 => time,
+            _ => self.last_written().unwrap_or(self.created),
+        }
+    }
+
+    fn last_written(&self) -> std::io::Result<TimestampMs> {
+        match self.file() {
+            Some(file) => file.modified(),
+            None => self.fs.open(&self.path, OpenHow::Read)?.modified(),
+        }
+    }
+
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Acquire)
     }

@@ -97,11 +97,7 @@ impl Log {
             if tail.next <= first {
                 dirty.clean_bytes += tail.position;
             } else {
-                let newest = match segment.max_timestamp() {
-                    time if time.value() >= 0 => time,
-                    _ => segment.created,
-                };
-                if config.min_compaction_lag_ms > 0 && newest.value() > youngest {
+                if config.min_compaction_lag_ms > 0 && segment.newest().value() > youngest {
                     break;
                 }
                 dirty.bytes += tail.position;

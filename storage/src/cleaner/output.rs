@@ -11,6 +11,7 @@ use crate::failpoint;
 use crate::fs::{FsFile, OpenHow, write_all_at};
 use crate::log::Log;
 use crate::seal::Seal;
+use crate::segment::Segment;
 use crate::segment_index::{IndexBuilder, SegmentIndex};
 use crate::swap::{CLEANED, OUTPUTS, with_state};
 use crate::txn_index::AbortedTxn;
@@ -150,6 +151,14 @@ impl<'a> Output<'a> {
         // Its directory sync covers the other files too.
         seal.store(fs, &with_state(&self.path, "seal", CLEANED))?;
         Ok(seal)
+    }
+
+    /// Makes records without timestamps as old as they were in `inputs`.
+    pub(super) fn set_age_of(&self, inputs: &[Arc<Segment>]) {
+        let newest = inputs.iter().map(|segment| segment.newest()).max();
+        if let Some(Err(error)) = newest.map(|newest| self.file.set_modified(newest)) {
+            tracing::debug!(log = %self.log.name, %error, "records count as written anew");
+        }
     }
 
     /// The files are another's to finish.

@@ -7,12 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 
 use super::{Entry, Fs, FsFile, OpenHow, Space};
 use crate::mmap::{self, Region};
 use crate::sync::PublishedEnd;
+use crate::types::TimestampMs;
 
 /// The operating system's files.
 pub fn real() -> Arc<dyn Fs> {
@@ -180,6 +182,18 @@ impl FsFile for RealFile {
 
     fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
         mmap::start_writeback(&self.0, offset, len)
+    }
+
+    fn modified(&self) -> io::Result<TimestampMs> {
+        let since = self.0.metadata()?.modified()?.duration_since(UNIX_EPOCH);
+        let millis = since.map_or(0, |since| since.as_millis());
+        Ok(TimestampMs::new(i64::try_from(millis).unwrap_or(i64::MAX)))
+    }
+
+    fn set_modified(&self, time: TimestampMs) -> io::Result<()> {
+        let millis = u64::try_from(time.value()).unwrap_or(0);
+        self.0
+            .set_modified(UNIX_EPOCH + Duration::from_millis(millis))
     }
 
     fn map(&self, capacity: usize, end: Arc<PublishedEnd>) -> io::Result<Region> {

@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::{Duration, UNIX_EPOCH};
 
+use palisade_protocol::batch::{BatchBuilder, Codec};
 use parking_lot::Mutex;
 
 use crate::testing::*;
 use crate::types::{Offset, TopicId};
 use crate::{
-    FlushPolicy, Log, LogConfig, LogDir, LogDirOptions, LogObserver, LogSpec, NoObserver,
-    StorageError, TryRead,
+    CleanOptions, FlushPolicy, Log, LogConfig, LogDir, LogDirOptions, LogObserver, LogSpec,
+    NoObserver, StorageError, TryRead,
 };
 
 struct Told(Mutex<mpsc::Sender<Offset>>);
@@ -87,6 +89,80 @@ fn group_commit_tells_when_bytes_are_durable() {
         log.try_read(offset(0), offset(500), 1 << 20, true).unwrap(),
         TryRead::Done(_)
     ));
+}
+
+/// Has every segment on disk say that it was last written at `millis`.
+fn age_files(home: &Path, millis: u64) {
+    let mut count = 0;
+    for entry in std::fs::read_dir(home.join(LOG)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "log") {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            let time = UNIX_EPOCH + Duration::from_millis(millis);
+            file.set_modified(time).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count > 1);
+}
+
+#[test]
+fn records_without_timestamps_are_as_old_as_their_file() {
+    let home = tempfile::tempdir().unwrap();
+    let config = || LogConfig {
+        retention_ms: Some(60_000),
+        delete: true,
+        ..config()
+    };
+    let dir = open(home.path());
+    let log = log(&dir, config(), Arc::new(NoObserver));
+    for tag in 0..200 {
+        log.append(&mut batch(tag, 1, 1000, -1), leader(0), time(0))
+            .unwrap();
+    }
+    dir.close(0).unwrap();
+    drop((log, dir));
+    age_files(home.path(), 1_000_000);
+    // A restart makes nothing younger, and nothing older.
+    let dir = open(home.path());
+    let log = self::log(&dir, config(), Arc::new(NoObserver));
+    let end = log.log_end_offset();
+    log.apply_retention(end, time(1_060_000)).unwrap();
+    assert_eq!(log.log_start_offset(), offset(0));
+    log.apply_retention(end, time(1_060_001)).unwrap();
+    assert_eq!(log.log_start_offset(), end);
+}
+
+#[test]
+fn cleaning_makes_records_without_timestamps_no_younger() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let config = LogConfig {
+        compact: true,
+        delete: false,
+        min_cleanable_millionths: 0,
+        ..config()
+    };
+    let log = log(&dir, config, Arc::new(NoObserver));
+    for tag in 0..200_u64 {
+        let mut builder = BatchBuilder::new(Codec::None);
+        let key = (tag % 3).to_be_bytes();
+        builder
+            .add(time(-1), Some(&key), Some(&[0; 1000]), &[])
+            .unwrap();
+        let mut bytes = builder.build().unwrap().to_vec();
+        log.append(&mut bytes, leader(0), time(0)).unwrap();
+    }
+    dir.run_pending();
+    age_files(home.path(), 1_000_000);
+    let end = log.log_end_offset();
+    let cleaned = log
+        .clean(end, time(2_000_000), &CleanOptions::default(), &mut ())
+        .unwrap();
+    assert!(cleaned.bytes_after < cleaned.bytes_before);
+    let first = home.path().join(LOG).join(format!("{:020}.log", 0));
+    let written = std::fs::metadata(first).unwrap().modified().unwrap();
+    assert_eq!(written, UNIX_EPOCH + Duration::from_millis(1_000_000));
 }
 
 #[test]
