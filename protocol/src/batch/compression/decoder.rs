@@ -170,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn no_level_makes_a_window_larger_than_its_memory() {
+        for level in [3, 9, 18, 19, 20, 22] {
+            let mut stream = Encoder::new(Codec::Zstd, Some(level), Vec::new()).unwrap();
+            stream.write_all(&[7; 100_000]).unwrap();
+            let window = zstd_window(&stream.finish().unwrap());
+            assert!(window < Encoder::memory(Codec::Zstd, Some(level)));
+            assert!(window <= 8 << 20, "level {level}");
+        }
+    }
+
+    #[test]
     fn a_later_frame_may_not_want_more_than_the_first() {
         let small = zstd::bulk::compress(&[1; 100], 3).unwrap();
         let large = zstd::bulk::compress(&vec![2; 1 << 20], 3).unwrap();

@@ -5,11 +5,14 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
+use zstd::zstd_safe::CParameter;
 
 use super::{Codec, snappy};
 
 /// Zstandard's own default.
 const ZSTD_LEVEL: i32 = 3;
+/// The highest level whose tables are taken as they are.
+const ZSTD_LARGEST_TABLES: i32 = 18;
 
 /// Compresses what is written to it into `W`.
 pub struct Encoder<W: Write> {
@@ -47,10 +50,7 @@ impl<W: Write> Encoder<W> {
                 let info = FrameInfo::new().block_mode(BlockMode::Independent);
                 Kind::Lz4(Box::new(FrameEncoder::with_frame_info(info, output)))
             }
-            Codec::Zstd => Kind::Zstd(zstd::stream::write::Encoder::new(
-                output,
-                level.unwrap_or(ZSTD_LEVEL),
-            )?),
+            Codec::Zstd => Kind::Zstd(zstd_encoder(level.unwrap_or(ZSTD_LEVEL), output)?),
         };
         Ok(Encoder { kind })
     }
@@ -83,6 +83,21 @@ impl<W: Write> Encoder<W> {
     }
 }
 
+/// From level 19 on the tables stay as large as those of level 18, 56 MiB in all: level 22 would
+/// take 700 MiB, to find matches further back than a batch is long.
+fn zstd_encoder<W: Write>(
+    level: i32,
+    output: W,
+) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
+    let mut encoder = zstd::stream::write::Encoder::new(output, level)?;
+    if level > ZSTD_LARGEST_TABLES {
+        encoder.set_parameter(CParameter::WindowLog(23))?;
+        encoder.set_parameter(CParameter::ChainLog(23))?;
+        encoder.set_parameter(CParameter::HashLog(22))?;
+    }
+    Ok(encoder)
+}
+
 impl Encoder<Vec<u8>> {
     /// About what compressing keeps in memory beside its output, in bytes.
     pub fn memory(codec: Codec, level: Option<i32>) -> usize {
@@ -93,9 +108,8 @@ impl Encoder<Vec<u8>> {
             Codec::Lz4 => 512 * 1024,
             Codec::Zstd => match level.unwrap_or(ZSTD_LEVEL) {
                 ..=4 => 6 << 20,
-                5..=12 => 32 << 20,
-                13..=19 => 128 << 20,
-                _ => 1 << 30,
+                5..=9 => 16 << 20,
+                _ => 60 << 20,
             },
         }
     }
