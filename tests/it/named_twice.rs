@@ -1,9 +1,11 @@
-//! A produce that names a topic and its partition more than once, as no library does.
+//! Requests that name a topic and its partition more than once, as no library does.
 
 use std::time::Duration;
 
+use palisade_protocol::Str;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use palisade_protocol::messages::produce::ProduceRequest;
 use palisade_tests::check::eventually;
 use palisade_tests::requests::{self, newest};
@@ -51,4 +53,38 @@ fn the_last_one_counts() {
         let end = requests::latest_offset(&mut connection, &topic).expect("an answer");
         assert_eq!(end, 3, "v{version}");
     }
+}
+
+/// One row however often, by whatever name beside its id.
+#[test]
+fn a_topic_asked_for_by_its_id_has_one_row() {
+    let target = Target::start();
+    let mut connection = Connection::open(&target.certificate()).expect("a login");
+    let topic_id = requests::create_topic(&mut connection, "by-id", 3, &[]).expect("a topic");
+    let names = [None, Some("by-id"), Some("0"), Some("1"), None];
+    let request = MetadataRequest {
+        topics: Some(
+            names
+                .into_iter()
+                .map(|name| MetadataRequestTopic {
+                    topic_id,
+                    name: name.map(Str::copy),
+                })
+                .collect(),
+        ),
+        ..MetadataRequest::default()
+    };
+    let version = newest(ApiKey::Metadata);
+    let rows = || {
+        let answer = connection.call(version, &request).expect("an answer");
+        let rows = answer.topics.iter().map(|topic| topic.name.as_deref());
+        let rows: Vec<_> = rows.map(|name| name.map(str::to_owned)).collect();
+        match rows.contains(&None) {
+            // Kafka says that a topic is there before every broker knows its id.
+            true => Err("unknown id".to_owned()),
+            false => Ok(rows),
+        }
+    };
+    let rows = eventually("the topic", Duration::from_secs(20), rows);
+    assert_eq!(rows, [Some("by-id".to_owned())]);
 }

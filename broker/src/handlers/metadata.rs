@@ -118,7 +118,7 @@ impl Survey<'_> {
         let mut seen = HashSet::new();
         for wanted in wanted {
             budget.breathe(ROW_WORK).await;
-            if !seen.insert((wanted.topic_id, wanted.name.clone())) {
+            if !seen.insert(named_by(&wanted)) {
                 continue;
             }
             let error = match find(ctx, access, &wanted) {
@@ -162,6 +162,12 @@ enum Found {
     /// No such name, and the caller may know it.
     Missing(Granted<Topic, Describe>),
     Refused(ErrorCode),
+}
+
+/// What tells one topic of a request from another: beside an id the name says nothing.
+fn named_by(wanted: &MetadataRequestTopic) -> (TopicId, Option<Str>) {
+    let by_name = wanted.topic_id == TopicId::NIL;
+    (wanted.topic_id, wanted.name.clone().filter(|_| by_name))
 }
 
 fn find(ctx: &RequestContext, access: &Access, wanted: &MetadataRequestTopic) -> Found {
