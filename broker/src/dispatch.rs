@@ -27,6 +27,9 @@ pub enum Handled<T> {
     /// The future is polled when it was woken, and dropped when the connection closes. It should
     /// hold no slice of the request: a parked request holds no request bytes.
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
+    /// The same for answers that may be large: it stands still while the connection has finished
+    /// answers enough that its peer does not read, so it must hold no place in any line.
+    Patient(Pin<Box<dyn Future<Output = T> + Send>>),
     /// Nothing, as Produce with acks=0 asks for.
     NoResponse,
     /// Close the connection, after earlier answers: only where the protocol has no other word.
@@ -89,6 +92,8 @@ pub(crate) enum Staged {
     Done(Outcome),
     /// The answer is still to come.
     Pending(Pending),
+    /// The same, and it may stand still.
+    Patient(Pending),
 }
 
 /// A future of the connection whose panic ends only this connection.
@@ -264,10 +269,8 @@ where
     let wire = Wire::of(ctx);
     match handled {
         Handled::Now(response) => Staged::Done(wire.encode(&response)),
-        Handled::Later(future) => {
-            let answer = async move { wire.encode(&future.await) };
-            Staged::Pending(Guarded::new(wire.key, answer, Outcome::Close))
-        }
+        Handled::Later(future) => Staged::Pending(wire.pending(future)),
+        Handled::Patient(future) => Staged::Patient(wire.pending(future)),
         Handled::NoResponse => Staged::Done(Outcome::NoResponse),
         Handled::Close => Staged::Done(Outcome::Close(CloseReason::Handler(wire.key))),
     }
@@ -291,6 +294,14 @@ impl Wire {
             version: ctx.api_version,
             correlation_id: ctx.correlation_id,
         }
+    }
+
+    fn pending<M: Message + Send + 'static>(
+        self,
+        future: Pin<Box<dyn Future<Output = M> + Send>>,
+    ) -> Pending {
+        let answer = async move { self.encode(&future.await) };
+        Guarded::new(self.key, answer, Outcome::Close)
     }
 
     /// Encodes `response` as a frame that answers the request.

@@ -53,7 +53,7 @@ pub(crate) async fn handle(
         });
     }
     drop(request);
-    Handled::Later(Box::pin(async move {
+    Handled::Patient(Box::pin(async move {
         let mut response = ConsumerGroupDescribeResponse::default();
         for one in asked {
             let row = match one {

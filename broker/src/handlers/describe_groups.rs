@@ -60,7 +60,7 @@ pub(crate) async fn handle(
         let awaited = awaited.map_err(|error: GroupError| error.code());
         asked.push((id, operations, awaited));
     }
-    Handled::Later(Box::pin(async move {
+    Handled::Patient(Box::pin(async move {
         let mut response = DescribeGroupsResponse::default();
         for (id, operations, awaited) in asked {
             let view = match awaited {

@@ -34,7 +34,7 @@ pub(crate) async fn handle(
         Ok(asked) => asked,
         Err(error) => return Handled::Now(failed(error.code())),
     };
-    Handled::Later(Box::pin(async move {
+    Handled::Patient(Box::pin(async move {
         let mut groups = Vec::new();
         for one in asked {
             let listed = match one.answer().await.and_then(|answer| answer) {

@@ -54,7 +54,7 @@ pub(crate) async fn handle(
     drop(access);
     drop(seen);
     drop(groups);
-    Handled::Later(Box::pin(async move {
+    Handled::Patient(Box::pin(async move {
         let mut answered = Vec::with_capacity(asked.len());
         for one in asked {
             answered.push(one.answer(version >= BY_ID).await);

@@ -6,6 +6,9 @@
 //!
 //! Each of them has a waker of its own, so that what is ready is found without asking the others:
 //! the connection wakes for many reasons, and with a full line most answers are not among them.
+//!
+//! An answer that is large for the size of its question is *patient*: it is not made while finished
+//! ones fill the line, or a peer that asks and does not read would have 64 of them made.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -35,11 +38,21 @@ pub(crate) struct AnswerQueue {
     line: Arc<WakeLine>,
     /// Numbers being polled; kept for its memory.
     due: Vec<u64>,
+    /// Numbers of patient answers that are to be polled once there is room.
+    put_off: Vec<u64>,
 }
 
 enum Answer {
-    Waiting(Pending, Arc<AnswerWaker>),
+    Waiting(Pending, Arc<AnswerWaker>, Patience),
     Ready(Outcome, usize),
+}
+
+/// Whether an answer may stand still once it could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// It may hold what others wait for.
+    None,
+    Patient,
 }
 
 /// The answers that may be ready, and how to wake their connection.
@@ -102,6 +115,7 @@ impl AnswerQueue {
             ready_bytes: 0,
             line: Arc::default(),
             due: Vec::new(),
+            put_off: Vec::new(),
         }
     }
 
@@ -124,6 +138,15 @@ impl AnswerQueue {
 
     /// Appends an answer that is still to come.
     pub(crate) fn push_pending(&mut self, pending: Pending) {
+        self.push_waiting(pending, Patience::None);
+    }
+
+    /// The same for one that may stand still: it holds nothing that others wait for.
+    pub(crate) fn push_patient(&mut self, pending: Pending) {
+        self.push_waiting(pending, Patience::Patient);
+    }
+
+    fn push_waiting(&mut self, pending: Pending, patience: Patience) {
         let number = self.first + self.answers.len() as u64;
         let waker = Arc::new(AnswerWaker {
             number,
@@ -132,7 +155,8 @@ impl AnswerQueue {
         });
         // It has to be polled once to learn of the waker.
         self.line.state.lock().due.push(number);
-        self.answers.push_back(Answer::Waiting(pending, waker));
+        self.answers
+            .push_back(Answer::Waiting(pending, waker, patience));
     }
 
     /// Hands finished answers, oldest first, to the sender.
@@ -166,7 +190,8 @@ impl AnswerQueue {
     /// Polls the answers that were woken, and those that never were polled.
     ///
     /// Whichever is ready, not only the oldest: an answer may hold a place in some other line (an
-    /// append, a fetch session) and must not stand still because of its neighbours here.
+    /// append, a fetch session) and must not stand still because of its neighbours here. Patient
+    /// ones hold none; but the oldest is always made, or those behind it would never leave.
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) {
         {
             let mut state = self.line.state.lock();
@@ -176,15 +201,21 @@ impl AnswerQueue {
             }
             std::mem::swap(&mut self.due, &mut state.due);
         }
+        self.due.append(&mut self.put_off);
         for number in self.due.drain(..) {
             let place = number.checked_sub(self.first);
             let place = place.and_then(|place| usize::try_from(place).ok());
             let Some(answer) = place.and_then(|place| self.answers.get_mut(place)) else {
                 continue;
             };
-            let Answer::Waiting(pending, waker) = answer else {
+            let Answer::Waiting(pending, waker, patience) = answer else {
                 continue;
             };
+            let is_full = self.ready_bytes >= MAX_BYTES;
+            if *patience == Patience::Patient && is_full && number != self.first {
+                self.put_off.push(number);
+                continue;
+            }
             // From here on a wake counts again: what it tells of may be missed by this poll.
             waker.noted.swap(false, Ordering::AcqRel);
             let waker = Waker::from(Arc::clone(waker));
@@ -269,6 +300,47 @@ mod tests {
         }
         assert!(queue.is_empty());
         assert_eq!(polls.load(Ordering::Relaxed), 50, "one poll per answer");
+    }
+
+    #[test]
+    fn patient_answers_are_not_made_for_a_peer_that_does_not_read() {
+        const LARGE: usize = MAX_BYTES / 2;
+        let made = Arc::new(AtomicUsize::new(0));
+        let mut queue = AnswerQueue::new();
+        for _ in 0..50 {
+            let made = Arc::clone(&made);
+            let answer = async move {
+                made.fetch_add(1, Ordering::Relaxed);
+                Outcome::Response(vec![Chunk::Bytes(vec![0; LARGE].into())])
+            };
+            queue.push_patient(Guarded::new(ApiKey::OffsetFetch, answer, Outcome::Close));
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut made_at_once = Vec::new();
+        while !queue.is_empty() {
+            let before = made.load(Ordering::Relaxed);
+            queue.poll_due(&mut cx);
+            made_at_once.push(made.load(Ordering::Relaxed) - before);
+            // A peer that takes one answer: the next is not handed over before that has left.
+            assert_eq!(queue.hand_over(&mut sender()), Moved::Some);
+        }
+        assert_eq!(made.load(Ordering::Relaxed), 50);
+        assert_eq!(made_at_once[0], 2, "as many as the line may hold");
+        assert!(made_at_once.iter().all(|count| *count <= 2));
+    }
+
+    #[test]
+    fn what_others_wait_for_is_made_in_a_full_line() {
+        let (mut queue, switches, polls) = waiting(3);
+        queue.push(Outcome::Response(vec![Chunk::Bytes(
+            vec![0; MAX_BYTES].into(),
+        )]));
+        let mut cx = Context::from_waker(Waker::noop());
+        queue.poll_due(&mut cx);
+        polls.store(0, Ordering::Relaxed);
+        switches.into_iter().for_each(|s| s.send(()).unwrap());
+        queue.poll_due(&mut cx);
+        assert_eq!(polls.load(Ordering::Relaxed), 3);
     }
 
     #[test]

@@ -170,6 +170,7 @@ impl Work<'_> {
             match staged {
                 Staged::Done(outcome) => self.answers.push(outcome),
                 Staged::Pending(pending) => self.answers.push_pending(pending),
+                Staged::Patient(pending) => self.answers.push_patient(pending),
             }
             moved = true;
         }

@@ -30,7 +30,7 @@ async fn delete_as(
     };
     let response = match delete_records(&scene, &request).await {
         Handled::Now(response) => response,
-        Handled::Later(wait) => wait.await,
+        Handled::Later(wait) | Handled::Patient(wait) => wait.await,
         Handled::NoResponse | Handled::Close => panic!("no response"),
     };
     let row = &response.topics[0].partitions[0];

@@ -54,7 +54,7 @@ impl<'a> Client<'a> {
     async fn fetch(&self, request: FetchRequest) -> FetchResponse {
         let response = match self.begin(request).await {
             Handled::Now(response) => response,
-            Handled::Later(wait) => wait.await,
+            Handled::Later(wait) | Handled::Patient(wait) => wait.await,
             Handled::NoResponse | Handled::Close => panic!("no response"),
         };
         let key = palisade_protocol::ApiKey::Fetch;

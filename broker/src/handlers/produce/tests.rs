@@ -60,7 +60,7 @@ async fn send(node: &TestNode, request: ProduceRequest) -> Vec<PartitionProduceR
 async fn rows(handled: Handled<ProduceResponse>) -> Vec<PartitionProduceResponse> {
     let response = match handled {
         Handled::Now(response) => response,
-        Handled::Later(wait) => wait.await,
+        Handled::Later(wait) | Handled::Patient(wait) => wait.await,
         Handled::NoResponse | Handled::Close => panic!("no response"),
     };
     response
