@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::Duration;
 
 use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
 use palisade_storage::{FoundLog, LogObserver, LogSpec, RecoveryReport, StorageError};
@@ -243,6 +243,19 @@ impl Totals {
         self.damaged_ranges += report.damaged_ranges;
     }
 
+    /// Says once what opening the logs of a start took.
+    pub(super) fn tell(&self, wanted: usize, took: Duration) {
+        info!(
+            logs = self.logs,
+            failed = wanted - self.logs,
+            scanned_bytes = self.scanned_bytes,
+            cut_bytes = self.cut_bytes,
+            damaged_ranges = self.damaged_ranges,
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "partition logs opened"
+        );
+    }
+
     fn join(&mut self, other: &Totals) {
         self.logs += other.logs;
         self.scanned_bytes += other.scanned_bytes;
@@ -251,14 +264,13 @@ impl Totals {
     }
 }
 
-/// Opens all logs of a start on `threads` threads, and says once what that took; by directory name.
+/// Opens logs on `threads` threads; by directory name.
 pub(super) fn open_all(
     openings: Vec<Opening>,
     found: &Mutex<FoundLogs>,
     threads: usize,
     now: TimestampMs,
-) -> HashMap<String, Opened> {
-    let began = Instant::now();
+) -> (HashMap<String, Opened>, Totals) {
     let wanted = openings.len();
     let queue: Vec<_> = openings
         .into_iter()
@@ -290,16 +302,7 @@ pub(super) fn open_all(
             opened.extend(logs);
         }
     });
-    info!(
-        logs = totals.logs,
-        failed = wanted - totals.logs,
-        scanned_bytes = totals.scanned_bytes,
-        cut_bytes = totals.cut_bytes,
-        damaged_ranges = totals.damaged_ranges,
-        ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "partition logs opened"
-    );
-    opened
+    (opened, totals)
 }
 
 /// Passes the log's events on to its replica, which is made after the log.

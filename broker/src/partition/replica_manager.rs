@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use palisade_auth::grant::{Granted, OperationKind, Topic};
@@ -20,6 +21,9 @@ use super::opener::Opener;
 use super::replica::Replica;
 use super::settings::PartitionSettings;
 use crate::metadata::{ClusterDelta, ClusterImage, PartitionImage, TopicImage};
+
+/// Threads that create the logs of one change; they mostly wait for the disk.
+const CREATING_THREADS: usize = 8;
 
 /// Reads a topic's settings out of its image.
 pub type SettingsOf = Box<dyn Fn(&TopicImage) -> PartitionSettings + Send + Sync>;
@@ -112,15 +116,7 @@ impl ReplicaManager {
             remove_unknown(&mut hosted, image);
         }
         let starting = delta.reset && hosted.iter().next().is_none();
-        let mut opened = if starting {
-            let assigned = delta
-                .topics_created
-                .values()
-                .flat_map(|topic| self.assigned(topic));
-            open_all(assigned.collect(), &self.found, self.recovery_threads, now)
-        } else {
-            HashMap::new()
-        };
+        let mut opened = self.open_beforehand(&hosted, delta, image, starting, now);
         for topic in delta.topics_created.values() {
             self.place_topic(&mut hosted, &mut opened, topic, now);
         }
@@ -279,7 +275,39 @@ impl ReplicaManager {
         Slot::Open(replica)
     }
 
-    /// Takes what a start has opened already, or opens it now.
+    /// Opens the logs that a delta adds side by side: each waits for the disk several times, and
+    /// what changes next waits for all of them.
+    fn open_beforehand(
+        &self,
+        hosted: &Hosted,
+        delta: &ClusterDelta,
+        image: &ClusterImage,
+        starting: bool,
+        now: TimestampMs,
+    ) -> HashMap<String, Opened> {
+        let changed = delta.topics_changed.iter();
+        let grown = changed
+            .filter(|(_, change)| !change.partitions.is_empty())
+            .filter_map(|(id, _)| image.topics.by_id(*id));
+        let openings = delta
+            .topics_created
+            .values()
+            .chain(grown)
+            .flat_map(|topic| self.missing(hosted, topic))
+            .collect();
+        let threads = match starting {
+            true => self.recovery_threads,
+            false => CREATING_THREADS,
+        };
+        let began = Instant::now();
+        let (opened, totals) = open_all(openings, &self.found, threads, now);
+        if starting {
+            totals.tell(opened.len(), began.elapsed());
+        }
+        opened
+    }
+
+    /// Takes what was opened beforehand, or opens it now.
     fn open(
         &self,
         opened: &mut HashMap<String, Opened>,
@@ -303,11 +331,21 @@ impl ReplicaManager {
         }
     }
 
-    /// The logs of a topic that belong on this node.
-    fn assigned(&self, topic: &Arc<TopicImage>) -> Vec<Opening> {
+    /// The logs of a topic that belong on this node and were never opened here.
+    fn missing(&self, hosted: &Hosted, topic: &Arc<TopicImage>) -> Vec<Opening> {
+        let slots = match hosted.topic(&topic.name) {
+            Some(present) if present.id == topic.id => present.slots.as_slice(),
+            // Its files have the names of the new ones until it is removed.
+            Some(_) => return Vec::new(),
+            None => &[],
+        };
         (0_i32..)
             .zip(topic.partitions.iter())
             .filter(|(_, partition)| partition.replicas.contains(&self.node))
+            .filter(|(index, _)| {
+                let slot = usize::try_from(*index).ok().and_then(|n| slots.get(n));
+                matches!(slot, None | Some(Slot::Absent))
+            })
             .map(|(index, _)| self.opening(topic, PartitionIndex::new(index)))
             .collect()
     }
