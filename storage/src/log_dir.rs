@@ -85,6 +85,7 @@ pub struct Usage {
 pub struct LogDir {
     shared: Arc<Shared>,
     clean_epoch: Option<i64>,
+    background: Background,
     meta: Mutex<Option<MetaProperties>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
@@ -147,6 +148,7 @@ impl LogDir {
         let dir = Self {
             shared,
             clean_epoch,
+            background,
             meta: Mutex::new(meta),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),

@@ -69,6 +69,10 @@ impl Log {
 
     fn seal_all(&self, producers: &ProducerStates) -> Result<(), StorageError> {
         let end = self.end.load();
+        if end == Offset::ZERO {
+            // Nothing was ever appended, so there is nothing that a seal could spare the next start.
+            return self.store_epochs();
+        }
         self.sync_appended()?;
         let list = self.segments.load_full();
         let last = list.len().saturating_sub(1);

@@ -1,11 +1,16 @@
 //! Checkpoints, and the clean stop.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::LogDir;
+use crate::config::Background;
 use crate::error::StorageError;
 use crate::failpoint;
+use crate::log::Log;
 use crate::meta;
+
+/// Threads that close logs; they mostly wait for the disk.
+const CLOSING_THREADS: usize = 8;
 
 impl LogDir {
     /// Writes the recovery points, log starts and high watermarks of all logs; blocks.
@@ -90,23 +95,42 @@ impl LogDir {
         if shared.is_offline() {
             return Err(StorageError::Poisoned);
         }
-        let mut result = Ok(());
-        for log in shared.open_logs() {
-            match log.close_cleanly() {
-                Ok(()) => {
-                    let (name, id) = (&log.name, log.topic_id);
-                    shared.recovery_points.set(name, id, log.durable.load());
-                    shared.log_starts.set(name, id, log.start.load());
-                    shared
-                        .high_watermarks
-                        .set(name, id, log.high_watermark.load());
-                }
-                Err(error) => {
-                    tracing::error!(log = %log.name, %error, "log not closed cleanly");
-                    result = Err(error);
-                }
+        let logs = shared.open_logs();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut result = Ok(());
+            while let Some(log) = logs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                result = self.close_log(log).and(result);
             }
-        }
-        result
+            result
+        };
+        // Each log waits for the disk several times, and the file system syncs many at once.
+        let threads = match self.background {
+            Background::Threads => CLOSING_THREADS.min(logs.len()),
+            Background::Manual => 1,
+        };
+        std::thread::scope(|scope| {
+            // The caller is one of them.
+            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            helpers.into_iter().fold(own, |result, helper| {
+                let theirs = helper.join().expect("closing a log does not panic");
+                result.and(theirs)
+            })
+        })
+    }
+
+    fn close_log(&self, log: &Log) -> Result<(), StorageError> {
+        let shared = &self.shared;
+        log.close_cleanly().inspect_err(
+            |error| tracing::error!(log = %log.name, %error, "log not closed cleanly"),
+        )?;
+        let (name, id) = (&log.name, log.topic_id);
+        shared.recovery_points.set(name, id, log.durable.load());
+        shared.log_starts.set(name, id, log.start.load());
+        shared
+            .high_watermarks
+            .set(name, id, log.high_watermark.load());
+        Ok(())
     }
 }
