@@ -9,13 +9,16 @@ pub(crate) use palisade_protocol::batch::{BatchHeader, stamp, verify_crc};
 use crate::mmap::Region;
 use crate::types::{LeaderEpoch, Offset};
 
+mod source;
+
+use source::WINDOW;
+pub(crate) use source::{Mapped, Source};
+
 /// Length of a batch header, in bytes.
 pub(crate) const HEADER_LEN: usize = BATCH_HEADER_LEN;
 
 const EPOCH_BACK: &str = "leader epoch goes back";
-
-/// How far ahead a walk asks for pages, in bytes.
-const WINDOW: u64 = 64 << 10;
+const UNREADABLE: &str = "the bytes cannot be read";
 
 /// Parses the header of one batch and checks it against itself.
 pub(crate) fn parse(bytes: &[u8]) -> Result<BatchHeader, &'static str> {
@@ -66,10 +69,10 @@ pub(crate) struct Bad {
     pub(crate) reason: &'static str,
 }
 
-/// Walks the batches of a region, checking each against the one before.
+/// Walks the batches of a segment, checking each against the one before.
 #[derive(Debug)]
-pub(crate) struct Walk<'a> {
-    region: &'a Region,
+pub(crate) struct Walk<'a, S = Mapped<'a>> {
+    source: S,
     position: u64,
     end: u64,
     /// Lowest base offset that the next batch may have.
@@ -79,7 +82,6 @@ pub(crate) struct Walk<'a> {
     epoch: LeaderEpoch,
     /// Batches ending past this offset are checked with their CRC.
     crc_from: Offset,
-    resident: u64,
     /// Batches known to be bad, by position.
     blamed: &'a [u64],
     /// The batch before, and the last one that raised the epoch.
@@ -88,17 +90,28 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Starts at `position`, where no batch lies below offset `expected`.
+    /// Starts at `position` of a mapping, where no batch lies below offset `expected`.
     pub(crate) fn new(region: &'a Region, position: u64, end: u64, expected: Offset) -> Self {
+        Self::over(Mapped::new(region, end), position, end, expected)
+    }
+
+    /// True when the first headers can be touched without disk I/O.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.source.is_warm(self.position)
+    }
+}
+
+impl<'a, S: Source> Walk<'a, S> {
+    /// The same over any bytes.
+    pub(crate) fn over(source: S, position: u64, end: u64, expected: Offset) -> Self {
         Self {
-            region,
+            source,
             position,
             end,
             expected,
             exact: false,
             epoch: LeaderEpoch::new(-1),
             crc_from: Offset::new(i64::MAX),
-            resident: position,
             blamed: &[],
             before: None,
             raised: None,
@@ -114,23 +127,20 @@ impl<'a> Walk<'a> {
     /// The batch whose fault the last error really is, where an earlier one is to blame.
     ///
     /// A wrong length, offset delta or epoch shows only in the batch that follows.
-    pub(crate) fn culprit(&self, bad: &Bad) -> Option<u64> {
-        if let Some(before) = &self.before
-            && !self.verifies(before)
-        {
-            return Some(before.position);
+    pub(crate) fn culprit(&mut self, bad: &Bad) -> Option<u64> {
+        if let Some(before) = &self.before {
+            let range = before.position..before.end();
+            if !self.source.verifies(range).unwrap_or(false) {
+                return Some(before.position);
+            }
         }
         let (raised, epoch_before) = self.raised.as_ref()?;
-        let start = bad.position as usize;
-        let header = (bad.position + HEADER_LEN as u64 <= self.end)
-            .then(|| parse(self.region.slice(start..start + HEADER_LEN)).ok())??;
+        let head = bad.position..bad.position + HEADER_LEN as u64;
+        let header = (head.end <= self.end)
+            .then(|| self.source.look(head, parse).ok()?.ok())
+            .flatten()?;
         let fits = header.partition_leader_epoch >= *epoch_before;
         (bad.reason == EPOCH_BACK && fits).then_some(raised.position)
-    }
-
-    fn verifies(&self, found: &Found) -> bool {
-        let range = found.position as usize..found.end() as usize;
-        self.region.make_resident(range.clone()).is_ok() && verify_crc(self.region.slice(range))
     }
 
     /// Demands offsets without gaps.
@@ -149,13 +159,6 @@ impl<'a> Walk<'a> {
     pub(crate) fn crc_from(mut self, offset: Offset) -> Self {
         self.crc_from = offset;
         self
-    }
-
-    /// True when the first headers can be touched without disk I/O.
-    pub(crate) fn is_warm(&self) -> bool {
-        let end = self.end.min(self.position + WINDOW);
-        self.region
-            .is_resident(self.position as usize..end as usize)
     }
 
     /// Goes on at another place, after damage.
@@ -196,11 +199,10 @@ impl<'a> Walk<'a> {
         if left < HEADER_LEN as u64 {
             return Err("less than a batch header left");
         }
-        let start = self.position as usize;
-        self.load(HEADER_LEN as u64)?;
-        let header = parse(self.region.slice(start..start + HEADER_LEN))?;
-        let length = header.total_len();
-        if length as u64 > left {
+        let head = self.position..self.position + HEADER_LEN as u64;
+        let header = self.source.look(head, parse).map_err(|_| UNREADABLE)??;
+        let length = header.total_len() as u64;
+        if length > left {
             return Err("batch passes the end");
         }
         if header.base_offset < self.expected {
@@ -215,8 +217,8 @@ impl<'a> Walk<'a> {
         }
         let next = next_offset(&header).ok_or("offsets overflow")?;
         if next > self.crc_from {
-            self.load(length as u64)?;
-            if !verify_crc(self.region.slice(start..start + length)) {
+            let batch = self.position..self.position + length;
+            if !self.source.verifies(batch).map_err(|_| UNREADABLE)? {
                 return Err("wrong checksum");
             }
         }
@@ -225,23 +227,6 @@ impl<'a> Walk<'a> {
             header,
             next,
         })
-    }
-
-    /// Brings pages in where a plain touch could block for long or raise a signal.
-    fn load(&mut self, length: u64) -> Result<(), &'static str> {
-        let end = self.position + length;
-        if end <= self.resident {
-            return Ok(());
-        }
-        let end = end.max(self.position + WINDOW).min(self.end);
-        let range = self.position as usize..end as usize;
-        if !self.region.is_resident(range.clone()) {
-            self.region
-                .make_resident(range)
-                .map_err(|_| "the bytes cannot be read")?;
-        }
-        self.resident = end;
-        Ok(())
     }
 }
 
