@@ -3,6 +3,8 @@
 //! The CRC of a batch covers only the bytes from `attributes` on. Base offset, length, leader epoch
 //! and magic are believed because they fit what stands before them (storage page, §7.1).
 
+use std::ops::Range;
+
 use palisade_protocol::batch::BATCH_HEADER_LEN;
 pub(crate) use palisade_protocol::batch::{BatchHeader, stamp, verify_crc};
 
@@ -234,6 +236,9 @@ impl<'a, S: Source> Walk<'a, S> {
 const MAGIC_AT: usize = 16;
 const MAGIC: u8 = 2;
 
+/// What a disk gives or does not give, in bytes.
+const PAGE: u64 = 4096;
+
 /// Finds the next batch that verifies, byte by byte, after damage at `position`.
 ///
 /// `below`: the batch must start at an offset in `expected..=below`, so that payload bytes that
@@ -249,12 +254,16 @@ pub(crate) fn resync(
     while at + HEADER_LEN as u64 <= end {
         // The bytes of many places are looked at together: there may be a gigabyte of them.
         let window = at..end.min(at + WINDOW);
-        let range = window.start as usize..window.end as usize;
-        at = window.end - (HEADER_LEN as u64 - 1);
-        if region.make_resident(range.clone()).is_err() {
+        let Some(readable) = readable(region, &window) else {
+            at = window.end;
             continue;
-        }
-        let places = region.slice(range).windows(HEADER_LEN).zip(window.start..);
+        };
+        at = match readable.end < window.end {
+            true => readable.end,
+            false => window.end - (HEADER_LEN as u64 - 1),
+        };
+        let bytes = region.slice(readable.start as usize..readable.end as usize);
+        let places = bytes.windows(HEADER_LEN).zip(readable.start..);
         for (head, place) in places.filter(|(head, _)| head.get(MAGIC_AT) == Some(&MAGIC)) {
             if parse(head).is_err() {
                 continue;
@@ -268,4 +277,29 @@ pub(crate) fn resync(
         }
     }
     None
+}
+
+/// The first bytes of `window` that can be read, up to the first behind them that cannot.
+fn readable(region: &Region, window: &Range<u64>) -> Option<Range<u64>> {
+    let can_be_read = |range: Range<u64>| {
+        let range = range.start as usize..range.end as usize;
+        region.make_resident(range).is_ok()
+    };
+    if can_be_read(window.clone()) {
+        return Some(window.clone());
+    }
+    // One page that cannot must not hide those beside it.
+    let mut found: Option<Range<u64>> = None;
+    let mut at = window.start;
+    while at < window.end {
+        let next = window.end.min((at / PAGE + 1) * PAGE);
+        match (&mut found, can_be_read(at..next)) {
+            (Some(found), true) => found.end = next,
+            (Some(_), false) => break,
+            (None, true) => found = Some(at..next),
+            (None, false) => {}
+        }
+        at = next;
+    }
+    found
 }

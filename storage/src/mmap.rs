@@ -78,7 +78,10 @@ impl Region {
         self.check(&range);
         let base = match &self.source {
             Source::Mapped { map, .. } => map.as_ptr(),
-            Source::Heap(bytes) => bytes.bytes.as_ptr().cast_const(),
+            Source::Heap(bytes) => {
+                assert!(bytes.is_readable(&range), "range {range:?} raises a signal");
+                bytes.bytes.as_ptr().cast_const()
+            }
         };
         // SAFETY: `check` proved the range to lie in the allocation and below the published end
         // (promise 5), where bytes exist in the file (2) and never change (3). The borrow of
@@ -93,7 +96,7 @@ impl Region {
         self.check(&range);
         match &self.source {
             _ if range.is_empty() => true,
-            Source::Heap(_) => true,
+            Source::Heap(bytes) => bytes.is_readable(&range),
             Source::Mapped { map, file } => {
                 cachestat(file, &range).unwrap_or_else(|| mincore(map, &range).unwrap_or(true))
             }
@@ -108,7 +111,8 @@ impl Region {
         self.check(&range);
         match &self.source {
             _ if range.is_empty() => Ok(()),
-            Source::Heap(_) => Ok(()),
+            Source::Heap(bytes) if bytes.is_readable(&range) => Ok(()),
+            Source::Heap(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
             Source::Mapped { map, file } => {
                 crate::failpoint::hit("read.before_populate")?;
                 populate(map, file, &range)
@@ -140,6 +144,8 @@ pub struct HeapBytes {
     len: usize,
     end: Arc<PublishedEnd>,
     writing: Mutex<()>,
+    /// What a touch of a mapping would raise a signal for; the bytes themselves are there.
+    unreadable: Vec<Range<usize>>,
 }
 
 // SAFETY: the bytes are owned by this value; stores are serialised by `writing` and never touch
@@ -159,7 +165,20 @@ impl HeapBytes {
             len,
             end,
             writing: Mutex::new(()),
+            unreadable: Vec::new(),
         }
+    }
+
+    /// The same where these bytes cannot be brought into memory.
+    #[must_use]
+    pub fn without(mut self, unreadable: Vec<Range<usize>>) -> Self {
+        self.unreadable = unreadable;
+        self
+    }
+
+    fn is_readable(&self, range: &Range<usize>) -> bool {
+        let hit = |bad: &Range<usize>| bad.start < range.end && range.start < bad.end;
+        !self.unreadable.iter().any(hit)
     }
 
     /// Fills the bytes of a file that existed before anything was read through this value.

@@ -56,10 +56,15 @@ impl<'a> Mapped<'a> {
         if range.start < self.resident.start || self.resident.end < range.end {
             let ahead = range.end.max(range.start + WINDOW).min(self.end);
             let window = range.start as usize..ahead as usize;
-            if !self.region.is_resident(window.clone()) {
-                self.region.make_resident(window)?;
-            }
-            self.resident = range.start..ahead;
+            self.resident = if self.region.is_resident(window.clone())
+                || self.region.make_resident(window).is_ok()
+            {
+                range.start..ahead
+            } else {
+                // What cannot be read may lie behind what is asked for.
+                self.region.make_resident(bytes.clone())?;
+                range
+            };
         }
         Ok(self.region.slice(bytes))
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -175,6 +176,16 @@ impl FaultyFs {
         if let Some(byte) = file.stable.get_mut(offset) {
             *byte ^= mask;
         }
+    }
+
+    /// Makes bytes of a file unreadable, as a dying disk does.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn spoil(&self, path: &Path, bytes: Range<usize>) {
+        let mut state = self.shared.lock();
+        let node = state.tree.file_at(path).expect("spoil: the file exists");
+        state.tree.file(node).unreadable.push(bytes);
     }
 
     /// The current content of a file.

@@ -255,3 +255,45 @@ fn damage_met_by_a_reader_is_noted_and_the_rest_is_served() {
         fs.flip(&logs[1], byte, 0x20);
     }
 }
+
+/// Batches served and offsets refused.
+pub(super) fn served(log: &crate::Log) -> (usize, i64) {
+    let (mut from, end) = (offset(0), log.log_end_offset());
+    let (mut served, mut refused) = (0, 0);
+    while from < end {
+        match log.read(from, end, 1 << 20, true) {
+            Ok(read) => {
+                for (base, _, tag) in tags(read.slice.unwrap().as_ref()) {
+                    assert_eq!(base, tag as i64, "each record at its offset");
+                    served += 1;
+                }
+                from = read.next_offset;
+            }
+            Err(StorageError::Corrupt { to, .. }) => {
+                refused += to.distance(from);
+                from = to;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (served, refused)
+}
+
+#[test]
+fn a_page_that_cannot_be_read_costs_the_batches_in_it() {
+    let (fs, path, size) = crashed(100, 100);
+    assert!(size < 200, "one window holds many batches");
+    let page = 8192..12_288;
+    let first = page.start / size;
+    let last = (page.end - 1) / size;
+    // And a batch beside it whose length nobody can believe, so that the next one is searched for.
+    fs.flip(&path, size * 3 + 9, 0x40);
+    fs.spoil(&path, page);
+    let bench = Bench::on(fs.clone(), large());
+    let lost = 1 + last - first + 1;
+    assert_eq!(served(&bench.log), (100 - lost, lost as i64));
+    bench.fill(100, 5);
+    assert_eq!(served(&bench.log), (105 - lost, lost as i64));
+    let bench = bench.crash(Crash::Kill, large());
+    assert_eq!(served(&bench.log), (105 - lost, lost as i64));
+}

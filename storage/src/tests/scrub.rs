@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::damage::sealed;
+use super::damage::{sealed, served};
 use crate::damage::Examined;
 use crate::fs::Crash;
 use crate::seal::Seal;
@@ -10,7 +10,7 @@ use crate::testing::*;
 use crate::types::TimestampMs;
 use crate::{
     CleanOptions, CleanedBy, DamagedRange, LogConfig, LogDir, Pace, ScrubStep, ScrubTotals,
-    Scrubber, StorageError,
+    Scrubber,
 };
 
 /// Asks after each piece whether to go on.
@@ -36,25 +36,7 @@ fn pass(dir: &LogDir) -> ScrubTotals {
 
 /// Batches that readers get, and offsets that they are refused.
 fn read(bench: &Bench) -> (usize, i64) {
-    let (mut from, end) = (offset(0), bench.log.log_end_offset());
-    let (mut served, mut refused) = (0, 0);
-    while from < end {
-        match bench.log.read(from, end, 1 << 20, true) {
-            Ok(read) => {
-                for (base, _, tag) in tags(read.slice.unwrap().as_ref()) {
-                    assert_eq!(base, tag as i64, "each record at its offset");
-                    served += 1;
-                }
-                from = read.next_offset;
-            }
-            Err(StorageError::Corrupt { to, .. }) => {
-                refused += to.distance(from);
-                from = to;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    (served, refused)
+    served(&bench.log)
 }
 
 #[test]

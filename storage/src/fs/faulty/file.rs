@@ -66,6 +66,7 @@ impl FsFile for FaultyFile {
                     .expect("a small file")
                     .min(file.data.len());
                 let count = into.len().min(file.data.len() - offset);
+                let count = file.readable(offset, count)?;
                 into[..count].copy_from_slice(&file.data[offset..offset + count]);
                 Ok(count)
             },
@@ -140,7 +141,8 @@ impl FsFile for FaultyFile {
                     end.load() <= file.data.len() as u64,
                     "published past the file's end"
                 );
-                let bytes = Arc::new(HeapBytes::fill(capacity, &file.data, end.clone()));
+                let bytes = HeapBytes::fill(capacity, &file.data, end.clone());
+                let bytes = Arc::new(bytes.without(file.unreadable.clone()));
                 file.maps.push(Arc::downgrade(&bytes));
                 Ok(Region::heap(bytes, end))
             },

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Weak;
 
@@ -35,6 +36,8 @@ pub(super) struct FileNode {
     pub(super) dirty: Sectors,
     pub(super) allocated: usize,
     pub(super) maps: Vec<Weak<HeapBytes>>,
+    /// Bytes that the disk does not give back any more.
+    pub(super) unreadable: Vec<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +54,27 @@ fn not_found() -> io::Error {
 }
 
 impl FileNode {
+    /// How many of `count` bytes from `offset` on can be read, as a kernel stops at the first page
+    /// that it does not get.
+    ///
+    /// # Errors
+    /// `EIO` where not even the first can.
+    pub(super) fn readable(&self, offset: usize, count: usize) -> io::Result<usize> {
+        let end = offset + count;
+        let hit = |bad: &&Range<usize>| bad.start < end && offset < bad.end;
+        let first = self
+            .unreadable
+            .iter()
+            .filter(hit)
+            .map(|bad| bad.start)
+            .min();
+        match first {
+            Some(start) if start <= offset => Err(io::Error::from_raw_os_error(libc::EIO)),
+            Some(start) => Ok(start - offset),
+            None => Ok(count),
+        }
+    }
+
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
         if self.data.len() < end {
