@@ -19,6 +19,9 @@ pub(crate) use source::{Mapped, Source};
 /// Length of a batch header, in bytes.
 pub(crate) const HEADER_LEN: usize = BATCH_HEADER_LEN;
 
+/// Where the bytes of a batch start that its CRC covers.
+pub(crate) const CRC_START: usize = 21;
+
 const EPOCH_BACK: &str = "leader epoch goes back";
 const UNREADABLE: &str = "the bytes cannot be read";
 

@@ -233,7 +233,7 @@ impl Log {
             Err(Halt::Stopped) => CleanedBy::Stopped,
             Err(Halt::Overtaken) => CleanedBy::Overtaken,
             Err(Halt::NoRoom) => CleanedBy::NoRoom,
-            Err(Halt::Failed(error)) => return Err(self.cleaning_failed(error)),
+            Err(Halt::Failed(error)) => return Err(self.cleaning_failed(error, pass.pace)),
         };
         let mut cleaned = pass.cleaned;
         cleaned.by = by;
@@ -251,13 +251,14 @@ impl Log {
         snapshot::remove_inside(&*self.shared.fs, &self.home.dir, &sealed);
     }
 
-    fn cleaning_failed(&self, error: StorageError) -> StorageError {
+    fn cleaning_failed(&self, error: StorageError, pace: &mut dyn Pace) -> StorageError {
         if let StorageError::Corrupt { path, .. } = &error {
             self.uncleanable.store(true, Ordering::Release);
-            let list = self.segments.load_full();
-            if let Some(segment) = list.iter().find(|segment| segment.path == *path)
-                && let Err(second) = self.examine(segment)
-            {
+            let list = self.segments.load();
+            let segment = list.iter().find(|segment| segment.path == *path).cloned();
+            drop(list);
+            let examined = segment.map(|segment| self.examine(segment, pace));
+            if let Some(Err(second)) = examined {
                 tracing::warn!(log = %self.name, error = %second, "damage not located");
             }
         }

@@ -7,13 +7,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::aside::Aside;
 use crate::batch::{Bad, BatchHeader, Walk};
+use crate::cleaner::Pace;
 use crate::error::StorageError;
+use crate::fs::OpenHow;
 use crate::log::Log;
-use crate::mmap::Region;
-use crate::roll::checksum;
 use crate::seal::Seal;
-use crate::segment::Segment;
+use crate::segment::{Segment, Tail};
 use crate::segment_index::SegmentIndex;
 use crate::types::{LeaderEpoch, Offset};
 
@@ -72,6 +73,8 @@ pub(crate) enum Examined {
     Unlocated,
     /// So many ranges are damaged, and noted.
     Damaged(usize),
+    /// The pace ended it, and nothing was judged.
+    Stopped,
 }
 
 impl Log {
@@ -96,22 +99,46 @@ impl Log {
     }
 
     /// Looks for the batches that do not verify in a sealed segment that seems damaged, and has
-    /// readers refuse them; blocks, for as long as reading the segment takes.
+    /// readers refuse them; blocks, for as long as reading the segment takes at that pace.
     ///
     /// # Errors
     /// `Io` when the segment cannot be read.
-    pub(crate) fn examine(&self, segment: &Arc<Segment>) -> Result<Examined, StorageError> {
-        let Some(seal) = self.listed_seal(segment) else {
+    pub(crate) fn examine(
+        &self,
+        segment: Arc<Segment>,
+        pace: &mut dyn Pace,
+    ) -> Result<Examined, StorageError> {
+        let Some(seal) = self.listed_seal(&segment) else {
             return Ok(Examined::NotListed);
         };
-        let mut ranges = self.locate(segment)?;
-        let as_sealed = checksum(segment, seal.size)? == seal.log_crc;
+        let suspect = Suspect {
+            base: segment.base,
+            path: segment.path.clone(),
+            tail: segment.tail(),
+            index: segment.index()?,
+        };
+        // Held, it would keep retention and truncation from cutting the file in place.
+        let weak = Arc::downgrade(&segment);
+        drop(segment);
+        let io = |operation| {
+            let path = &suspect.path;
+            move |error| StorageError::io(operation, path, &error)
+        };
+        let file = self.shared.fs.open(&suspect.path, OpenHow::Read);
+        let bytes = Aside::new(file.map_err(io("open"))?, seal.size, pace);
+        let mut ranges = self.locate(&suspect, &bytes);
+        let crc = ranges.is_empty().then(|| bytes.checksum());
+        if bytes.is_stopped() {
+            return Ok(Examined::Stopped);
+        }
+        let as_sealed = crc.transpose().map_err(io("read"))? == Some(seal.log_crc);
         // Cleaning, retention and truncation replace segments with this lock held. What was found
         // is told of this segment only while it still is the log's.
         let _maintenance = self.maintenance.lock();
-        if self.listed_seal(segment).is_none() {
+        let listed = weak.upgrade().filter(|s| self.listed_seal(s).is_some());
+        let Some(segment) = listed else {
             return Ok(Examined::NotListed);
-        }
+        };
         let start = self.log_start_offset();
         let below = ranges.iter().filter(|range| range.to <= start).count();
         ranges.retain(|range| range.to > start);
@@ -121,7 +148,7 @@ impl Log {
         if ranges.is_empty() && as_sealed {
             return Ok(Examined::Intact);
         }
-        self.mark_suspect(segment, seal);
+        self.mark_suspect(&segment, seal);
         if ranges.is_empty() {
             return Ok(Examined::Unlocated);
         }
@@ -165,23 +192,21 @@ impl Log {
         }
     }
 
-    /// The ranges of a segment that do not verify.
-    fn locate(&self, segment: &Arc<Segment>) -> Result<Vec<DamagedRange>, StorageError> {
-        let (region, index) = (segment.region()?, segment.index()?);
+    /// The ranges of a segment that do not verify, as far as the pace lets it come.
+    fn locate(&self, suspect: &Suspect, bytes: &Aside<'_>) -> Vec<DamagedRange> {
         let points = &self.shared.cleaner_points;
         let sparse = self.config.load().compact || points.get(&self.name, self.topic_id).is_some();
         let mut blamed = Vec::new();
         loop {
             let pass = Locating {
-                segment,
-                region: &region,
-                index: &index,
+                suspect,
+                bytes,
                 exact: !sparse,
                 blamed: &blamed,
                 log: self,
             };
             match pass.run() {
-                Ok(ranges) => return Ok(ranges),
+                Ok(ranges) => return ranges,
                 Err(culprit) => blamed.push(culprit),
             }
         }
@@ -201,29 +226,39 @@ pub(crate) fn mark_suspect(
     marked.store(fs, &segment.path.with_extension("seal"))
 }
 
+/// What is known of a segment that seems damaged, without holding it.
+struct Suspect {
+    base: Offset,
+    path: Arc<Path>,
+    tail: Tail,
+    index: Arc<SegmentIndex>,
+}
+
 /// One pass over the batches of a segment.
-struct Locating<'a> {
-    segment: &'a Segment,
-    region: &'a Region,
-    index: &'a SegmentIndex,
+struct Locating<'a, 'p> {
+    suspect: &'a Suspect,
+    bytes: &'a Aside<'p>,
     exact: bool,
     blamed: &'a [u64],
     log: &'a Log,
 }
 
-impl Locating<'_> {
+impl Locating<'_, '_> {
     /// The damaged ranges in order; `Err` names a batch already passed that must be bad.
     fn run(&self) -> Result<Vec<DamagedRange>, u64> {
-        let tail = self.segment.tail();
+        let tail = self.suspect.tail;
         let may_blame = self.blamed.len() < MOST_BLAMED;
-        let first_epoch = self.log.epoch_at(self.segment.base);
+        let first_epoch = self.log.epoch_at(self.suspect.base);
         let mut ranges = Vec::new();
-        let mut walk = Walk::new(self.region, 0, tail.position, self.segment.base)
+        let mut walk = Walk::over(self.bytes, 0, tail.position, self.suspect.base)
             .exact(self.exact)
             .epoch(first_epoch.unwrap_or(LeaderEpoch::new(-1)))
             .crc_from(Offset::new(-1))
             .blaming(self.blamed);
         while let Some(step) = walk.next() {
+            if self.bytes.is_stopped() {
+                break;
+            }
             let bad = match step {
                 // Outside the checksum, and a higher one makes all that follow look wrong.
                 Ok(found) if may_blame && !self.has_its_epoch(&found.header) => {
@@ -266,7 +301,7 @@ impl Locating<'_> {
             _ => ranges.push(DamagedRange {
                 from: bad.offset,
                 to,
-                path: self.segment.path.clone(),
+                path: self.suspect.path.clone(),
                 start: bad.position,
                 end,
                 reason: bad.reason,
@@ -276,13 +311,13 @@ impl Locating<'_> {
 
     /// Where batches can be believed again, and the offset there.
     fn end_of(&self, bad: &Bad) -> (u64, Offset) {
-        let tail = self.segment.tail();
+        let tail = self.suspect.tail;
         // A header that fits what is before it and after it tells where the next batch starts.
-        let mut alone = Walk::new(self.region, bad.position, tail.position, bad.offset);
+        let mut alone = Walk::over(self.bytes, bad.position, tail.position, bad.offset);
         if let Some(Ok(found)) = alone.next()
             && found.header.base_offset == bad.offset
         {
-            let mut behind = Walk::new(self.region, found.end(), tail.position, found.next);
+            let mut behind = Walk::over(self.bytes, found.end(), tail.position, found.next);
             let fits = match behind.next() {
                 Some(Ok(next)) => !self.exact || next.header.base_offset == found.next,
                 Some(Err(_)) => false,
@@ -292,9 +327,9 @@ impl Locating<'_> {
                 return (found.end(), found.next);
             }
         }
-        match self.index.after_position(bad.position) {
+        match self.suspect.index.after_position(bad.position) {
             Some(entry) => {
-                let offset = self.segment.base.value() + i64::from(entry.relative);
+                let offset = self.suspect.base.value() + i64::from(entry.relative);
                 (u64::from(entry.position), Offset::new(offset))
             }
             None => (tail.position, tail.next),

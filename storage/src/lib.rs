@@ -12,6 +12,7 @@
 
 mod append;
 mod append_vec;
+mod aside;
 mod batch;
 mod checkpoint;
 mod cleaner;

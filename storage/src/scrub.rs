@@ -249,11 +249,11 @@ impl Scrubber {
                 Read::Differs => weak.upgrade(),
                 Read::Gone | Read::Verified | Read::Stopped => None,
             };
-            let examined = closer.map(|segment| log.examine(&segment)).transpose()?;
-            Ok((read, examined))
+            let examined = closer.map(|segment| log.examine(segment, pace));
+            Ok((read, examined.transpose()?))
         });
         match looked {
-            Ok((Read::Stopped, _)) => return false,
+            Ok((Read::Stopped, _) | (_, Some(Examined::Stopped))) => return false,
             Ok((Read::Verified, _)) => {}
             Ok((Read::Gone, _) | (_, None | Some(Examined::NotListed))) => return true,
             Ok((_, Some(found))) => self.tell(log, &path, found),
@@ -278,7 +278,7 @@ impl Scrubber {
 
     fn tell(&mut self, log: &Log, path: &Path, found: Examined) {
         match found {
-            Examined::NotListed | Examined::Outlived => {}
+            Examined::NotListed | Examined::Outlived | Examined::Stopped => {}
             Examined::Intact => tracing::warn!(
                 log = %log.name, path = %path.display(),
                 "segment did not verify at the first look and did at the second; if that happens \

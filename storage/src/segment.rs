@@ -307,6 +307,11 @@ impl Segment {
         self.region.load().is_some() && self.index.load().is_some()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.region.load().is_some()
+    }
+
     /// The indexes; those of a sealed segment are mapped on first use, or rebuilt.
     pub(crate) fn index(self: &Arc<Self>) -> Result<Arc<SegmentIndex>, StorageError> {
         if let Some(index) = self.index.load_full() {

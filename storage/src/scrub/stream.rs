@@ -1,10 +1,7 @@
 //! Checking batches that come in pieces, in no more memory than a header.
 
-use crate::batch::{HEADER_LEN, next_offset, parse};
+use crate::batch::{CRC_START, HEADER_LEN, next_offset, parse};
 use crate::types::Offset;
-
-/// Where the bytes start that a batch's CRC covers.
-const CRC_START: usize = 21;
 
 /// The batches of one segment, from its first byte on.
 #[derive(Debug)]

@@ -345,7 +345,54 @@ fn a_segment_that_was_cleaned_meanwhile_is_not_judged_any_more() {
     assert_eq!(cleaned.by, CleanedBy::Done);
     assert!(cleaned.segments_after > 0);
     // The name leads to other bytes now.
-    assert_eq!(bench.log.examine(&before).unwrap(), Examined::NotListed);
+    let examined = bench.log.examine(before, &mut ()).unwrap();
+    assert_eq!(examined, Examined::NotListed);
     let totals = pass(&bench.dir);
     assert_eq!((totals.damaged_ranges, totals.doubtful_segments), (0, 0));
+}
+
+/// A bench with a flipped byte in the third batch of its second segment, and that segment.
+fn flipped() -> (Bench, std::sync::Arc<crate::segment::Segment>) {
+    let bench = Bench::new(small());
+    bench.fill(0, 60);
+    let segment = bench.log.segments.load()[1].clone();
+    let tail = segment.tail();
+    let length = tail.position / tail.next.distance(segment.base) as u64;
+    bench.fs.flip(&segment.path, length as usize * 2 + 100, 1);
+    (bench, segment)
+}
+
+#[test]
+fn a_closer_look_costs_what_the_pace_allows_and_ends_with_it() {
+    let (bench, segment) = flipped();
+    let (path, size) = (segment.path.clone(), segment.tail().position);
+    segment.evict();
+    drop(segment);
+    let mut scrubber = bench.dir.scrubber().unwrap();
+    assert_eq!(scrubber.step(time(1), &mut ()), ScrubStep::Segment);
+    // The first look at the second one ends at the damage, before it asks.
+    let stopped = scrubber.step(time(1), &mut Each(|| false));
+    assert_eq!(stopped, ScrubStep::Stopped);
+    assert!(bench.log.damage().is_empty(), "nothing was judged");
+    let seal = Seal::load(&bench.fs, &path.with_extension("seal")).unwrap();
+    assert!(!seal.unwrap().suspect);
+    // The same step again.
+    let mut read = 0;
+    let mut pace = Spent(&mut read);
+    assert_eq!(scrubber.step(time(1), &mut pace), ScrubStep::Segment);
+    assert_eq!(read, size);
+    assert_eq!(bench.log.damage().len(), 1);
+    let list = bench.log.segments.load_full();
+    let segment = list.iter().find(|segment| segment.path == path).unwrap();
+    assert!(!segment.is_mapped(), "read past the mapping");
+}
+
+/// Counts bytes.
+struct Spent<'a>(&'a mut u64);
+
+impl Pace for Spent<'_> {
+    fn spend(&mut self, bytes: u64) -> bool {
+        *self.0 += bytes;
+        true
+    }
 }
