@@ -319,14 +319,7 @@ fn what_is_cut_or_removed_meanwhile_is_no_damage() {
     }
 }
 
-#[test]
-fn a_segment_that_was_cleaned_meanwhile_is_not_judged_any_more() {
-    let compacted = LogConfig {
-        compact: true,
-        min_cleanable_millionths: 0,
-        ..small()
-    };
-    let bench = Bench::new(compacted);
+fn fill_one_key(bench: &Bench) {
     for tag in 0..60 {
         let mut builder =
             palisade_protocol::batch::BatchBuilder::new(palisade_protocol::batch::Codec::None);
@@ -336,6 +329,17 @@ fn a_segment_that_was_cleaned_meanwhile_is_not_judged_any_more() {
         bench.put(builder.build().unwrap().to_vec());
         bench.dir.run_pending();
     }
+}
+
+#[test]
+fn a_segment_that_was_cleaned_meanwhile_is_not_judged_any_more() {
+    let compacted = LogConfig {
+        compact: true,
+        min_cleanable_millionths: 0,
+        ..small()
+    };
+    let bench = Bench::new(compacted);
+    fill_one_key(&bench);
     let before = bench.log.segments.load()[0].clone();
     let end = bench.log.log_end_offset();
     let cleaned = bench
@@ -395,4 +399,78 @@ impl Pace for Spent<'_> {
         *self.0 += bytes;
         true
     }
+}
+
+#[test]
+fn a_segment_that_changes_under_a_closer_look_is_not_judged() {
+    type Event = fn(&Bench, from: i64);
+    let events: [(&str, Event, Examined); 4] = [
+        (
+            "the log starts behind the damage",
+            |bench, base| {
+                bench.log.delete_records_before(offset(base + 4)).unwrap();
+            },
+            Examined::Outlived,
+        ),
+        (
+            "retention",
+            |bench, _| {
+                bench.log.delete_records_before(offset(50)).unwrap();
+            },
+            Examined::NotListed,
+        ),
+        (
+            "a cut in it",
+            |bench, base| bench.log.truncate_to(offset(base + 4)).unwrap(),
+            Examined::NotListed,
+        ),
+        (
+            "deletion",
+            |bench, _| bench.dir.delete_log(&bench.log).unwrap(),
+            Examined::NotListed,
+        ),
+    ];
+    for (name, event, wanted) in events {
+        let (bench, segment) = flipped();
+        let (base, path) = (segment.base.value(), segment.path.clone());
+        let mut asked = 0;
+        let mut pace = Each(|| {
+            asked += 1;
+            if asked == 1 {
+                event(&bench, base);
+            }
+            true
+        });
+        let examined = bench.log.examine(segment, &mut pace).unwrap();
+        assert_eq!(examined, wanted, "{name}");
+        assert!(asked > 0, "{name}");
+        assert!(bench.log.damage().is_empty(), "{name}");
+        let seal = Seal::load(&bench.fs, &path.with_extension("seal")).unwrap();
+        assert!(seal.is_none_or(|seal| !seal.suspect), "{name}");
+    }
+}
+
+#[test]
+fn a_segment_that_was_cleaned_under_a_closer_look_is_not_judged() {
+    let compacted = LogConfig {
+        compact: true,
+        min_cleanable_millionths: 0,
+        ..small()
+    };
+    let bench = Bench::new(compacted);
+    fill_one_key(&bench);
+    let segment = bench.log.segments.load()[0].clone();
+    let end = bench.log.log_end_offset();
+    let mut asked = 0;
+    let mut pace = Each(|| {
+        asked += 1;
+        if asked == 1 {
+            let options = CleanOptions::default();
+            let cleaned = bench.log.clean(end, time(2000), &options, &mut ());
+            assert_eq!(cleaned.unwrap().by, CleanedBy::Done);
+        }
+        true
+    });
+    let examined = bench.log.examine(segment, &mut pace);
+    assert_eq!(examined.unwrap(), Examined::NotListed);
 }
