@@ -60,6 +60,16 @@ impl DamagedRange {
     }
 }
 
+/// Tells the operator of a segment that is not what it was, while nobody can tell where.
+pub(crate) fn report_unlocated(log: &str, path: &Path) {
+    tracing::error!(
+        log, path = %path.display(),
+        "segment is not as it was sealed, though each batch of it verifies: a leader epoch or an \
+         offset may be wrong; check the disk, then put a copy of the file in its place while the node \
+         is stopped, or remove the .seal beside it to keep the file as it is"
+    );
+}
+
 /// What a closer look at a segment came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Examined {
@@ -155,6 +165,19 @@ impl Log {
         let count = ranges.len();
         self.replace_damage(&segment.path, ranges);
         Ok(Examined::Damaged(count))
+    }
+
+    /// The same at the start, for a segment that is not as it was sealed while each batch of it
+    /// verifies.
+    pub(crate) fn judge_doubtful(&self, segment: Arc<Segment>) {
+        let path = segment.path.clone();
+        match self.examine(segment, &mut ()) {
+            Ok(Examined::Unlocated) => report_unlocated(&self.name, &path),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(log = %self.name, %error, "sealed segment cannot be read; check the disk");
+            }
+        }
     }
 
     /// The seal of a segment that is one of the log's; none of a segment that is not, or not sealed.

@@ -70,6 +70,8 @@ struct Recovery<'a> {
     /// The last segment, if it can be appended to: its file, and bytes since its last entry.
     active: Option<(Arc<dyn FsFile>, u32)>,
     damage: Vec<DamagedRange>,
+    /// Segments that are not as they were sealed, though each batch of them verifies.
+    doubtful: Vec<Arc<Segment>>,
     epochs: Vec<(LeaderEpoch, Offset)>,
     /// Base of the first segment whose transaction index must be rebuilt.
     replay_from: Option<Offset>,
@@ -120,6 +122,7 @@ pub(crate) fn open_log(
         segments: Vec::new(),
         active: None,
         damage: Vec::new(),
+        doubtful: Vec::new(),
         epochs: Vec::new(),
         replay_from: None,
         to_sync: Vec::new(),
@@ -132,8 +135,14 @@ pub(crate) fn open_log(
     recovery.load_segments(stored_start)?;
     recovery.make_active(stored_start)?;
     recovery.sync()?;
-    let (parts, report) = recovery.finish(topic_id, stored_start)?;
+    let doubtful = std::mem::take(&mut recovery.doubtful);
+    let (parts, mut report) = recovery.finish(topic_id, stored_start)?;
     let log = Log::new(shared.clone(), observer, parts);
+    // With the leader epochs of the log at hand, which the scan did not have.
+    doubtful
+        .into_iter()
+        .for_each(|segment| log.judge_doubtful(segment));
+    report.damaged_ranges = log.damage.load().len();
     log.lower_cleaner_point(log.log_end_offset())?;
     log.queue_missing_seals();
     Ok((log, report))

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cleaner::Pace;
-use crate::damage::Examined;
+use crate::damage::{Examined, report_unlocated};
 use crate::durable::{self, check_version, read_small_text};
 use crate::error::StorageError;
 use crate::failpoint;
@@ -285,12 +285,7 @@ impl Scrubber {
                  again, check memory and disk"
             ),
             Examined::Unlocated => {
-                tracing::error!(
-                    log = %log.name, path = %path.display(),
-                    "segment is not as it was sealed, though each batch of it verifies: a leader \
-                     epoch or an offset may be wrong; check the disk, and put a copy of the file in \
-                     its place while the node is stopped"
-                );
+                report_unlocated(&log.name, path);
                 self.totals.doubtful_segments += 1;
             }
             Examined::Damaged(ranges) => self.totals.damaged_ranges += ranges as u64,

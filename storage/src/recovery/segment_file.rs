@@ -30,16 +30,17 @@ impl Recovery<'_> {
         let seal = seal.filter(|seal| {
             seal.size >= size && next_base.is_none_or(|next| seal.next_offset <= next)
         });
-        let intact = seal.filter(|seal| seal.size == size && !seal.suspect);
-        if let Some(seal) = intact {
-            let verified = seal.next_offset <= self.recovery_point;
+        let whole = seal.filter(|seal| seal.size == size);
+        let mut as_sealed = true;
+        if let Some(seal) = whole {
+            let verified = seal.next_offset <= self.recovery_point && !seal.suspect;
             if next_base.is_none() && verified {
                 return self.reopen_last(base, seal, file).map(|()| false);
             }
             let segment = Arc::new(Segment::sealed(&self.home, base, seal, self.now));
-            if next_base.is_some() && (verified || self.verify(&segment, &seal)?) {
-                self.note_gap(seal.next_offset, next_base, base);
-                self.segments.push(segment);
+            as_sealed = verified || self.verify(&segment, &seal)?;
+            if next_base.is_some() && as_sealed && !seal.suspect {
+                self.push_sealed(segment, next_base);
                 return Ok(false);
             }
         }
@@ -64,6 +65,14 @@ impl Recovery<'_> {
         };
         let mut scanned = scan.run(&*file)?;
         self.report.scanned_bytes += scanned.scanned_bytes;
+        if let Some(seal) = whole.filter(|_| !as_sealed && scanned.damage.is_empty()) {
+            // Each batch verifies, and still something is not as it was: sealed anew, the segment
+            // would never show that again.
+            let segment = Arc::new(Segment::sealed(&self.home, base, seal, self.now));
+            self.doubtful.push(segment.clone());
+            self.push_sealed(segment, next_base);
+            return Ok(false);
+        }
         self.report.rebuilt_indexes += 1;
         if seal.is_some_and(|seal| seal.next_offset <= self.recovery_point) {
             // Synced long ago, and the stored epochs know it: what bytes in doubt say is no news.
@@ -102,6 +111,11 @@ impl Recovery<'_> {
             tracing::warn!(log = self.name, %error, "damaged segment not marked as such");
         }
         Ok(torn)
+    }
+
+    fn push_sealed(&mut self, segment: Arc<Segment>, next_base: Option<Offset>) {
+        self.note_gap(segment.tail().next, next_base, segment.base);
+        self.segments.push(segment);
     }
 
     fn push_scanned(
@@ -204,11 +218,17 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Compares a sealed segment above the recovery point with its seal.
+    /// Compares a segment that may not be as it was sealed with its seal.
     fn verify(&mut self, segment: &Arc<Segment>, seal: &Seal) -> Result<bool, StorageError> {
         self.report.scanned_bytes += seal.size;
-        let crc = crate::roll::checksum(segment, seal.size)?;
-        Ok(crc == seal.log_crc)
+        match crate::roll::checksum(segment, seal.size) {
+            Ok(crc) => Ok(crc == seal.log_crc),
+            // Which bytes of it cannot be read shows when each batch is looked at.
+            Err(StorageError::Io {
+                operation: "read", ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// True when what follows a segment that was never synced does not continue it: even a
