@@ -116,20 +116,25 @@ impl LogDir {
     /// Takes up the scrubbing of the directory where the last start left it; one at a time.
     ///
     /// # Errors
-    /// `FormatTooNew`, or `Io` when the file of its progress is there but cannot be read.
+    /// `FormatTooNew`.
     pub fn scrubber(&self) -> Result<Scrubber, StorageError> {
         let shared = self.shared().clone();
         let path = shared.path.join(FILE);
         let stored = match load(&*shared.fs, &path) {
-            Err(StorageError::BadFile { reason, .. }) => {
-                // A pass more does no harm.
+            Err(error @ StorageError::FormatTooNew { .. }) => return Err(error),
+            Err(error) => {
+                let reason = match error {
+                    StorageError::BadFile { reason, .. } => reason.to_owned(),
+                    other => other.to_string(),
+                };
                 tracing::warn!(
                     path = %path.display(), reason,
-                    "progress of the scrub is lost, it begins again"
+                    "progress of the scrub is lost: it begins again, and reads once more what it has \
+                     read since it began"
                 );
                 None
             }
-            other => other?,
+            Ok(stored) => stored,
         };
         Ok(Scrubber {
             path,

@@ -58,7 +58,8 @@ impl Scrubbers {
     /// Starts a thread for each directory; none without settings.
     ///
     /// # Errors
-    /// When the progress of an earlier pass cannot be read, or the system has no thread to give.
+    /// When a newer release has written the progress of an earlier pass, or the system has no thread
+    /// to give.
     pub fn start(
         replicas: &ReplicaManager,
         settings: Option<ScrubSettings>,

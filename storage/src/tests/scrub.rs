@@ -274,6 +274,22 @@ fn a_mismatch_that_only_a_start_meets_is_kept_too() {
 }
 
 #[test]
+fn progress_that_cannot_be_read_is_progress_lost() {
+    let bench = Bench::new(small());
+    bench.fill(0, 60);
+    let sealed = bench.log.segment_count() as u64 - 1;
+    pass(&bench.dir);
+    let file = Path::new("/logs/scrub-checkpoint");
+    bench.fs.spoil(file, 0..1);
+    let mut scrubber = bench.dir.scrubber().unwrap();
+    assert_eq!(scrubber.due(1000, time(7)), time(7), "a new pass");
+    assert_eq!(finish(&mut scrubber, &mut ()).segments, sealed);
+    // Its end was written to a file that can be read.
+    let scrubber = bench.dir.scrubber().unwrap();
+    assert_eq!(scrubber.due(1000, time(1500)), time(2000));
+}
+
+#[test]
 fn a_pass_goes_on_where_the_last_start_left_it() {
     let mut bench = Bench::new(small());
     bench.fill(0, 60);
