@@ -47,7 +47,7 @@ use filter::{Filter, Opened, Verdict};
 use key_map::KeyMap;
 use output::{DroppedMarkers, Output};
 use reader::SegmentReader;
-use transactions::{Transactions, kept_entries};
+use transactions::{Transactions, kept_entries, unknown_aborts};
 
 /// Slows a cleaner down.
 pub trait Pace {
@@ -481,7 +481,7 @@ impl<'a> Pass<'a> {
                 segment.pin()?;
                 let seal = segment.seal_info().ok_or(Halt::Overtaken)?;
                 let listed = segment_index::stored_aborted(&*log.shared.fs, &segment.path, &seal)
-                    .ok_or(Halt::Overtaken)?;
+                    .ok_or_else(|| unknown_aborts(segment, &seal))?;
                 aborted.extend(kept_entries(listed, &group.dropped));
             }
             let seal = group.output.seal(next, aborted)?;

@@ -219,9 +219,7 @@ impl SegmentIndex {
         let txn = if aborted.is_empty() {
             None
         } else {
-            let mut bytes = header(txn_index::MAGIC, aborted.len());
-            aborted.iter().for_each(|txn| txn.encode(&mut bytes));
-            Some(write(fs, &path_of("txnindex"), &bytes)?)
+            Some(write(fs, &path_of("txnindex"), &encode_aborted(&aborted))?)
         };
         Ok(IndexCrcs { index, time, txn })
     }
@@ -292,6 +290,27 @@ pub(crate) fn stored_aborted(fs: &dyn Fs, log: &Path, seal: &Seal) -> Option<Vec
         None => Some(Vec::new()),
         Some(crc) => load_aborted(fs, &log.with_extension("txnindex"), crc),
     }
+}
+
+fn encode_aborted(aborted: &[AbortedTxn]) -> Vec<u8> {
+    let mut bytes = header(txn_index::MAGIC, aborted.len());
+    aborted.iter().for_each(|txn| txn.encode(&mut bytes));
+    bytes
+}
+
+/// True when these are the transactions of the file that the seal names.
+pub(crate) fn are_sealed(aborted: &[AbortedTxn], seal: &Seal) -> bool {
+    seal.txn_crc == Some(crc32c::crc32c(&encode_aborted(aborted)))
+}
+
+/// Writes the transaction index of a sealed segment again.
+pub(crate) fn restore_aborted(
+    fs: &dyn Fs,
+    log: &Path,
+    aborted: &[AbortedTxn],
+) -> Result<(), StorageError> {
+    let path = log.with_extension("txnindex");
+    write(fs, &path, &encode_aborted(aborted)).map(|_| ())
 }
 
 fn load_aborted(fs: &dyn Fs, path: &Path, crc: u32) -> Option<Vec<AbortedTxn>> {

@@ -1,12 +1,16 @@
 //! What a cleaner must know of transactions and producers.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Halt;
 use crate::batch::BatchHeader;
 use crate::error::StorageError;
 use crate::log::Log;
-use crate::segment_index;
+use crate::recovery::replay_aborted;
+use crate::seal::Seal;
+use crate::segment::Segment;
+use crate::segment_index::{self, MemoryIndex, SegmentIndex};
 use crate::txn_index::AbortedTxn;
 use crate::types::{Offset, ProducerEpoch, ProducerId};
 
@@ -32,15 +36,7 @@ impl Transactions {
         // A transaction is listed where its marker stands: any segment from its data on.
         for segment in log.segments.load_full().iter() {
             let listed = match segment.seal_info().filter(|_| segment.is_sealed()) {
-                // An index that was rebuilt by scanning does not know of aborts, and an aborted
-                // record taken for a committed one would replace what was committed before it.
-                Some(seal) => segment_index::stored_aborted(&*log.shared.fs, &segment.path, &seal)
-                    .ok_or_else(|| StorageError::Corrupt {
-                        from: segment.base,
-                        to: seal.next_offset,
-                        path: segment.path.clone(),
-                        reason: "the transaction index does not verify",
-                    })?,
+                Some(seal) => aborted_in(log, segment, &seal)?,
                 None => segment.index()?.aborted(),
             };
             for txn in listed.into_iter().filter(|txn| txn.first_offset < end) {
@@ -112,6 +108,49 @@ impl Transactions {
     /// Passes a marker; true when nothing of its transaction is left before it.
     pub(super) fn pass_marker(&mut self, header: &BatchHeader) -> bool {
         !self.open.remove(&header.producer_id)
+    }
+}
+
+/// The transactions aborted in a sealed segment.
+///
+/// One that is missed makes aborted records look committed, which would then replace what was
+/// committed before them. So where the file is lost, what the records tell counts only if it is
+/// what the seal names; the file is then written again.
+fn aborted_in(
+    log: &Log,
+    segment: &Arc<Segment>,
+    seal: &Seal,
+) -> Result<Vec<AbortedTxn>, StorageError> {
+    let fs = &*log.shared.fs;
+    if let Some(stored) = segment_index::stored_aborted(fs, &segment.path, seal) {
+        return Ok(stored);
+    }
+    let replayed = MemoryIndex::default();
+    replay_aborted(fs, segment, &*segment.region()?, &replayed)?;
+    let aborted = SegmentIndex::Memory(replayed).aborted();
+    if !segment_index::are_sealed(&aborted, seal) {
+        return Err(unknown_aborts(segment, seal));
+    }
+    let path = segment.path.display();
+    // Another log may have the name once this segment has left the list.
+    let _maintenance = log.maintenance.lock();
+    if log.listed_seal(segment).is_some() {
+        match segment_index::restore_aborted(fs, &segment.path, &aborted) {
+            Ok(()) => tracing::warn!(%path, "transaction index made again from the records"),
+            // The next pass does the same work.
+            Err(error) => tracing::warn!(%path, %error, "transaction index not written again"),
+        }
+    }
+    Ok(aborted)
+}
+
+/// Nobody knows any more which transactions were aborted in a sealed segment.
+pub(super) fn unknown_aborts(segment: &Segment, seal: &Seal) -> StorageError {
+    StorageError::Corrupt {
+        from: segment.base,
+        to: seal.next_offset,
+        path: segment.path.with_extension("txnindex").into(),
+        reason: "the transaction index does not verify and cannot be made from the records",
     }
 }
 

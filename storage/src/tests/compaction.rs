@@ -398,21 +398,59 @@ fn an_aborted_record_replaces_nothing() {
     assert_eq!(of_key(&bench, "k"), [(0, Some("committed".to_owned()))]);
 }
 
+/// Path of the only transaction index there is.
+fn transaction_index(bench: &Bench) -> std::path::PathBuf {
+    let entries = bench.fs.as_fs().list(&bench.file("")).unwrap();
+    let mut names = entries.iter().map(|entry| entry.name.as_str());
+    let name = names.find(|name| name.ends_with(".txnindex"));
+    bench.file(name.expect("a transaction index"))
+}
+
+#[test]
+fn a_lost_transaction_index_is_made_again_from_the_records() {
+    for earlier in [false, true] {
+        let bench = Bench::new(config());
+        put(&bench, "k", "committed", 1000);
+        bench.put(transactional("k", 0));
+        if earlier {
+            // The marker stands in another segment than the data.
+            fill(&bench, 1000);
+        }
+        bench.put(marker(false));
+        fill(&bench, 1000);
+        let path = transaction_index(&bench);
+        let content = bench.fs.content(&path).unwrap();
+        bench.fs.flip(&path, 20, 1);
+        assert_eq!(clean_at(&bench, 1000).by, CleanedBy::Done);
+        assert_eq!(of_key(&bench, "k"), [(0, Some("committed".to_owned()))]);
+        let path = transaction_index(&bench);
+        assert_eq!(bench.fs.content(&path).unwrap(), content);
+    }
+}
+
 #[test]
 fn without_its_transaction_index_a_segment_is_not_cleaned() {
     let bench = Bench::new(config());
     put(&bench, "k", "committed", 1000);
     bench.put(transactional("k", 0));
+    fill(&bench, 1000);
     bench.put(marker(false));
     fill(&bench, 1000);
-    bench
-        .fs
-        .flip(&bench.file("00000000000000000000.txnindex"), 20, 1);
+    let path = transaction_index(&bench);
+    bench.fs.flip(&path, 20, 1);
+    // Which producers had a transaction open at the front of the segment is lost too.
+    let snapshot = path.with_extension("snapshot");
+    bench.fs.as_fs().remove_file(&snapshot).unwrap();
     let end = bench.log.log_end_offset();
     let cleaned = bench
         .log
         .clean(end, time(1000), &CleanOptions::default(), &mut ());
-    assert!(matches!(cleaned, Err(StorageError::Corrupt { .. })));
+    let Err(StorageError::Corrupt { path: named, .. }) = cleaned else {
+        panic!("{cleaned:?}");
+    };
+    assert_eq!(*named, *path);
+    assert_eq!(bench.log.dirtiness(end, time(1000)), None, "no more passes");
+    assert_eq!(bench.log.damage(), [], "all of it is served");
 }
 
 #[test]
