@@ -8,7 +8,7 @@ use std::sync::Arc;
 use palisade_protocol::batch::compression::Decoder;
 use palisade_protocol::batch::{BatchHeader, Codec, RecordIter, RecordScanner, TimestampType};
 
-use crate::batch::{Found, HEADER_LEN, Walk};
+use crate::batch::{Found, HEADER_LEN, Walk, verify_crc};
 use crate::error::StorageError;
 use crate::log::{Log, TimestampOffset};
 use crate::mmap::Region;
@@ -148,14 +148,23 @@ impl Log {
             if found.next <= start || !fits(found.header.max_timestamp) {
                 continue;
             }
-            let record = in_batch(&region, &found, start, &fits).map_err(|reason| {
-                StorageError::Corrupt {
-                    from: found.header.base_offset,
-                    to: found.next,
-                    path: segment.path.clone(),
-                    reason,
+            let record = match in_batch(&region, &found, start, &fits) {
+                Ok(record) => record,
+                // As its producer sent it: where its records cannot be opened, its header stands
+                // for them, so that the answer is never behind one that fits.
+                Err(_) if verifies(&region, &found) => Some((
+                    found.header.base_offset.max(start),
+                    found.header.max_timestamp,
+                )),
+                Err(reason) => {
+                    return Err(StorageError::Corrupt {
+                        from: found.header.base_offset,
+                        to: found.next,
+                        path: segment.path.clone(),
+                        reason,
+                    });
                 }
-            })?;
+            };
             if let Some((offset, timestamp)) = record {
                 let epoch = found.header.partition_leader_epoch;
                 let epoch = (epoch.value() >= 0).then_some(epoch);
@@ -168,6 +177,11 @@ impl Log {
         }
         Ok(None)
     }
+}
+
+fn verifies(region: &Region, found: &Found) -> bool {
+    let range = found.position as usize..found.end() as usize;
+    region.make_resident(range.clone()).is_ok() && verify_crc(region.slice(range))
 }
 
 /// The first record of one batch, at or above `start`, whose timestamp fits.
@@ -253,7 +267,48 @@ fn in_closed_batch(
 mod tests {
     use std::cell::Cell;
 
+    use palisade_protocol::batch::Codec;
+
+    use crate::StorageError;
     use crate::testing::*;
+
+    /// What a client calls gzip and is not.
+    fn garbage(timestamp: i64) -> Vec<u8> {
+        let mut garbage = batch(7, 5, 20, timestamp);
+        garbage[22] |= Codec::Gzip.id() as u8;
+        let crc = crc32c::crc32c(&garbage[21..]);
+        garbage[17..21].copy_from_slice(&crc.to_be_bytes());
+        garbage
+    }
+
+    #[test]
+    fn a_batch_that_does_not_open_is_found_by_its_header() {
+        let bench = Bench::new(small());
+        bench.put(batch(1, 1, 20, 1000));
+        bench.put(garbage(2000));
+        bench.put(batch(2, 1, 20, 3000));
+        let end = bench.log.log_end_offset();
+        let find = |bench: &Bench, at| bench.log.find_by_timestamp(time(at), end);
+        for (asked, at, timestamp) in [(500, 0, 1000), (1500, 1, 2000), (2500, 6, 3000)] {
+            let found = find(&bench, asked).unwrap().unwrap();
+            let found = (found.offset, found.timestamp);
+            assert_eq!(found, (offset(at), time(timestamp)), "at {asked}");
+        }
+        bench.log.delete_records_before(offset(3)).unwrap();
+        let found = find(&bench, 1500).unwrap().unwrap();
+        assert_eq!(found.offset, offset(3), "not below the log start");
+        // What the disk has changed is nobody's record.
+        let segment = bench.log.segments.load()[0].clone();
+        let place = batch(1, 1, 20, 1000).len() + 70;
+        bench.fs.flip(&segment.path, place, 1);
+        let bench = bench.reopen(small());
+        let found = find(&bench, 1500);
+        assert!(
+            matches!(found, Err(StorageError::Corrupt { .. })),
+            "{found:?}"
+        );
+        assert!(find(&bench, 2500).is_ok());
+    }
 
     #[test]
     fn a_look_up_outlives_the_segments_that_retention_takes() {
