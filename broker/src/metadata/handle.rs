@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::delta::ClusterDelta;
@@ -67,10 +67,12 @@ impl MetadataHandle {
 
     /// Runs `work` with the image that every listener knows, and lets no other one come meanwhile.
     ///
-    /// All of the metadata waits for it; it must not call [`MetadataHandle::listen`].
+    /// All of the metadata waits for it; it must not call [`MetadataHandle::listen`]. Who comes
+    /// again at once finds a change that has waited done.
     pub(crate) fn between_changes(&self, work: impl FnOnce(&Arc<ClusterImage>)) {
-        let _listeners = self.shared.listeners.lock();
+        let listeners = self.shared.listeners.lock();
         work(&self.image());
+        MutexGuard::unlock_fair(listeners);
     }
 
     /// Makes an image the current one and tells everyone.

@@ -31,12 +31,22 @@ impl ImageListener for Partitions {
 /// Opens logs that could not be opened when the metadata named them, and has groups read from
 /// those that hold them; blocks. Changes of the metadata wait for one log at a time.
 pub(super) fn reopen(metadata: &MetadataHandle, broker: &Broker) {
-    for (topic, index) in broker.topics.waiting() {
+    reopen_each(metadata, &broker.topics, |image| {
+        let everything = ClusterDelta::everything(image);
+        broker.groups.changed(&everything, image);
+    });
+}
+
+/// Gives each log that waits a turn of its own between two changes of the metadata.
+fn reopen_each(
+    metadata: &MetadataHandle,
+    topics: &ReplicaManager,
+    opened: impl Fn(&Arc<ClusterImage>),
+) {
+    for (topic, index) in topics.waiting() {
         metadata.between_changes(|image| {
-            if broker.topics.reopen(image, topic, index, clock::now()) {
-                broker
-                    .groups
-                    .changed(&ClusterDelta::everything(image), image);
+            if topics.reopen(image, topic, index, clock::now()) {
+                opened(image);
             }
         });
     }
@@ -72,3 +82,6 @@ impl ImageListener for EndedLogins {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
