@@ -140,7 +140,7 @@ fn stopped_under_load() {
                     assert!(line.contains(figure), "{figure}: {line}");
                 }
             };
-            said("metadata log opened", &["scanned_bytes: 0,"]);
+            said("metadata log opened", &[" scanned_bytes=0 "]);
             let figures = ["failed=0 scanned_bytes=0 cut_bytes=0 damaged_ranges=0 "];
             said("partition logs opened", &figures);
             stops += 1;

@@ -123,7 +123,16 @@ impl MetadataService {
         let now = (options.clock)();
         let (log, open_log, report) =
             DiskLog::open(&options.log_dir, &options.fs, &recovered, now)?;
-        tracing::info!(?report, "metadata log opened");
+        tracing::info!(
+            created = report.created,
+            scanned_bytes = report.scanned_bytes,
+            cut_bytes = report.cut_bytes,
+            dropped_segments = report.dropped_segments,
+            rebuilt_indexes = report.rebuilt_indexes,
+            damaged_ranges = report.damaged_ranges,
+            high_watermark = %report.high_watermark,
+            "metadata log opened"
+        );
         let audit = options.settings.audit.clone();
         let metadata = MetadataHandle::new(Arc::new(ClusterImage::empty()));
         let machine = MetadataMachine::new(
