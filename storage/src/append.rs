@@ -120,7 +120,8 @@ impl Log {
     ///
     /// # Errors
     /// - `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidTxnState`,
-    ///   `TransactionCoordinatorFenced`: the producer's state forbids it (KIP-98, KIP-360, KIP-890).
+    ///   `TransactionCoordinatorFenced`: the producer's state forbids it (KIP-98, KIP-360,
+    ///   KIP-890).
     /// - `FencedEpoch`: the epoch is older than the log's (KIP-320).
     /// - `OffsetMismatch`: a replicated batch does not continue the log.
     /// - `RecordBatchTooLarge`, `InvalidBatch`.

@@ -1,8 +1,9 @@
 //! What is done about bytes on disk that do not verify (storage page, §10).
 //!
-//! With no other copy of them, the batches before and after are served, those that do not verify are
-//! refused, and nothing is cut: only an operator moves past them. A sealed segment that was found
-//! damaged is marked in its seal, so that the next start finds the same before it serves anything.
+//! With no other copy of them, the batches before and after are served, those that do not verify
+//! are refused, and nothing is cut: only an operator moves past them. A sealed segment that was
+//! found damaged is marked in its seal, so that the next start finds the same before it serves
+//! anything.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -65,8 +66,8 @@ pub(crate) fn report_unlocated(log: &str, path: &Path) {
     tracing::error!(
         log, path = %path.display(),
         "segment is not as it was sealed, though each batch of it verifies: a leader epoch or an \
-         offset may be wrong; check the disk, then put a copy of the file in its place while the node \
-         is stopped, or remove the .seal beside it to keep the file as it is"
+         offset may be wrong; check the disk, then put a copy of the file in its place while the \
+         node is stopped, or remove the .seal beside it to keep the file as it is"
     );
 }
 
@@ -175,12 +176,16 @@ impl Log {
             Ok(Examined::Unlocated) => report_unlocated(&self.name, &path),
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(log = %self.name, %error, "sealed segment cannot be read; check the disk");
+                tracing::error!(
+                    log = %self.name, %error,
+                    "sealed segment cannot be read; check the disk"
+                );
             }
         }
     }
 
-    /// The seal of a segment that is one of the log's; none of a segment that is not, or not sealed.
+    /// The seal of a segment that is one of the log's; none of a segment that is not, or not
+    /// sealed.
     pub(crate) fn listed_seal(&self, segment: &Arc<Segment>) -> Option<Seal> {
         let listed = self.segments.load().iter().any(|s| Arc::ptr_eq(s, segment));
         let seal = segment.seal_info().filter(|_| segment.is_sealed());

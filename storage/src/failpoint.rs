@@ -1,4 +1,5 @@
-//! Named points between two steps, most of them on disk, where a test can stop, fail or hold the process.
+//! Named points between two steps, most of them on disk, where a test can stop, fail or hold the
+//! process.
 //!
 //! Compiled in only with the feature `failpoints`; without it [`hit`] is nothing. The environment
 //! variable `PALISADE_FAILPOINT` holds `name:action` pairs separated by `;`. Actions: `abort`

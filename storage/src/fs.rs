@@ -83,8 +83,8 @@ pub trait FsFile: Send + Sync + Debug {
     }
     /// Reads at a position; may read less than asked, 0 at the end.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// The same for bytes that nobody is likely to ask for again soon: what was not in memory before
-    /// does not stay there, so that it drives nothing else out.
+    /// The same for bytes that nobody is likely to ask for again soon: what was not in memory
+    /// before does not stay there, so that it drives nothing else out.
     fn read_aside(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         self.read_at(into, offset)
     }

@@ -190,7 +190,8 @@ impl HeapBytes {
         bytes
     }
 
-    /// Stores `content` at `offset`; what passes the capacity is dropped, as a map would not see it.
+    /// Stores `content` at `offset`; what passes the capacity is dropped, as a map would not see
+    /// it.
     ///
     /// # Panics
     /// When the store would change bytes that readers may hold (promise 3).

@@ -1,13 +1,13 @@
 //! Re-reading sealed segments, before a client finds out that they are damaged (storage page, §10).
 //!
-//! Reads do not recompute checksums. A [`Scrubber`] does, pass after pass over the sealed segments of
-//! one directory: log by log in the order of their names, segment by segment in the order of offsets,
-//! each against the CRC of its seal and the CRC of each batch. It reads past the mapping, through one
-//! small buffer, and leaves what is in memory as it was. What it may cost is its caller's to bound,
-//! with a [`Pace`].
+//! Reads do not recompute checksums. A [`Scrubber`] does, pass after pass over the sealed segments
+//! of one directory: log by log in the order of their names, segment by segment in the order of
+//! offsets, each against the CRC of its seal and the CRC of each batch. It reads past the mapping,
+//! through one small buffer, and leaves what is in memory as it was. What it may cost is its
+//! caller's to bound, with a [`Pace`].
 //!
-//! Where a pass stands is kept in `scrub-checkpoint`, so that a node that starts every day still comes
-//! to the end of it:
+//! Where a pass stands is kept in `scrub-checkpoint`, so that a node that starts every day still
+//! comes to the end of it:
 //!
 //! ```text
 //! version=1
@@ -105,8 +105,8 @@ pub struct Scrubber {
     /// What the file says; `None` while there is none.
     stored: Option<Pass>,
     stored_at: TimestampMs,
-    /// The log in work, and its end when the pass came to it: a log that grows as fast as it is read
-    /// would hold the pass up for ever.
+    /// The log in work, and its end when the pass came to it: a log that grows as fast as it is
+    /// read would hold the pass up for ever.
     bound: Option<Place>,
     totals: ScrubTotals,
     buffer: Vec<u8>,
@@ -129,8 +129,8 @@ impl LogDir {
                 };
                 tracing::warn!(
                     path = %path.display(), reason,
-                    "progress of the scrub is lost: it begins again, and reads once more what it has \
-                     read since it began"
+                    "progress of the scrub is lost: it begins again, and reads once more what it \
+                     has read since it began"
                 );
                 None
             }
@@ -150,8 +150,8 @@ impl LogDir {
 }
 
 impl Scrubber {
-    /// When the next step is due, with passes that begin `interval_ms` after one another: now, while
-    /// one is under way or where there was none yet.
+    /// When the next step is due, with passes that begin `interval_ms` after one another: now,
+    /// while one is under way or where there was none yet.
     pub fn due(&self, interval_ms: i64, now: TimestampMs) -> TimestampMs {
         match (&self.pass.place, self.pass.started) {
             (None, Some(started)) => {

@@ -284,7 +284,8 @@ fn count_in(head: &[u8], length: usize, magic: &[u8; 4], entry_len: usize) -> Op
     (found == magic && u32::from_le_bytes(*version) == VERSION && whole).then_some(count)
 }
 
-/// The aborted transactions that the files of a sealed segment name; `None` where they do not verify.
+/// The aborted transactions that the files of a sealed segment name; `None` where they do not
+/// verify.
 pub(crate) fn stored_aborted(fs: &dyn Fs, log: &Path, seal: &Seal) -> Option<Vec<AbortedTxn>> {
     match seal.txn_crc {
         None => Some(Vec::new()),

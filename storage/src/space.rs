@@ -1,9 +1,9 @@
 //! Watches the free space of a directory: reserve and ballast (storage page, §12).
 //!
 //! Below the reserve only essential logs are written (raft, coordinators). When a write really
-//! meets a full disk, the ballast file is given back, so that checkpoints, deletion and the raft log
-//! still work. Twice the reserve free, beside what the ballast gave back, ends it: the ballast is
-//! allocated again and all logs are written.
+//! meets a full disk, the ballast file is given back, so that checkpoints, deletion and the raft
+//! log still work. Twice the reserve free, beside what the ballast gave back, ends it: the ballast
+//! is allocated again and all logs are written.
 
 use std::path::PathBuf;
 use std::sync::Arc;

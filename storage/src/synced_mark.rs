@@ -1,11 +1,11 @@
 //! A number on disk that is replaced in place: one write and one sync.
 //!
-//! For what must be remembered with every sync of a log, where [`crate::durable`] with its new file,
-//! rename and directory sync would cost several times the sync it accompanies.
+//! For what must be remembered with every sync of a log, where [`crate::durable`] with its new
+//! file, rename and directory sync would cost several times the sync it accompanies.
 //!
 //! ```text
 //! two slots, at 0 and at 4096:
-//! u32 magic "PSYM" | u16 format (1) | u16 0 | u64 sequence | u64 number | u32 CRC-32C of what is before
+//! u32 magic "PSYM" | u16 format (1) | u16 0 | u64 sequence | u64 number | u32 CRC-32C of that
 //! ```
 //!
 //! Writes go to the slots in turn, and the valid slot of the higher sequence counts: a write that a

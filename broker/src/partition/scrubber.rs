@@ -1,10 +1,10 @@
 //! The scrubbers: one thread per log directory that reads sealed segments again, so that damage is
 //! found before a client meets it.
 //!
-//! What is read, and what follows from damage, is [`palisade_storage::Scrubber`]'s. Here are the time
-//! between passes (`palisade.log.scrub.interval.ms`), the bytes per second
-//! (`palisade.log.scrub.bytes.per.second`), and threads that come last for the processor. Between two
-//! passes such a thread sleeps.
+//! What is read, and what follows from damage, is [`palisade_storage::Scrubber`]'s. Here are the
+//! time between passes (`palisade.log.scrub.interval.ms`), the bytes per second
+//! (`palisade.log.scrub.bytes.per.second`), and threads that come last for the processor. Between
+//! two passes such a thread sleeps.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -58,8 +58,8 @@ impl Scrubbers {
     /// Starts a thread for each directory; none without settings.
     ///
     /// # Errors
-    /// When a newer release has written the progress of an earlier pass, or the system has no thread
-    /// to give.
+    /// When a newer release has written the progress of an earlier pass, or the system has no
+    /// thread to give.
     pub fn start(
         replicas: &ReplicaManager,
         settings: Option<ScrubSettings>,

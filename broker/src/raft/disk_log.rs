@@ -83,8 +83,9 @@ impl DiskLog {
     /// also answers the log itself and what its recovery found. Blocks.
     ///
     /// # Errors
-    /// `Incomplete` without the mark, `DamagedFile` for one that does not read, `Damaged` and `LostEntries` where synced entries do not
-    /// verify or are gone, `Storage`, `Codec`, `Misplaced`.
+    /// `Incomplete` without the mark, `DamagedFile` for one that does not read, `Damaged` and
+    /// `LostEntries` where synced entries do not verify or are gone, `Storage`, `Codec`,
+    /// `Misplaced`.
     pub fn open(
         log_dir: &LogDir,
         fs: &Arc<dyn Fs>,

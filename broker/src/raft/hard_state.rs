@@ -47,7 +47,8 @@ impl HardStateFile {
     /// Reads the file; `None` where it does not exist.
     ///
     /// # Errors
-    /// `Storage` for an unreadable file, `DamagedFile` for a damaged one, `Codec` for one of another format.
+    /// `Storage` for an unreadable file, `DamagedFile` for a damaged one, `Codec` for one of
+    /// another format.
     pub fn read(&self) -> Result<Option<HardState>, RaftError> {
         let read = read_small_file(self.fs.as_ref(), &self.path);
         let Some(bytes) = read.map_err(RaftError::reading("this node's vote"))? else {

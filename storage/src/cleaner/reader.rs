@@ -1,8 +1,8 @@
 //! Reading a sealed segment from end to end, through a buffer instead of the mapping.
 //!
 //! The mapping would count every page of a gigabyte as memory of the process. Each batch is checked
-//! with its CRC, and the whole file with that of its seal: what a cleaner writes is sealed anew, and
-//! a damaged byte must not become a verified one.
+//! with its CRC, and the whole file with that of its seal: what a cleaner writes is sealed anew,
+//! and a damaged byte must not become a verified one.
 
 use std::sync::Arc;
 
@@ -160,7 +160,8 @@ impl SegmentReader {
         self.corrupt(self.expected, self.seal.next_offset, reason)
     }
 
-    /// The error for one batch handed out before, whose checksum is right and whose records are not.
+    /// The error for one batch handed out before, whose checksum is right and whose records are
+    /// not.
     pub(super) fn damaged_batch(&self, header: &BatchHeader, reason: &'static str) -> Halt {
         let to = next_offset(header).unwrap_or(self.seal.next_offset);
         self.corrupt(header.base_offset, to, reason)

@@ -152,7 +152,8 @@ impl FsFile for RealFile {
         let was_resident = mmap::is_resident(&self.0, offset, into.len());
         let count = self.0.read_at(into, offset)?;
         if !was_resident {
-            // Pages that someone has mapped, or written and not synced, stay: the kernel sees to it.
+            // Pages that someone has mapped, or written and not synced, stay: the kernel sees to
+            // it.
             let length = NonZeroU64::new(count as u64);
             rustix::fs::fadvise(&*self.0, offset, length, Advice::DontNeed)?;
         }

@@ -49,10 +49,11 @@ const ACCEPT_LOSS: &str = "accept-loss";
 /// Refuses a log whose records were synced, as the checkpoints say, and are gone: neither an empty
 /// log nor one that goes on behind the gap may take its place.
 ///
-/// A missing directory counts whatever the checkpoints say above 0, since its creation was synced. In
-/// one that is there, only what was synced must be: the rest a power cut may have taken.
+/// A missing directory counts whatever the checkpoints say above 0, since its creation was synced.
+/// In one that is there, only what was synced must be: the rest a power cut may have taken.
 ///
-/// With the file [`ACCEPT_LOSS`] in its directory the log goes on, empty, at the offset where it was.
+/// With the file [`ACCEPT_LOSS`] in its directory the log goes on, empty, at the offset where it
+/// was.
 pub(super) fn refuse_vanished(
     shared: &Arc<Shared>,
     name: &str,
@@ -87,7 +88,8 @@ pub(super) fn refuse_vanished(
         (true, true) => {
             let to = to.max(of(&shared.high_watermarks));
             tracing::warn!(log = name, %from, %to, "loss accepted, the log goes on empty");
-            // No offset is given twice. Stored first: without the file the records are missed again.
+            // No offset is given twice. Stored first: without the file the records are missed
+            // again.
             shared.log_starts.set(name, topic_id, to);
             shared.store(&shared.log_starts)?;
         }

@@ -74,9 +74,9 @@ fn replay_batch(states: &mut ProducerStates, region: &Region, found: &Found) -> 
     states.apply_marker(header, header.base_offset, marker)
 }
 
-/// Enters the transactions that a segment aborts in its index, which was lost: from the producers at
-/// its base, as the snapshot there has them. Where that is lost too, those that began in an earlier
-/// segment are not found.
+/// Enters the transactions that a segment aborts in its index, which was lost: from the producers
+/// at its base, as the snapshot there has them. Where that is lost too, those that began in an
+/// earlier segment are not found.
 pub(crate) fn replay_aborted(
     fs: &dyn Fs,
     segment: &Segment,

@@ -1,4 +1,5 @@
-//! Step 6 for batches that have to be decompressed or compressed: piece by piece, in bounded memory.
+//! Step 6 for batches that have to be decompressed or compressed: piece by piece, in bounded
+//! memory.
 //!
 //! A few KiB may open to gigabytes. What is opened is looked at and let go, or goes on into the
 //! compressor; never is more held than the codecs' own state and the new records section, and
