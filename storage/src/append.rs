@@ -17,7 +17,7 @@ mod judge;
 mod writer;
 
 pub(crate) use judge::jitter;
-use judge::{Checked, apply_producer, check, must_roll, place};
+use judge::{Checked, Place, apply_producer, check, check_fits, must_roll, place};
 pub(crate) use writer::{Allocation, Writer};
 
 /// Most bytes of records in a single write.
@@ -74,8 +74,10 @@ pub enum TryAppend {
     Busy,
 }
 
-/// Why an append could not be done under the lock.
-enum Blocked {
+/// What came of an append under the lock.
+enum Outcome {
+    /// The batch is in the log, maybe from before.
+    Done(Appended, After),
     /// Someone owns the end of the log.
     Exclusive,
     /// The active segment must be rolled first.
@@ -162,22 +164,22 @@ impl Log {
         };
         let outcome = self.append_locked(&mut writer, &mut batch, &checked, how, now);
         let queued = writer.roll_queued;
-        if let Ok(Err(Blocked::Roll(_))) = &outcome {
+        if let Ok(Outcome::Roll(_)) = &outcome {
             writer.roll_queued = true;
         }
         drop(writer);
         match outcome {
-            Ok(Ok((appended, after))) => {
+            Ok(Outcome::Done(appended, after)) => {
                 self.finish(after);
                 Ok(TryAppend::Done(appended))
             }
-            Ok(Err(Blocked::Roll(active))) => {
+            Ok(Outcome::Roll(active)) => {
                 if !queued {
                     self.queue_roll(active, now);
                 }
                 Ok(TryAppend::Busy)
             }
-            Ok(Err(Blocked::Exclusive)) => Ok(TryAppend::Busy),
+            Ok(Outcome::Exclusive) => Ok(TryAppend::Busy),
             Err(error) => Err(self.append_failed(error, now)),
         }
     }
@@ -221,13 +223,13 @@ impl Log {
             let outcome = self.append_locked(&mut writer, &mut batch, &checked, how, now);
             drop(writer);
             match outcome {
-                Ok(Ok((appended, after))) => {
+                Ok(Outcome::Done(appended, after)) => {
                     self.finish(after);
                     return Ok(appended);
                 }
                 // Whoever owns the end holds this lock.
-                Ok(Err(Blocked::Exclusive)) => drop(self.maintenance.lock()),
-                Ok(Err(Blocked::Roll(active))) => self.roll(&active, now)?,
+                Ok(Outcome::Exclusive) => drop(self.maintenance.lock()),
+                Ok(Outcome::Roll(active)) => self.roll(&active, now)?,
                 Err(error) => return Err(self.append_failed(error, now)),
             }
         }
@@ -240,10 +242,10 @@ impl Log {
         checked: &Checked,
         how: AppendAs,
         now: TimestampMs,
-    ) -> Result<Result<(Appended, After), Blocked>, StorageError> {
+    ) -> Result<Outcome, StorageError> {
         self.check_writable()?;
         if writer.exclusive {
-            return Ok(Err(Blocked::Exclusive));
+            return Ok(Outcome::Exclusive);
         }
         if let Some(error) = writer.roll_error.take() {
             return Err(error);
@@ -262,82 +264,73 @@ impl Log {
         }
         self.judge_epoch(header, how)?;
         if let Some(duplicate) = self.judge_producer(writer, checked, how)? {
-            return Ok(Ok((duplicate, After::default())));
+            return Ok(Outcome::Done(duplicate, After::default()));
         }
-
-        let end = self.end.load();
-        let base_offset = place(header, how, end, &config)?;
-        let last_offset = base_offset.checked_add(i64::from(header.last_offset_delta));
-        let overflow = StorageError::InvalidBatch {
-            reason: "offsets overflow",
-        };
-        let Some((last_offset, next)) =
-            last_offset.and_then(|last| Some((last, last.checked_add(1)?)))
-        else {
-            return Err(overflow);
-        };
-        if must_roll(writer, &config, header, size, last_offset, now) {
-            return Ok(Err(Blocked::Roll(writer.active.clone())));
+        let place = place(header, how, self.end.load(), &config)?;
+        if must_roll(writer, &config, header, size, place.last_offset, now) {
+            return Ok(Outcome::Roll(writer.active.clone()));
         }
-        if next.distance(writer.active.base) > i64::from(i32::MAX) || size > writer.active.capacity
-        {
-            return Err(StorageError::InvalidBatch {
-                reason: "batch does not fit the segment",
-            });
-        }
-
-        let epoch = match how {
-            AppendAs::Leader { epoch } => epoch,
-            AppendAs::Raft { term } => term,
-            AppendAs::Replica => header.partition_leader_epoch,
-        };
+        check_fits(writer, &place, size)?;
         if !matches!(how, AppendAs::Replica) {
-            batch::stamp(batch.head, base_offset, epoch);
+            batch::stamp(batch.head, place.base_offset, place.epoch);
         }
         self.write(writer, batch)?;
 
         // From here on nothing fails: the bytes are in the file.
-        let position = writer.position;
+        self.note(writer, &config, checked, &place, how);
+        self.publish(writer, header, &place);
+        let appended = Appended {
+            base_offset: place.base_offset,
+            last_offset: place.last_offset,
+            log_end_offset: place.next,
+            duplicate: false,
+            max_timestamp: header.max_timestamp,
+            log_append_time: (header.attributes & 8 != 0).then_some(header.max_timestamp),
+        };
+        let after = self.what_follows(writer, &config, header, place.next, now);
+        Ok(Outcome::Done(appended, after))
+    }
+
+    /// Enters a batch that has just been written in the index, the epochs and the producers.
+    fn note(
+        &self,
+        writer: &mut Writer,
+        config: &LogConfig,
+        checked: &Checked,
+        place: &Place,
+        how: AppendAs,
+    ) {
         if writer.since_index > config.index_interval_bytes {
-            let relative = base_offset.distance(writer.active.base) as u32;
+            let relative = place.base_offset.distance(writer.active.base) as u32;
             let entry = IndexEntry {
                 relative,
-                position: position as u32,
+                position: writer.position as u32,
             };
             if let Some(index) = writer.index.memory() {
                 index.push(entry, writer.active.max_timestamp());
             }
             writer.since_index = 0;
         }
-        writer.since_index = writer.since_index.saturating_add(batch.len() as u32);
+        let size = checked.header.total_len() as u32;
+        writer.since_index = writer.since_index.saturating_add(size);
+        let epoch = place.epoch;
         if epoch.value() >= 0 && self.epochs.read().latest() != Some(epoch) {
-            self.epochs.write().assign(epoch, base_offset);
+            self.epochs.write().assign(epoch, place.base_offset);
         }
         if !matches!(how, AppendAs::Raft { .. }) {
-            apply_producer(writer, checked, base_offset);
+            apply_producer(writer, checked, place.base_offset);
         }
-        writer.position += size;
-        writer.active.publish(
-            Tail {
-                position: writer.position,
-                next,
-            },
-            header.max_timestamp,
-        );
-        self.end.store(next);
+    }
 
-        let appended = Appended {
-            base_offset,
-            last_offset,
-            log_end_offset: next,
-            duplicate: false,
-            max_timestamp: header.max_timestamp,
-            log_append_time: (header.attributes & 8 != 0).then_some(header.max_timestamp),
+    /// Shows it to readers.
+    fn publish(&self, writer: &mut Writer, header: &BatchHeader, place: &Place) {
+        writer.position += header.total_len() as u64;
+        let tail = Tail {
+            position: writer.position,
+            next: place.next,
         };
-        Ok(Ok((
-            appended,
-            self.what_follows(writer, &config, header, next, now),
-        )))
+        writer.active.publish(tail, header.max_timestamp);
+        self.end.store(place.next);
     }
 
     /// Writes the bytes at the tracked end; on an error the file has its old end again.

@@ -7,7 +7,7 @@ use crate::error::StorageError;
 use crate::log::Log;
 use crate::marker;
 use crate::producer_state::{Marker, Verdict};
-use crate::types::{Offset, TimestampMs};
+use crate::types::{LeaderEpoch, Offset, TimestampMs};
 
 /// A parsed batch that has passed every check which needs no lock.
 pub(super) struct Checked {
@@ -35,23 +35,59 @@ pub(super) fn check(batch: &Pieces<'_>, how: AppendAs) -> Result<Checked, Storag
     Ok(Checked { header, marker })
 }
 
-/// The offset the batch gets, or must have.
+/// Where in the log a batch goes.
+pub(super) struct Place {
+    pub(super) base_offset: Offset,
+    /// Inclusive.
+    pub(super) last_offset: Offset,
+    /// The log end behind it, exclusive.
+    pub(super) next: Offset,
+    pub(super) epoch: LeaderEpoch,
+}
+
+/// The offsets and the epoch that the batch gets, or must have.
 pub(super) fn place(
     header: &BatchHeader,
     how: AppendAs,
     end: Offset,
     config: &LogConfig,
-) -> Result<Offset, StorageError> {
-    if !matches!(how, AppendAs::Replica) {
-        return Ok(end);
+) -> Result<Place, StorageError> {
+    let (base_offset, epoch) = match how {
+        AppendAs::Leader { epoch } => (end, epoch),
+        AppendAs::Raft { term } => (end, term),
+        AppendAs::Replica => {
+            let found = header.base_offset;
+            // Only compaction leaves gaps, and only the leader's log can have them first.
+            if found != end && !(config.compact && found > end) {
+                return Err(StorageError::OffsetMismatch { found, end });
+            }
+            (found, header.partition_leader_epoch)
+        }
+    };
+    let last_offset = base_offset.checked_add(i64::from(header.last_offset_delta));
+    last_offset
+        .and_then(|last_offset| {
+            Some(Place {
+                base_offset,
+                last_offset,
+                next: last_offset.checked_add(1)?,
+                epoch,
+            })
+        })
+        .ok_or(StorageError::InvalidBatch {
+            reason: "offsets overflow",
+        })
+}
+
+/// Refuses a batch that the active segment cannot hold, though there is no need for another one.
+pub(super) fn check_fits(writer: &Writer, place: &Place, size: u64) -> Result<(), StorageError> {
+    let active = &writer.active;
+    if place.next.distance(active.base) > i64::from(i32::MAX) || size > active.capacity {
+        return Err(StorageError::InvalidBatch {
+            reason: "batch does not fit the segment",
+        });
     }
-    let found = header.base_offset;
-    // Only compaction leaves gaps, and only the leader's log can have them first.
-    if found == end || (config.compact && found > end) {
-        Ok(found)
-    } else {
-        Err(StorageError::OffsetMismatch { found, end })
-    }
+    Ok(())
 }
 
 pub(super) fn must_roll(
