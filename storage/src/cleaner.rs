@@ -32,6 +32,7 @@ use crate::producer_state::snapshot;
 use crate::segment::Segment;
 use crate::segment_index;
 use crate::swap;
+use crate::txn_index::AbortedTxn;
 use crate::types::{Offset, TimestampMs};
 
 mod dirty;
@@ -457,33 +458,14 @@ impl<'a> Pass<'a> {
             let _maintenance = log.maintenance.lock();
             log.check_writable()?;
             let list = log.segments.load_full();
-            let at = group
-                .inputs
-                .first()
-                .and_then(|first| list.iter().position(|s| Arc::ptr_eq(s, first)))
+            let at = position_of(&group.inputs, &list)
+                .filter(|_| log.damage.load().is_empty())
                 .ok_or(Halt::Overtaken)?;
-            let count = group.inputs.len();
-            let present = list.get(at..at + count).unwrap_or_default();
-            let same = present.len() == count
-                && present
-                    .iter()
-                    .zip(&group.inputs)
-                    .all(|(a, b)| Arc::ptr_eq(a, b));
-            if !same || !log.damage.load().is_empty() {
-                return Err(Halt::Overtaken);
-            }
             let next = group
                 .inputs
                 .last()
                 .map_or(group.output.base, |s| s.tail().next);
-            let mut aborted = Vec::new();
-            for segment in &group.inputs {
-                segment.pin()?;
-                let seal = segment.seal_info().ok_or(Halt::Overtaken)?;
-                let listed = segment_index::stored_aborted(&*log.shared.fs, &segment.path, &seal)
-                    .ok_or_else(|| unknown_aborts(segment, &seal))?;
-                aborted.extend(kept_entries(listed, &group.dropped));
-            }
+            let aborted = self.pin_inputs(&group)?;
             let seal = group.output.seal(next, aborted)?;
             if seal.max_timestamp.value() < 0 {
                 group.output.set_age_of(&group.inputs);
@@ -501,7 +483,7 @@ impl<'a> Pass<'a> {
                 .inspect_err(|error| log.swap_failed(error))?;
             let segment = Arc::new(Segment::sealed(&log.home, base, seal, created));
             let mut after: Vec<Arc<Segment>> = list.as_ref().clone();
-            after.splice(at..at + count, [segment]);
+            after.splice(at..at + group.inputs.len(), [segment]);
             log.segments.store(Arc::new(after));
             graves
         };
@@ -514,6 +496,21 @@ impl<'a> Pass<'a> {
             .graveyard
             .bury_due(&*shared.fs, TimestampMs::new(i64::MIN));
         Ok(())
+    }
+
+    /// Keeps the inputs readable without their names; answers the aborted transactions in them
+    /// that stay.
+    fn pin_inputs(&self, group: &Group<'_>) -> Result<Vec<AbortedTxn>, Halt> {
+        let fs = &*self.log.shared.fs;
+        let mut aborted = Vec::new();
+        for segment in &group.inputs {
+            segment.pin()?;
+            let seal = segment.seal_info().ok_or(Halt::Overtaken)?;
+            let listed = segment_index::stored_aborted(fs, &segment.path, &seal)
+                .ok_or_else(|| unknown_aborts(segment, &seal))?;
+            aborted.extend(kept_entries(listed, &group.dropped));
+        }
+        Ok(aborted)
     }
 
     /// Remembers how far the log is clean.
@@ -567,6 +564,15 @@ impl Log {
         self.closed.store(true, Ordering::Release);
         self.observer.failed();
     }
+}
+
+/// Where the inputs stand in the list, one behind the other, if they still do.
+fn position_of(inputs: &[Arc<Segment>], list: &[Arc<Segment>]) -> Option<usize> {
+    let first = inputs.first()?;
+    let at = list.iter().position(|s| Arc::ptr_eq(s, first))?;
+    let present = list.get(at..at + inputs.len())?;
+    let same = present.iter().zip(inputs).all(|(a, b)| Arc::ptr_eq(a, b));
+    same.then_some(at)
 }
 
 /// Puts the keys of one batch from `first` on; answers the offset at which the map was full.
