@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::{Bad, Walk, resync};
+use crate::batch::{Bad, Found, Walk, resync};
 use crate::damage::DamagedRange;
 use crate::error::StorageError;
 use crate::fs::FsFile;
@@ -44,6 +44,48 @@ pub(super) struct Scanned {
     pub(super) unsynced_from: Option<u64>,
 }
 
+impl Scanned {
+    fn nothing(base: Offset, interval: u32) -> Self {
+        Self {
+            tail: Tail {
+                position: 0,
+                next: base,
+            },
+            content: IndexBuilder::new(base, interval),
+            torn: None,
+            damage: Vec::new(),
+            dead_end: false,
+            epochs: Vec::new(),
+            scanned_bytes: 0,
+            unsynced_from: None,
+        }
+    }
+
+    /// Takes in the next batch that verifies.
+    fn add(&mut self, found: &Found, recovery_point: Offset, after_gap: bool) {
+        if after_gap {
+            self.content.add_after_gap(found);
+        } else {
+            self.content.add(found);
+        }
+        let (epoch, at) = (
+            found.header.partition_leader_epoch,
+            found.header.base_offset,
+        );
+        if self.epochs.last().is_none_or(|(latest, _)| epoch > *latest) {
+            self.epochs.push((epoch, at));
+        }
+        if found.next > recovery_point {
+            self.scanned_bytes += found.header.total_len() as u64;
+            self.unsynced_from.get_or_insert(found.position);
+        }
+        self.tail = Tail {
+            position: found.end(),
+            next: found.next,
+        };
+    }
+}
+
 impl Scan<'_> {
     /// Scans the file, again for each batch whose fault shows only in the one after it.
     pub(super) fn run(&self, file: &dyn FsFile) -> Result<Scanned, StorageError> {
@@ -73,19 +115,7 @@ impl Scan<'_> {
             .epoch(self.epoch)
             .crc_from(self.recovery_point)
             .blaming(blamed);
-        let mut scanned = Scanned {
-            tail: Tail {
-                position: 0,
-                next: self.base,
-            },
-            content: IndexBuilder::new(self.base, self.interval),
-            torn: None,
-            damage: Vec::new(),
-            dead_end: false,
-            epochs: Vec::new(),
-            scanned_bytes: 0,
-            unsynced_from: None,
-        };
+        let mut scanned = Scanned::nothing(self.base, self.interval);
         let mut after_gap = false;
         while let Some(step) = walk.next() {
             match step {
@@ -100,28 +130,8 @@ impl Scan<'_> {
                     break;
                 }
                 Ok(found) => {
-                    if after_gap {
-                        scanned.content.add_after_gap(&found);
-                        after_gap = false;
-                    } else {
-                        scanned.content.add(&found);
-                    }
-                    let epoch = found.header.partition_leader_epoch;
-                    if scanned
-                        .epochs
-                        .last()
-                        .is_none_or(|(latest, _)| epoch > *latest)
-                    {
-                        scanned.epochs.push((epoch, found.header.base_offset));
-                    }
-                    if found.next > self.recovery_point {
-                        scanned.scanned_bytes += found.header.total_len() as u64;
-                        scanned.unsynced_from.get_or_insert(found.position);
-                    }
-                    scanned.tail = Tail {
-                        position: found.end(),
-                        next: found.next,
-                    };
+                    scanned.add(&found, self.recovery_point, after_gap);
+                    after_gap = false;
                 }
                 Err(bad)
                     if !blamed.contains(&bad.position)
