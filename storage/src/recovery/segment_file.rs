@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::scan::{Scan, Scanned};
 use super::{Recovery, SEGMENT_EXTENSIONS, quarantine};
+use crate::batch::Bad;
 use crate::damage::mark_suspect;
 use crate::error::StorageError;
 use crate::fs::{FsFile, OpenHow};
@@ -12,6 +13,30 @@ use crate::seal::Seal;
 use crate::segment::{Segment, Tail};
 use crate::segment_index::{IndexBuilder, SegmentIndex};
 use crate::types::{LeaderEpoch, Offset};
+
+/// One segment file as it lies there.
+struct Present {
+    base: Offset,
+    /// Base of the next one.
+    next_base: Option<Offset>,
+    path: Arc<Path>,
+    file: Arc<dyn FsFile>,
+    size: u64,
+    /// Its seal, unless that is of another day.
+    seal: Option<Seal>,
+    /// Some segment behind it is sealed, so all of this one was synced.
+    sealed_later: bool,
+}
+
+/// What the seal of a segment says of it.
+enum Sealed {
+    /// It is what was sealed, and has been taken in.
+    Taken,
+    /// It may be, or was before it was written on, but its batches are to be looked at.
+    Unproven,
+    /// It is not, though it has the length of what was.
+    Differs(Seal),
+}
 
 impl Recovery<'_> {
     /// Takes one segment in; answers whether the log ends in it with a torn tail.
@@ -30,42 +55,22 @@ impl Recovery<'_> {
         let seal = seal.filter(|seal| {
             seal.size >= size && next_base.is_none_or(|next| seal.next_offset <= next)
         });
-        let whole = seal.filter(|seal| seal.size == size);
-        let mut as_sealed = true;
-        if let Some(seal) = whole {
-            let verified = seal.next_offset <= self.recovery_point && !seal.suspect;
-            if next_base.is_none() && verified {
-                return self.reopen_last(base, seal, file).map(|()| false);
-            }
-            let segment = Arc::new(Segment::sealed(&self.home, base, seal, self.now));
-            as_sealed = verified || self.verify(&segment, &seal)?;
-            if next_base.is_some() && as_sealed && !seal.suspect {
-                self.push_sealed(segment, next_base);
-                return Ok(false);
-            }
-        }
-
-        let scan = Scan {
-            path: &path,
+        let present = Present {
             base,
-            interval: self.config.index_interval_bytes,
-            exact: !self.sparse,
-            // A sealed segment that does not match is looked through from its start.
-            recovery_point: if seal.is_some() {
-                Offset::ZERO
-            } else {
-                self.recovery_point
-            },
             next_base,
-            may_be_torn: seal.is_none() && !sealed_later,
-            epoch: self
-                .epochs
-                .last()
-                .map_or(LeaderEpoch::new(-1), |(epoch, _)| *epoch),
+            path,
+            file,
+            size,
+            seal,
+            sealed_later,
         };
-        let mut scanned = scan.run(&*file)?;
-        self.report.scanned_bytes += scanned.scanned_bytes;
-        if let Some(seal) = whole.filter(|_| !as_sealed && scanned.damage.is_empty()) {
+        let differs = match self.take_sealed(&present)? {
+            Sealed::Taken => return Ok(false),
+            Sealed::Unproven => None,
+            Sealed::Differs(seal) => Some(seal),
+        };
+        let scanned = self.scan(&present)?;
+        if let Some(seal) = differs.filter(|_| scanned.damage.is_empty()) {
             // Each batch verifies, and still something is not as it was: sealed anew, the segment
             // would never show that again.
             let segment = Arc::new(Segment::sealed(&self.home, base, seal, self.now));
@@ -73,6 +78,62 @@ impl Recovery<'_> {
             self.push_sealed(segment, next_base);
             return Ok(false);
         }
+        self.take_scanned(present, scanned)
+    }
+
+    /// Takes in a segment that its seal answers for, without a look at its batches.
+    fn take_sealed(&mut self, present: &Present) -> Result<Sealed, StorageError> {
+        let (base, next_base) = (present.base, present.next_base);
+        let Some(seal) = present.seal.filter(|seal| seal.size == present.size) else {
+            return Ok(Sealed::Unproven);
+        };
+        let verified = seal.next_offset <= self.recovery_point && !seal.suspect;
+        if next_base.is_none() && verified {
+            self.reopen_last(base, seal, present.file.clone())?;
+            return Ok(Sealed::Taken);
+        }
+        let segment = Arc::new(Segment::sealed(&self.home, base, seal, self.now));
+        if !verified && !self.verify(&segment, &seal)? {
+            return Ok(Sealed::Differs(seal));
+        }
+        if next_base.is_none() || seal.suspect {
+            return Ok(Sealed::Unproven);
+        }
+        self.push_sealed(segment, next_base);
+        Ok(Sealed::Taken)
+    }
+
+    fn scan(&mut self, present: &Present) -> Result<Scanned, StorageError> {
+        let scan = Scan {
+            path: &present.path,
+            base: present.base,
+            interval: self.config.index_interval_bytes,
+            exact: !self.sparse,
+            // A sealed segment that does not match is looked through from its start.
+            recovery_point: if present.seal.is_some() {
+                Offset::ZERO
+            } else {
+                self.recovery_point
+            },
+            next_base: present.next_base,
+            may_be_torn: present.seal.is_none() && !present.sealed_later,
+            epoch: self
+                .epochs
+                .last()
+                .map_or(LeaderEpoch::new(-1), |(epoch, _)| *epoch),
+        };
+        let scanned = scan.run(&*present.file)?;
+        self.report.scanned_bytes += scanned.scanned_bytes;
+        Ok(scanned)
+    }
+
+    /// Takes in what a scan has found; answers whether the log ends there with a torn tail.
+    fn take_scanned(
+        &mut self,
+        present: Present,
+        mut scanned: Scanned,
+    ) -> Result<bool, StorageError> {
+        let (base, next_base, seal) = (present.base, present.next_base, present.seal);
         self.report.rebuilt_indexes += 1;
         if seal.is_some_and(|seal| seal.next_offset <= self.recovery_point) {
             // Synced long ago, and the stored epochs know it: what bytes in doubt say is no news.
@@ -82,35 +143,53 @@ impl Recovery<'_> {
         // Below the recovery point of the next start, which without the mark would not look.
         let marked_now = seal.filter(|seal| !seal.suspect && !scanned.damage.is_empty());
         self.damage.append(&mut scanned.damage);
-        let tail = scanned.tail;
+        let next = scanned.tail.next;
         let torn = match scanned.torn {
             Some(bad) => {
-                tracing::warn!(
-                    log = self.name, offset = %bad.offset, reason = bad.reason,
-                    bytes = size - tail.position, "torn tail cut"
-                );
-                quarantine::keep_tail(self.shared, self.name, &path, &*file, tail.position, size);
-                file.set_len(tail.position).map_err(self.io("truncate"))?;
-                self.report.cut_bytes += size - tail.position;
+                self.cut_torn_tail(&present, &bad, scanned.tail)?;
                 true
             }
-            None => self.is_hole(tail.next, next_base, sealed_later),
+            None => self.is_hole(next, next_base, present.sealed_later),
         };
-        let lost_tail = seal.map_or(tail.next, |seal| seal.next_offset);
+        let lost_tail = seal.map_or(next, |seal| seal.next_offset);
         if !torn && !scanned.dead_end {
-            if lost_tail > tail.next {
-                self.note_missing(tail.next, lost_tail, base);
+            if lost_tail > next {
+                self.note_missing(next, lost_tail, base);
             }
-            self.note_gap(tail.next.max(lost_tail), next_base, base);
+            self.note_gap(next.max(lost_tail), next_base, base);
         }
-        let dead_end = scanned.dead_end || lost_tail > tail.next;
-        self.push_scanned(base, file, scanned, dead_end);
+        let dead_end = scanned.dead_end || lost_tail > next;
+        self.push_scanned(base, present.file, scanned, dead_end);
         if let (Some(seal), Some(segment)) = (marked_now, self.segments.last())
             && let Err(error) = mark_suspect(&*self.shared.fs, segment, seal)
         {
             tracing::warn!(log = self.name, %error, "damaged segment not marked as such");
         }
         Ok(torn)
+    }
+
+    fn cut_torn_tail(
+        &mut self,
+        present: &Present,
+        bad: &Bad,
+        tail: Tail,
+    ) -> Result<(), StorageError> {
+        let (file, size) = (&*present.file, present.size);
+        tracing::warn!(
+            log = self.name, offset = %bad.offset, reason = bad.reason,
+            bytes = size - tail.position, "torn tail cut"
+        );
+        quarantine::keep_tail(
+            self.shared,
+            self.name,
+            &present.path,
+            file,
+            tail.position,
+            size,
+        );
+        file.set_len(tail.position).map_err(self.io("truncate"))?;
+        self.report.cut_bytes += size - tail.position;
+        Ok(())
     }
 
     fn push_sealed(&mut self, segment: Arc<Segment>, next_base: Option<Offset>) {
