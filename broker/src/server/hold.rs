@@ -144,14 +144,11 @@ impl Room {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
+impl Room {
+    /// A queue in which nothing has room.
+    pub(super) fn full(block_max: Duration) -> Room {
+        use palisade_auth::audit::{Action, AuditContext, AuditEvent, Outcome, UnixMicros};
 
-    use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Outcome, UnixMicros};
-
-    use super::*;
-
-    fn room(block_max: Duration) -> Room {
         let queue = AuditQueue::new(16 << 10, || UnixMicros::new(0));
         let event = |action| AuditEvent::new(action, Outcome::Denied, AuditContext::default());
         while queue.offer(event(Action::Denied)).is_ok() {}
@@ -162,6 +159,21 @@ mod tests {
             allowed_stays: true,
         }
     }
+
+    /// Makes room, as the thread of the log does.
+    pub(super) fn empty(&self) {
+        self.queue.confirm(&self.queue.take(Duration::ZERO));
+        self.durable.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Outcome};
+
+    use super::*;
 
     /// Something is denied on the connection of `hold`.
     fn deny(room: &Room, hold: &Hold) {
@@ -179,15 +191,14 @@ mod tests {
 
     #[tokio::test]
     async fn room_that_comes_lets_go() {
-        let room = room(Duration::from_secs(3600));
+        let room = Room::full(Duration::from_secs(3600));
         let mut hold = Hold::new(room.clone());
         poll_fn(|cx| hold.poll(cx)).await;
         deny(&room, &hold);
         assert!(hold.is_waiting());
         let polled = poll_fn(|cx| Poll::Ready(hold.poll(cx).is_pending()));
         assert!(polled.await);
-        room.queue.confirm(&room.queue.take(Duration::ZERO));
-        room.durable.send_replace(());
+        room.empty();
         poll_fn(|cx| hold.poll(cx)).await;
         assert_eq!((hold.is_waiting(), lost(&room)), (false, 0));
         assert_eq!(room.queue.take(Duration::ZERO).len(), 1);
@@ -195,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn patience_that_ends_counts_and_lets_go() {
-        let room = room(Duration::ZERO);
+        let room = Room::full(Duration::ZERO);
         let mut hold = Hold::new(room.clone());
         deny(&room, &hold);
         poll_fn(|cx| hold.poll(cx)).await;
@@ -204,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_is_gone_counts() {
-        let room = room(Duration::from_secs(3600));
+        let room = Room::full(Duration::from_secs(3600));
         let hold = Hold::new(room.clone());
         deny(&room, &hold);
         assert_eq!(lost(&room), 0);

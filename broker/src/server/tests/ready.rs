@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use palisade_protocol::{ApiKey, Chunk, RecordSource};
+use tokio::io::AsyncWriteExt;
 
 use super::rig::*;
 use crate::config::SecurityProtocol;
+use crate::server::Room;
 use crate::shutdown::Stage;
 
 async fn plain() -> Rig {
@@ -199,6 +201,45 @@ async fn a_connection_that_is_read_no_more_is_idle_in_the_end() {
     client.send(&all.concat()).await;
     client.closed().await;
     assert!(rig.service.begun.lock().len() < all.len());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_held_is_idle_in_the_end() {
+    let mut bounds = limits();
+    bounds.idle = Some(Duration::from_millis(50));
+    let rig = Rig::with_room(bounds, Room::full(Duration::ZERO)).await;
+    rig.service.open.send_replace(true);
+    let mut client = rig.connect().await;
+    client.send(&ask(AUDITED, 1)).await;
+    // While it is held nobody reads that its peer is gone.
+    client.0.shutdown().await.unwrap();
+    client.closed().await;
+    assert_eq!(rig.service.begun.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_frame_is_not_slow_because_its_connection_was_held() {
+    let mut bounds = limits();
+    bounds.frame = Duration::from_secs(2);
+    let room = Room::full(Duration::from_secs(3600));
+    let rig = Rig::with_room(bounds, room.clone()).await;
+    let frame = ask(ApiKey::Metadata, 2);
+    let (half, rest) = frame.split_at(frame.len() - 1);
+    let mut held = rig.connect().await;
+    held.send(&[&ask(AUDITED, 1), half].concat()).await;
+    while rig.service.begun.lock().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    rig.service.open.send_replace(true);
+    // Whoever only begins a frame is slow, and when that is seen the time of both is over.
+    let mut slow = rig.connect().await;
+    slow.send(half).await;
+    slow.closed().await;
+    assert_eq!(rig.service.begun.lock().len(), 1);
+    room.empty();
+    assert_eq!(held.answer().await.unwrap()[..], *b"\0\0\0\x01late");
+    held.send(rest).await;
+    assert_eq!(held.answer().await.unwrap()[..], *b"\0\0\0\x02now");
 }
 
 #[tokio::test]

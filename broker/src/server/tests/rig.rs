@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use palisade_auth::Secret;
-use palisade_auth::audit::{Action, AuditEvent, AuditSink};
+use palisade_auth::audit::{Action, AuditEvent, AuditSink, Outcome as Recorded};
 use palisade_auth::sasl::{CredentialLookup, Mechanisms, Phase, SaslDeps};
 use palisade_auth::scram::{ScramCredential, ScramMechanism};
 use palisade_auth::tls::TlsSettings;
@@ -20,11 +20,12 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::config::{Endpoint, Limits, ListenerConfig, SecurityProtocol};
 use crate::dispatch::{CloseReason, Guarded, Outcome, Stage, Staged, Wire};
 use crate::handlers::{api_versions, sasl_handshake};
-use crate::server::{Bound, BoxFuture, Hold, Server, Service, Session};
+use crate::server::{Bound, BoxFuture, Hold, Room, Server, Service, Session};
 use crate::shutdown::{Shutdown, Stage as Step};
 
 /// Answers after the gate of the rig opens.
@@ -39,6 +40,11 @@ pub(super) const CLOSES: ApiKey = ApiKey::DeleteTopics;
 pub(super) const MEASURES: ApiKey = ApiKey::ListOffsets;
 /// Answers with what the test put there.
 pub(super) const GIVEN: ApiKey = ApiKey::DescribeConfigs;
+/// Answers after the gate opens, as something that was permitted and is to be in the audit log.
+pub(super) const AUDITED: ApiKey = ApiKey::CreateAcls;
+
+/// How long a connection may take to end, where nothing but its end is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server and everything a test looks at.
 pub(super) struct Rig {
@@ -53,6 +59,8 @@ pub(super) struct Scripted {
     limits: Limits,
     audit: Option<Arc<dyn AuditSink>>,
     pub(super) events: Arc<Events>,
+    /// Holds back whoever causes an event of `AUDITED`.
+    room: Option<Room>,
     pub(super) keeps_logins: AtomicBool,
     /// The user is deleted while a login is recorded: after its proof, before its session.
     pub(super) deletes_user: AtomicBool,
@@ -97,7 +105,7 @@ impl Service for Scripted {
     }
 
     fn audit_hold(&self) -> Hold {
-        Hold::nothing()
+        self.room.clone().map_or_else(Hold::nothing, Hold::new)
     }
 
     fn identity(&self) -> (Arc<str>, BrokerId) {
@@ -136,10 +144,15 @@ impl Service for Scripted {
                     ErrorCode::ILLEGAL_SASL_STATE,
                     Vec::new(),
                 ))),
-                WAITS => {
+                WAITS | AUDITED => {
                     let mut open = self.open.subscribe();
                     let later = async move {
                         let _ = open.wait_for(|open| *open).await;
+                        if let Some(room) = self.room.as_ref().filter(|_| key == AUDITED) {
+                            let context = session.audit_context();
+                            let event = AuditEvent::new(Action::Allowed, Recorded::Ok, context);
+                            room.queue.record(event);
+                        }
                         Outcome::Response(vec![plain_answer(wire, b"late")])
                     };
                     Staged::Pending(Guarded::new(key, later, Outcome::Close))
@@ -221,11 +234,26 @@ impl Rig {
         limits: Limits,
         tls: Option<TlsSettings>,
     ) -> Rig {
+        Rig::with(protocol, limits, tls, None).await
+    }
+
+    /// One on PLAINTEXT whose connections are held back while there is no room.
+    pub(super) async fn with_room(limits: Limits, room: Room) -> Rig {
+        Rig::with(SecurityProtocol::Plaintext, limits, None, Some(room)).await
+    }
+
+    async fn with(
+        protocol: SecurityProtocol,
+        limits: Limits,
+        tls: Option<TlsSettings>,
+        room: Option<Room>,
+    ) -> Rig {
         let events = Arc::new(Events::default());
         let users = Arc::new(OneUser::default());
         let service = Arc::new(Scripted {
             audit: Some(Arc::clone(&events) as Arc<dyn AuditSink>),
             events,
+            room,
             keeps_logins: AtomicBool::new(true),
             deletes_user: AtomicBool::new(false),
             users: Arc::clone(&users),
@@ -303,7 +331,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Asserts that the connection ends without another byte.
     pub(super) async fn closed(&mut self) {
         let mut rest = Vec::new();
-        let _ = self.0.read_to_end(&mut rest).await;
+        let ended = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "the connection goes on");
         assert_eq!(rest, b"", "bytes before the end");
     }
 
