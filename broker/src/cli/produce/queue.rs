@@ -236,6 +236,28 @@ mod tests {
     }
 
     #[test]
+    fn the_pause_before_a_retry_goes_with_its_batch() {
+        let now = Instant::now();
+        let batch = Batch {
+            records: Vec::new(),
+            bytes: 0,
+            begun: now,
+            is_tried: false,
+        };
+        let mut queue = Queue {
+            batches: VecDeque::from([batch.clone(), batch]),
+            ..Queue::default()
+        };
+        queue.try_again(
+            ClientError::refused("t-0", ErrorCode::KAFKA_STORAGE_ERROR, None),
+            now,
+        );
+        assert!(queue.take_first().is_some());
+        let queues = BTreeMap::from([(0, queue)]);
+        assert_eq!(wake_at(&queues, false, now), Some(now + LINGER));
+    }
+
+    #[test]
     fn trouble_lasts_from_the_first_attempt_to_the_end_of_the_batch() {
         let start = Instant::now();
         let later = start + Duration::from_secs(4);
