@@ -479,3 +479,6 @@ impl Work<'_> {
         self.finish(step, Ok(()));
     }
 }
+
+#[cfg(test)]
+mod tests;
