@@ -461,7 +461,7 @@ impl State {
             }
             stamped.at = given;
         }
-        stamped.stepped = false;
+        // The mark stays: an event that is put back is evened out once more.
         self.given_at = Some(stamped.at);
     }
 

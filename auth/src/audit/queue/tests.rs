@@ -334,6 +334,22 @@ fn a_step_of_the_clock_is_left_to_be_told() {
 }
 
 #[test]
+fn a_step_of_the_clock_outlasts_a_batch_that_was_not_written() {
+    let (queue, clock) = clocked();
+    clock.store(50_000_000, Ordering::Relaxed);
+    queue.offer(event(Action::LoginOk)).unwrap();
+    clock.store(10_000_000, Ordering::Relaxed);
+    queue.offer(event(Action::Logout)).unwrap();
+    clock.store(11_000_000, Ordering::Relaxed);
+    queue.offer(event(Action::Denied)).unwrap();
+    queue.put_back(queue.take(NOTHING));
+    let taken = queue.take(NOTHING);
+    let seconds: Vec<_> = taken.iter().map(|one| one.at.value() / 1_000_000).collect();
+    assert_eq!(seconds, [50, 10, 11]);
+    assert!(taken.iter().all(|one| one.event.detail.is_none()));
+}
+
+#[test]
 fn a_full_disk_is_not_told_of_every_count() {
     let queue = queue(8);
     while queue.offer(event(Action::Denied)).is_ok() {}
