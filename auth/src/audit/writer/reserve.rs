@@ -18,6 +18,8 @@ use super::AuditFile;
 const PART: u64 = 10;
 /// This part of the reserve is allocated in advance, so that not every batch asks for space.
 const ADVANCE: u64 = 16;
+/// What file systems may round a file's space up by.
+const ROUNDING: u64 = 64 << 10;
 
 /// What is kept free, and up to where the file's space goes.
 #[derive(Debug, Default)]
@@ -27,15 +29,23 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Allocates `wanted` bytes behind `len`, or as many of them as are a tenth of the free space.
+    /// Allocates `wanted` bytes behind `len`, or as many of them as are a tenth of the free space;
+    /// gives back what an earlier process allocated beyond that.
     pub(super) fn allocate(file: &mut impl AuditFile, len: u64, wanted: u64) -> io::Result<Self> {
+        let found = file.allocated()?.saturating_sub(len);
+        let most = wanted.saturating_add(wanted / ADVANCE);
+        let is_too_much = found > most.saturating_add(ROUNDING);
+        // A file that may not be cut keeps its space.
+        let there = match is_too_much && file.truncate(len).is_ok() {
+            true => 0,
+            false => found,
+        };
         if wanted == 0 {
             return Ok(Self::default());
         }
-        // A process before this one may have left a reserve; a full disk does not shrink it.
-        let there = file.allocated()?.saturating_sub(len);
         let share = file.free()?.saturating_add(there) / PART;
-        let bytes = wanted.min(share.max(there));
+        // A full disk does not shrink the reserve that was there.
+        let bytes = wanted.min(share.max(found));
         let end = len.saturating_add(bytes);
         if bytes == 0 || end <= len.saturating_add(there) {
             return Ok(Self { bytes, end });

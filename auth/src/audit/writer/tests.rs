@@ -55,6 +55,9 @@ impl AuditFile for Memory {
             return Err(io::Error::other("no"));
         }
         content.bytes.truncate(len as usize);
+        let behind = content.allocated.saturating_sub(len);
+        content.allocated -= behind;
+        content.free += behind;
         Ok(())
     }
 
@@ -405,4 +408,23 @@ fn without_a_reserve_nothing_is_asked_for() {
     put(&mut writer, &[(at(1), &event(Action::Denied))]).unwrap();
     let content = file.0.lock();
     assert_eq!(content.allocated, content.bytes.len() as u64);
+}
+
+#[test]
+fn a_reserve_that_is_wanted_no_more_is_given_back() {
+    const MIB: u64 = 1 << 20;
+    for wanted in [0, MIB] {
+        let (file, writer, reserve) = with_reserve(100 * MIB, 4 * MIB);
+        assert_eq!(reserve, 4 * MIB);
+        drop(writer);
+        // Too little for a tenth of it: a smaller reserve is none the smaller for that.
+        file.0.lock().free = 0;
+        let (mut writer, _) = open(&file);
+        assert_eq!(writer.keep_free(wanted).unwrap(), wanted);
+        let content = file.0.lock();
+        assert_eq!(content.allocated, content.bytes.len() as u64 + wanted);
+        drop(content);
+        put(&mut writer, &[(at(1), &event(Action::Denied))]).unwrap();
+        assert!(writer.reserve_left() >= wanted);
+    }
 }
