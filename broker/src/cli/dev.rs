@@ -293,10 +293,7 @@ impl DevArgs {
                  instead, and kept from now on; clients need the new address"
             );
         }
-        let is_audited = !self
-            .overrides
-            .iter()
-            .any(|one| one.contains("disable.audit"));
+        let is_audited = is_audited(&self.overrides);
         let mut sources = DevSettings {
             log_dir: &home.path.join("data"),
             bind: &self.bind,
@@ -344,6 +341,14 @@ impl DevArgs {
             }
         }
     }
+}
+
+/// Whether overrides, of which the last one of a key wins, leave the audit log on.
+fn is_audited(overrides: &[String]) -> bool {
+    let pairs = overrides.iter().filter_map(|text| text.split_once('='));
+    let mut off = pairs.filter(|(key, _)| key.trim() == "palisade.danger.disable.audit");
+    off.next_back()
+        .is_none_or(|(_, value)| !value.trim().eq_ignore_ascii_case("true"))
 }
 
 /// The ready-made settings must be able to log in.

@@ -221,3 +221,18 @@ fn a_temporary_home_goes_and_another_stays() {
     Home::open(Some(&path)).unwrap().close().unwrap();
     assert!(path.is_dir());
 }
+
+#[test]
+fn the_audit_log_is_off_only_where_that_is_said() {
+    let audited = |overrides: &[&str]| {
+        let overrides: Vec<_> = overrides.iter().copied().map(str::to_owned).collect();
+        is_audited(&overrides)
+    };
+    let (off, on) = (
+        " palisade.danger.disable.audit = True ",
+        "palisade.danger.disable.audit=false",
+    );
+    assert!(audited(&[]) && audited(&[on]) && audited(&[off, on]));
+    assert!(audited(&["palisade.audit.dir=/var/disable.audit"]));
+    assert!(!audited(&[off]) && !audited(&[on, off]));
+}
