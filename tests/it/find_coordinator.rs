@@ -1,13 +1,17 @@
 //! A first look for a coordinator makes the topic that groups are kept in.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use palisade_protocol::ErrorCode;
-use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use palisade_protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest};
 use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use palisade_protocol::{ApiKey, ErrorCode, Str};
 use palisade_tests::check::eventually;
 use palisade_tests::dev::Dev;
+use palisade_tests::node::Node;
+use palisade_tests::requests::newest;
 use palisade_tests::wire::Connection;
 
 /// One of them has the topic made, and the others meet it half made.
@@ -54,4 +58,70 @@ fn first_member(connection: &mut Connection, group: &str) {
     };
     let joined = connection.call(5, &join).expect("an answer");
     assert_eq!(joined.error_code, ErrorCode::MEMBER_ID_REQUIRED, "{group}");
+}
+
+/// So many keys that waits one after the other would outlast the patience of the connection.
+const KEYS: usize = 50;
+
+/// Nobody is sent to groups that the node leads and has not taken up, and the keys of one request share one wait.
+#[test]
+fn nobody_is_sent_to_groups_that_are_not_taken_up() {
+    let mut node = Node::prepare();
+    let hold = node.dir().join("hold");
+    node.env(
+        "PALISADE_FAILPOINT",
+        format!("groups.before_take_up:hold={}", hold.display()),
+    );
+    node.run();
+    let [mut maker, mut other] =
+        [(); 2].map(|()| Connection::open(&node.certificate()).expect("a login"));
+    let version = newest(ApiKey::FindCoordinator);
+    let keys = (0..KEYS).map(|number| Str::from(format!("group-{number}")));
+    let look = FindCoordinatorRequest {
+        coordinator_keys: keys.collect(),
+        ..FindCoordinatorRequest::default()
+    };
+    let judge = |found: &[Coordinator], node_id: i32, code: ErrorCode| {
+        assert_eq!(found.len(), KEYS);
+        for one in found {
+            assert_eq!((one.node_id, one.error_code), (node_id, code), "{one:?}");
+        }
+    };
+
+    fs::write(&hold, "").expect("a scratch file can be written");
+    let made = maker.ask(version, &look).expect("sent");
+    until_groups_are_led(&mut other);
+    let found = other.call(version, &look).expect("an answer");
+    judge(
+        &found.coordinators,
+        -1,
+        ErrorCode::COORDINATOR_NOT_AVAILABLE,
+    );
+    assert!(!maker.has_input(), "the topic is not made yet");
+
+    fs::remove_file(&hold).expect("the scratch file can go");
+    let found = maker.answer::<FindCoordinatorRequest>(version, made);
+    judge(&found.expect("an answer").coordinators, 1, ErrorCode::NONE);
+    let found = other.call(version, &look).expect("an answer");
+    judge(&found.coordinators, 1, ErrorCode::NONE);
+}
+
+/// Waits until the metadata names leaders of the topic that groups are kept in.
+fn until_groups_are_led(connection: &mut Connection) {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("__consumer_offsets".into()),
+            ..MetadataRequestTopic::default()
+        }]),
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
+    };
+    eventually("leaders", PATIENCE, || {
+        let answer = connection.call(newest(ApiKey::Metadata), &request);
+        let topic = answer.expect("an answer").topics.remove(0);
+        match topic.error_code {
+            ErrorCode::NONE => Ok(()),
+            code => Err(code.name().to_owned()),
+        }
+    });
 }

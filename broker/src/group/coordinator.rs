@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use palisade_protocol::{Str, Uuid};
+use palisade_storage::failpoint;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -236,6 +237,8 @@ impl GroupCoordinator {
 
 impl ImageListener for GroupCoordinator {
     fn changed(&self, delta: &ClusterDelta, image: &Arc<ClusterImage>) {
+        // A test holds the shards back here, or lets them be.
+        let _ = failpoint::hit("groups.before_take_up");
         let topic = image.topics.get(TOPIC);
         let mut touched = delta
             .topics_created

@@ -1,12 +1,16 @@
 //! The whole coordinator over real logs: elected, deposed, elected again.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::types::{LeaderEpoch, PartitionIndex};
 use palisade_protocol::{ErrorCode, Str, Uuid};
+use tokio::time::Instant;
 
 use super::classic::{JoinAnswer, JoinAsk};
 use super::config::GroupConfig;
@@ -206,6 +210,23 @@ async fn a_coordinator_in_the_making_loads() {
     assert_eq!(asked.await.map(drop), Err(GroupError::Loading));
     rig.follow();
     assert_eq!(rig.commit(7).await, Ok(vec![ErrorCode::NONE]));
+}
+
+#[tokio::test]
+async fn a_coordinator_in_the_making_is_waited_for() {
+    let mut rig = Rig::new();
+    rig.elect(2, 1);
+    rig.record(1, 2);
+    rig.publish();
+    let index = PartitionIndex::new(0);
+    let groups = Arc::clone(&rig.groups);
+    let hour = Instant::now() + Duration::from_secs(3600);
+    let mut wait = pin!(groups.wait_taken_up(index, hour));
+    assert!(poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx).is_pending())).await);
+    rig.follow();
+    assert!(wait.await);
+    rig.elect(2, 3);
+    assert!(!groups.wait_taken_up(index, Instant::now()).await);
 }
 
 #[tokio::test]
