@@ -168,6 +168,15 @@ impl FetchList {
     }
 }
 
+impl Drop for FetchList {
+    /// What is in the ready list holds that list: whatever is left there would keep both for ever.
+    fn drop(&mut self) {
+        // From here on no partition can push.
+        self.entries.clear();
+        self.ready.drain();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +201,21 @@ mod tests {
         assert_eq!(list.ready().drain(), vec![0]);
         let entry = list.entry(0).unwrap();
         assert_eq!(entry.wanted.fetch_offset, Offset::new(5));
+    }
+
+    #[test]
+    fn a_list_that_is_dropped_leaves_nothing_behind() {
+        let mut list = FetchList::new();
+        for index in 0..3 {
+            list.upsert(wanted("t", index, 1));
+        }
+        list.ready().drain();
+        list.look_at_all();
+        list.forget(TopicKey::Name(Str::from("t")), PartitionIndex::new(1));
+        let ready = Arc::downgrade(list.ready());
+        let entry = Arc::downgrade(&list.entry(0).unwrap().subscription);
+        drop(list);
+        assert!(ready.upgrade().is_none() && entry.upgrade().is_none());
     }
 
     #[test]
