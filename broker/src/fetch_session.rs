@@ -4,6 +4,7 @@
 //! fetch looks at those alone. A fetch without session uses the same list for one request.
 
 mod cache;
+mod ledger;
 mod list;
 mod session;
 

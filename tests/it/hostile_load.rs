@@ -170,26 +170,16 @@ fn counts_cost_no_more_than_their_budget() {
     answer.expect("others are served");
 }
 
-/// Who may log in, and nothing else, names partitions that do not exist in one session after the other: all that is
-/// remembered of them stays within its bound, and every request is answered.
-#[test]
-fn sessions_remember_no_more_than_their_bound() {
-    const PARTITIONS: i32 = 60_000;
-    const SESSIONS: usize = 24;
-    /// The last version that names topics.
-    const BY_NAME: i16 = 12;
-    let mut node = Node::prepare();
-    node.run();
-    let mut admin = Connection::open(&node.certificate()).expect("a login");
-    requests::set_user(&mut admin, "mallory", "SCRAM-SHA-256", "a password").expect("a user");
-    let access = node.scram("SCRAM-SHA-256");
-    let access = access.as_user("SCRAM-SHA-256", "mallory", "a password");
-    let mut mallory = Connection::open(&access).expect("a login");
-    let partitions = (0..PARTITIONS).map(|partition| FetchPartition {
+/// The last version of Fetch that names topics.
+const BY_NAME: i16 = 12;
+
+/// A request for a session of so many partitions that do not exist.
+fn session_of(partitions: i32) -> FetchRequest {
+    let partitions = (0..partitions).map(|partition| FetchPartition {
         partition,
         ..FetchPartition::default()
     });
-    let request = FetchRequest {
+    FetchRequest {
         session_epoch: 0,
         topics: vec![FetchTopic {
             topic: Str::from("no-such-topic"),
@@ -197,20 +187,100 @@ fn sessions_remember_no_more_than_their_bound() {
             ..FetchTopic::default()
         }],
         ..FetchRequest::default()
-    };
-    let before = peak_memory(node.process().id());
-    let mut sessions = 0;
-    for _ in 0..SESSIONS {
-        let answer = mallory.call(BY_NAME, &request).expect("an answer");
-        assert!(!answer.error_code.is_error(), "{:?}", answer.error_code);
-        let rows = answer.responses.iter().map(|topic| topic.partitions.len());
-        assert_eq!(rows.sum::<usize>(), 60_000);
-        sessions += usize::from(answer.session_id != 0);
     }
+}
+
+/// Asks for a session; its id, 0 for none.
+fn session(connection: &mut Connection, request: &FetchRequest) -> i32 {
+    let answer = connection.call(BY_NAME, request).expect("an answer");
+    assert!(!answer.error_code.is_error(), "{:?}", answer.error_code);
+    let rows = answer.responses.iter().map(|topic| topic.partitions.len());
+    let asked = request.topics.iter().map(|topic| topic.partitions.len());
+    assert_eq!(rows.sum::<usize>(), asked.sum::<usize>());
+    answer.session_id
+}
+
+/// Makes users without rights, and logs them in.
+fn strangers<const N: usize>(node: &Node, names: [&str; N]) -> [Connection; N] {
+    let mut admin = Connection::open(&node.certificate()).expect("a login");
+    names.map(|name| {
+        requests::set_user(&mut admin, name, "SCRAM-SHA-256", "a password").expect("a user");
+        let access = node.scram("SCRAM-SHA-256");
+        let access = access.as_user("SCRAM-SHA-256", name, "a password");
+        Connection::open(&access).expect("a login")
+    })
+}
+
+/// Who may log in, and nothing else, names partitions that do not exist in one session after the other: all that is
+/// remembered of them stays within its bound, and every request is answered. Others get sessions all the same, and
+/// keep them.
+#[test]
+fn sessions_remember_no_more_than_their_bound() {
+    const PARTITIONS: i32 = 60_000;
+    const SESSIONS: usize = 24;
+    let mut node = Node::prepare();
+    node.run();
+    let [mut mallory, mut alice] = strangers(&node, ["mallory", "alice"]);
+    let request = session_of(PARTITIONS);
+    let before = peak_memory(node.process().id());
+    let flood = |mallory: &mut Connection| {
+        let ids = (0..SESSIONS).map(|_| session(mallory, &request));
+        ids.filter(|id| *id != 0).count()
+    };
+    let sessions = flood(&mut mallory);
+    assert!((1..=2).contains(&sessions), "{sessions} sessions");
+
+    let id = session(&mut alice, &session_of(PARTITIONS));
+    assert_ne!(id, 0, "a session of hers");
+    flood(&mut mallory);
+    let next = FetchRequest {
+        session_id: id,
+        session_epoch: 1,
+        ..FetchRequest::default()
+    };
+    let answer = alice.call(BY_NAME, &next).expect("an answer");
+    assert_eq!(
+        (answer.error_code, answer.session_id),
+        (ErrorCode::NONE, id)
+    );
     let grown = peak_memory(node.process().id()) - before;
     println!("{sessions} sessions, {grown} bytes more at the peak");
-    assert!((1..=4).contains(&sessions), "{sessions} sessions");
     assert!(grown < 224 << 20, "{grown} bytes more");
+}
+
+/// Two users take as many sessions as they can have: a third gets some all the same, and keeps them.
+#[test]
+fn nobody_is_kept_from_sessions() {
+    const SLOTS: usize = 64;
+    let mut node = Node::prepare();
+    node.set(
+        "max.incremental.fetch.session.cache.slots",
+        SLOTS.to_string(),
+    );
+    node.run();
+    let [mut mallory, mut eve, mut alice] = strangers(&node, ["mallory", "eve", "alice"]);
+    let request = session_of(1);
+    let flood = |connection: &mut Connection| -> Vec<i32> {
+        let ids = (0..3 * SLOTS).map(|_| session(connection, &request));
+        ids.filter(|id| *id != 0).collect()
+    };
+    assert_eq!(flood(&mut mallory).len(), SLOTS / 2);
+    assert_eq!(flood(&mut eve).len(), SLOTS / 4);
+    let kept = flood(&mut alice);
+    assert_eq!(kept.len(), SLOTS / 8);
+    assert!(flood(&mut mallory).is_empty() && flood(&mut eve).is_empty());
+    for id in kept {
+        let next = FetchRequest {
+            session_id: id,
+            session_epoch: 1,
+            ..FetchRequest::default()
+        };
+        let answer = alice.call(BY_NAME, &next).expect("an answer");
+        assert_eq!(
+            (answer.error_code, answer.session_id),
+            (ErrorCode::NONE, id)
+        );
+    }
 }
 
 /// Lets a process open no file descriptor from `number` on.

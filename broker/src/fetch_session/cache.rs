@@ -1,4 +1,7 @@
 //! The sessions of a node, bounded in number and in what all of them remember.
+//!
+//! Of both nobody takes more than half of what the others leave. A session that leaves is dropped
+//! when no shard is locked: it takes itself off the waiting list of each of its partitions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +12,8 @@ use palisade_auth::principal::Principal;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::session::{Remembered, Session, SessionHandle};
+use super::ledger::{Ledger, Remembered, share};
+use super::session::{Session, SessionHandle};
 
 /// Partitions that all sessions of a node remember at most; each takes about 250 bytes.
 ///
@@ -17,7 +21,8 @@ use super::session::{Remembered, Session, SessionHandle};
 const MAX_PARTITIONS: usize = 256 * 1024;
 /// Shards of the cache, taken in turn by new sessions.
 const SHARDS: usize = 8;
-/// A session unused for longer may be evicted by anyone; one younger is safe from others.
+/// A session unused for longer may be evicted by anyone, one that exists for longer by a larger one
+/// of its owner's.
 const EVICTION_AGE: Duration = Duration::from_secs(120);
 /// Tries to find an id that is not taken before a session is given up.
 const ID_TRIES: usize = 16;
@@ -28,8 +33,7 @@ pub struct FetchSessions {
     shards: Vec<Mutex<Shard>>,
     turn: AtomicUsize,
     looks: AtomicU64,
-    remembered: Arc<AtomicUsize>,
-    max_partitions: usize,
+    remembered: Arc<Ledger>,
 }
 
 #[derive(Debug)]
@@ -62,8 +66,7 @@ impl FetchSessions {
             shards,
             turn: AtomicUsize::new(0),
             looks: AtomicU64::new(0),
-            remembered: Arc::default(),
-            max_partitions: MAX_PARTITIONS,
+            remembered: Ledger::new(MAX_PARTITIONS),
         }
     }
 
@@ -114,14 +117,13 @@ impl FetchSessions {
         let Some(shard) = self.shard_of(id) else {
             return;
         };
-        let mut shard = shard.lock();
-        let owned = shard
-            .sessions
-            .get(&id)
-            .is_some_and(|cached| cached.handle.owner == *owner);
-        if owned {
-            shard.sessions.remove(&id);
-        }
+        let removed = {
+            let mut shard = shard.lock();
+            let found = shard.sessions.get(&id);
+            let is_owned = found.is_some_and(|cached| cached.handle.owner == *owner);
+            is_owned.then(|| shard.sessions.remove(&id))
+        };
+        drop(removed);
     }
 
     /// Keeps a session; gives it back when there is no place for it.
@@ -138,46 +140,47 @@ impl FetchSessions {
             return Err(session);
         };
         let partitions = session.list.capacity();
-        let Some(remembered) = self.remember(partitions, now) else {
+        let Some(remembered) = self.remember(&owner, partitions, now) else {
             return Err(session);
         };
         let mut shard = shard.lock();
-        if !shard.make_room(partitions, now) {
-            return Err(session);
-        }
-        let Some(id) = shard.free_id(turn, self.shards.len()) else {
+        let Some(evicted) = shard.make_room(&owner, partitions, now) else {
             return Err(session);
         };
-        let handle = Arc::new(SessionHandle::new(id, owner, session, remembered));
-        let cached = Cached {
-            handle: Arc::clone(&handle),
-            created: now,
-            used: now,
+        let inserted = match shard.free_id(turn, self.shards.len()) {
+            Some(id) => {
+                let handle = Arc::new(SessionHandle::new(id, owner, session, remembered));
+                let cached = Cached {
+                    handle: Arc::clone(&handle),
+                    created: now,
+                    used: now,
+                };
+                shard.sessions.insert(id, cached);
+                Ok(handle)
+            }
+            None => Err(session),
         };
-        shard.sessions.insert(id, cached);
-        Ok(handle)
-    }
-
-    /// Notes how many partitions a session has by now; false when all of them together are too
-    /// many, and it has to end.
-    pub(crate) fn note_partitions(&self, handle: &SessionHandle, partitions: usize) -> bool {
-        handle.set_partitions(partitions);
-        self.remembered.load(Ordering::Relaxed) <= self.max_partitions
+        drop(shard);
+        drop(evicted);
+        inserted
     }
 
     /// Counts the partitions of a new session, in place of sessions that nobody uses if need be.
-    fn remember(&self, partitions: usize, now: Instant) -> Option<Remembered> {
-        let count = || Remembered::within(&self.remembered, partitions, self.max_partitions);
-        count().or_else(|| {
+    fn remember(&self, owner: &Principal, partitions: usize, now: Instant) -> Option<Remembered> {
+        self.remembered.take(owner, partitions).or_else(|| {
             // What cannot fit throws nobody out.
-            if partitions > self.max_partitions {
+            if partitions > self.remembered.largest_share() {
                 return None;
             }
             for shard in &self.shards {
-                let mut shard = shard.lock();
-                shard.sessions.retain(|_, cached| !cached.is_idle(now));
+                let idle: Vec<Cached> = {
+                    let mut shard = shard.lock();
+                    let idle = shard.sessions.extract_if(|_, cached| cached.is_idle(now));
+                    idle.map(|(_, cached)| cached).collect()
+                };
+                drop(idle);
             }
-            count()
+            self.remembered.take(owner, partitions)
         })
     }
 
@@ -192,35 +195,45 @@ impl Cached {
     fn is_idle(&self, now: Instant) -> bool {
         now.duration_since(self.used) > EVICTION_AGE
     }
+
+    /// Old enough to make room for one with more partitions, and smaller.
+    fn is_smaller(&self, partitions: usize, now: Instant) -> bool {
+        now.duration_since(self.created) > EVICTION_AGE && self.handle.partitions() < partitions
+    }
 }
 
 impl Shard {
-    /// Makes room for a session of `partitions`; false when every other is worth more.
-    fn make_room(&mut self, partitions: usize, now: Instant) -> bool {
-        if self.sessions.len() < self.slots {
-            return true;
+    /// Makes room for a session, in place of one that is handed out if need be; `None` when there
+    /// is none to be had.
+    fn make_room(
+        &mut self,
+        owner: &Principal,
+        partitions: usize,
+        now: Instant,
+    ) -> Option<Option<Cached>> {
+        let is_own = |cached: &Cached| cached.handle.owner == *owner;
+        let own = self.sessions.values().filter(|one| is_own(one)).count();
+        let others = self.sessions.values();
+        let others = others.filter(|one| !is_own(one) && !one.is_idle(now));
+        // One is nobody's too many.
+        let is_within_share = own < share(self.slots, others.count()).max(1);
+        if is_within_share && self.sessions.len() < self.slots {
+            return Some(None);
         }
+        let may_evict = |cached: &Cached| is_within_share || is_own(cached);
         let idle = self
             .sessions
             .iter()
-            .min_by_key(|(_, cached)| cached.used)
-            .filter(|(_, cached)| cached.is_idle(now))
-            .map(|(id, _)| *id);
+            .filter(|(_, cached)| may_evict(cached) && cached.is_idle(now))
+            .min_by_key(|(_, cached)| cached.used);
         let victim = idle.or_else(|| {
             self.sessions
                 .iter()
-                .filter(|(_, cached)| now.duration_since(cached.created) > EVICTION_AGE)
+                .filter(|(_, cached)| is_own(cached) && cached.is_smaller(partitions, now))
                 .min_by_key(|(id, cached)| (cached.handle.partitions(), **id))
-                .filter(|(_, cached)| cached.handle.partitions() < partitions)
-                .map(|(id, _)| *id)
         });
-        match victim {
-            Some(id) => {
-                self.sessions.remove(&id);
-                self.slots > 0
-            }
-            None => false,
-        }
+        let victim = *victim?.0;
+        Some(self.sessions.remove(&victim))
     }
 
     /// A random id above 0 that belongs to this shard and is not taken.
@@ -242,120 +255,4 @@ fn random_id() -> Option<i32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use palisade_auth::acl::AclCache;
-    use palisade_protocol::Str;
-    use palisade_protocol::types::{Offset, PartitionIndex};
-
-    use super::super::list::{FetchList, TopicKey, Wanted};
-    use super::*;
-
-    fn session(partitions: i32) -> Session {
-        let mut list = FetchList::new();
-        for index in 0..partitions {
-            list.upsert(Wanted {
-                topic: TopicKey::Name(Str::from("t")),
-                index: PartitionIndex::new(index),
-                fetch_offset: Offset::ZERO,
-                max_bytes: 1,
-                current_leader_epoch: None,
-                last_fetched_epoch: None,
-            });
-        }
-        Session::new(list, false, Arc::new(AclCache::default()))
-    }
-
-    fn alice() -> Principal {
-        Principal::user("alice")
-    }
-
-    /// `seconds` after some first instant.
-    fn times() -> impl Fn(u64) -> Instant {
-        let first = Instant::now();
-        move |seconds| first + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn young_sessions_are_not_evicted() {
-        let at = times();
-        let cache = FetchSessions::new(1);
-        let first = cache.insert(session(1), alice(), at(0)).unwrap();
-        assert!(cache.insert(session(9), alice(), at(120)).is_err());
-        cache.find(first.id, &alice(), at(121)).unwrap();
-        assert!(cache.insert(session(1), alice(), at(121)).is_err());
-        let larger = cache.insert(session(2), alice(), at(121)).unwrap();
-        assert!(cache.find(first.id, &alice(), at(122)).is_none());
-        assert!(cache.find(larger.id, &alice(), at(122)).is_some());
-    }
-
-    #[test]
-    fn an_idle_session_makes_room() {
-        let at = times();
-        let cache = FetchSessions::new(1);
-        cache.insert(session(9), alice(), at(0)).unwrap();
-        cache.insert(session(1), alice(), at(121)).unwrap();
-        assert_eq!(cache.len(), 1);
-    }
-
-    #[test]
-    fn a_session_belongs_to_its_principal() {
-        let at = times();
-        let cache = FetchSessions::new(1000);
-        let handle = cache.insert(session(1), alice(), at(0)).unwrap();
-        assert!(handle.id > 0);
-        let mallory = Principal::user("mallory");
-        assert!(cache.find(handle.id, &mallory, at(0)).is_none());
-        cache.remove(handle.id, &mallory);
-        assert_eq!(cache.len(), 1);
-        cache.remove(handle.id, &alice());
-        assert!(cache.is_empty());
-    }
-
-    #[test]
-    fn all_sessions_share_a_bound_of_partitions() {
-        let at = times();
-        let mut cache = FetchSessions::new(1000);
-        cache.max_partitions = 10;
-        let first = cache.insert(session(6), alice(), at(0)).unwrap();
-        let second = cache.insert(session(4), alice(), at(0)).unwrap();
-        assert!(cache.insert(session(1), alice(), at(0)).is_err());
-        assert_eq!(cache.remembered.load(Ordering::Relaxed), 10);
-
-        // One that grows past the bound has to go.
-        assert!(cache.note_partitions(&second, 3));
-        assert!(!cache.note_partitions(&second, 5));
-        cache.remove(second.id, &alice());
-        drop(second);
-        assert_eq!(cache.remembered.load(Ordering::Relaxed), 6);
-
-        // Those that nobody uses make room, but not for what will never fit.
-        assert!(cache.insert(session(5), alice(), at(120)).is_err());
-        assert!(cache.insert(session(11), alice(), at(121)).is_err());
-        assert_eq!(cache.len(), 1);
-        drop(first);
-        cache.insert(session(10), alice(), at(121)).unwrap();
-        assert_eq!(cache.len(), 1);
-    }
-
-    #[test]
-    fn no_slots_means_no_sessions() {
-        let none = FetchSessions::new(0);
-        assert!(none.insert(session(1), alice(), times()(0)).is_err());
-    }
-
-    #[test]
-    fn epochs_advance_and_wrap() {
-        let acls = Arc::new(AclCache::default());
-        let mut session = session(1);
-        assert_eq!(
-            session.begin(2, false, &acls),
-            Err(palisade_protocol::ErrorCode::INVALID_FETCH_SESSION_EPOCH)
-        );
-        assert_eq!(
-            session.begin(1, true, &acls),
-            Err(palisade_protocol::ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR)
-        );
-        session.begin(1, false, &acls).unwrap();
-        session.begin(2, false, &acls).unwrap();
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
 //! One session: its partitions and the epoch its next request must carry.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palisade_auth::acl::AclCache;
 use palisade_auth::principal::Principal;
 use palisade_protocol::ErrorCode;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::ledger::Remembered;
 use super::list::FetchList;
 
 /// The state of one session, held by the request that serves it.
@@ -106,49 +106,13 @@ impl SessionHandle {
         Arc::clone(&self.state).lock_owned().await
     }
 
-    /// Notes how many partitions the session has now.
-    pub(super) fn set_partitions(&self, partitions: usize) {
-        self.remembered.set(partitions);
+    /// Notes how many partitions the session has now; false when they are too many.
+    pub(crate) fn set_partitions(&self, partitions: usize) -> bool {
+        self.remembered.set(partitions)
     }
 
     /// How many partitions the session has.
     pub(super) fn partitions(&self) -> usize {
-        self.remembered.own.load(Ordering::Relaxed)
-    }
-}
-
-/// The partitions of one session, as part of those of all.
-#[derive(Debug)]
-pub(super) struct Remembered {
-    own: AtomicUsize,
-    all: Arc<AtomicUsize>,
-}
-
-impl Remembered {
-    /// Adds `partitions` to `all`, if that leaves no more than `limit`.
-    pub(super) fn within(
-        all: &Arc<AtomicUsize>,
-        partitions: usize,
-        limit: usize,
-    ) -> Option<Remembered> {
-        let added = |before: usize| before.checked_add(partitions).filter(|sum| *sum <= limit);
-        all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added)
-            .ok()?;
-        Some(Remembered {
-            own: AtomicUsize::new(partitions),
-            all: Arc::clone(all),
-        })
-    }
-
-    fn set(&self, partitions: usize) {
-        let before = self.own.swap(partitions, Ordering::Relaxed);
-        self.all.fetch_add(partitions, Ordering::Relaxed);
-        self.all.fetch_sub(before, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Remembered {
-    fn drop(&mut self) {
-        self.set(0);
+        self.remembered.partitions()
     }
 }

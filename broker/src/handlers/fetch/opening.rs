@@ -117,9 +117,7 @@ pub(super) fn begin(
         scene.sessions.remove(handle.id, owner(scene));
         return Ok(Holder::fresh(FetchList::new(), false));
     }
-    let kept = scene
-        .sessions
-        .note_partitions(handle, session.list.capacity());
+    let kept = handle.set_partitions(session.list.capacity());
     if !kept {
         scene.sessions.remove(handle.id, owner(scene));
     }
