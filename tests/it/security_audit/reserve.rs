@@ -14,6 +14,12 @@ use super::{REFUSED, create_topic, topic_exists};
 
 const RESERVE: u64 = 128 << 10;
 
+/// Bytes of disk behind the end of the log that are the log's.
+fn kept(stage: &Stage) -> u64 {
+    let file = fs::metadata(stage.log()).expect("a log");
+    file.blocks() * 512 - file.len()
+}
+
 #[test]
 fn a_full_disk_has_room_for_logins_and_changes() {
     let bytes = RESERVE.to_string();
@@ -27,8 +33,7 @@ fn a_full_disk_has_room_for_logins_and_changes() {
     stage.node.allow("the audit log's disk is full");
     let (mut admin, mut mallory) = (stage.admin(), stage.mallory());
     assert_eq!(create_topic(&mut admin, "orders").0, ErrorCode::NONE);
-    let file = fs::metadata(stage.log()).expect("a log");
-    let kept = file.blocks() * 512 - file.len();
+    let kept = kept(&stage);
     assert!(kept >= RESERVE, "{kept} bytes are kept");
 
     stage.tmpfs.fill();
@@ -85,4 +90,22 @@ fn a_full_disk_has_room_for_logins_and_changes() {
         "disk_full"
     );
     assert!(lines.iter().all(|line| line["action"] != "clock_step"));
+}
+
+#[test]
+fn a_reserve_that_is_switched_off_is_given_back() {
+    const LARGE: u64 = 1 << 20;
+    let bytes = LARGE.to_string();
+    let settings = [("palisade.audit.reserve.bytes", bytes.as_str())];
+    let test = "a_reserve_that_is_switched_off";
+    let Some(mut stage) = Stage::set(test, 32 * LARGE, &settings) else {
+        return;
+    };
+    assert!(kept(&stage) >= LARGE, "{} bytes", kept(&stage));
+    stage.node.terminate();
+    stage.node.set("palisade.audit.reserve.bytes", "0");
+    stage.node.run();
+    assert!(kept(&stage) < LARGE / 2, "{} bytes", kept(&stage));
+    stage.node.terminate();
+    audit::verified(&stage.log());
 }
