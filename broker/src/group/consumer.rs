@@ -180,14 +180,7 @@ impl ConsumerGroup {
 
     /// Topics that some member subscribes to, by name or by an expression.
     pub(crate) fn subscribed_topics(&self) -> BTreeSet<String> {
-        let none = BTreeMap::new();
-        let subscriptions = Subscriptions {
-            group: self,
-            without: &[],
-            with: None,
-            resolved: &none,
-        };
-        let topics = subscriptions.topics().into_iter();
+        let topics = Subscriptions::of(self).topics().into_iter();
         topics.map(|topic| topic.to_string()).collect()
     }
 

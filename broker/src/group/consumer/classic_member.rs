@@ -4,8 +4,6 @@
 //! once. SyncGroup fetches the assignment, and Heartbeat tells them to rejoin where there is more
 //! to say.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use palisade_protocol::{Str, Uuid};
 
@@ -223,14 +221,7 @@ impl ConsumerGroup {
         if self.remembered.checked == Some(at.image.offset) {
             return false;
         }
-        let none = BTreeMap::new();
-        let subscriptions = Subscriptions {
-            group: self,
-            without: &[],
-            with: None,
-            resolved: &none,
-        };
-        if subscriptions.hash(at.image) != self.metadata_hash {
+        if Subscriptions::of(self).hash(at.image) != self.metadata_hash {
             return true;
         }
         self.remembered.checked = Some(at.image.offset);

@@ -1,6 +1,6 @@
 //! A group with members becomes one of the other kind (coordination.md §4, Interop).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use palisade_protocol::Str;
@@ -294,7 +294,6 @@ fn classic(member: &Member, image: &ClusterImage) -> Option<ClassicViewMember> {
 
 /// The metadata hash of a group that has none of these members yet.
 fn hash_of(group: &ConsumerGroup, members: &[&Member], image: &ClusterImage) -> i64 {
-    let none = BTreeMap::new();
     let everyone = Member {
         names: members
             .iter()
@@ -302,11 +301,5 @@ fn hash_of(group: &ConsumerGroup, members: &[&Member], image: &ClusterImage) -> 
             .collect(),
         ..Member::default()
     };
-    let subscriptions = Subscriptions {
-        group,
-        without: &[],
-        with: Some(&everyone),
-        resolved: &none,
-    };
-    subscriptions.hash(image)
+    Subscriptions::of(group).with(&everyone).hash(image)
 }

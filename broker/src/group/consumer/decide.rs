@@ -1,6 +1,5 @@
 //! What every change of a member comes down to: group epoch, target, the member's next step.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palisade_protocol::Str;
@@ -126,14 +125,9 @@ impl ConsumerGroup {
         if looked && !resubscribed && !pattern_changed {
             return self.epoch;
         }
-        let none = BTreeMap::new();
-        let without: Vec<&Member> = before.into_iter().chain(replaced).collect();
-        let subscriptions = Subscriptions {
-            group: self,
-            without: &without,
-            with: Some(after),
-            resolved: &none,
-        };
+        let subscriptions = Subscriptions::of(self)
+            .without(before.into_iter().chain(replaced))
+            .with(after);
         for pattern in subscriptions.abandoned_patterns() {
             draft.records.push(self.no_regex_record(pattern));
         }

@@ -48,14 +48,9 @@ impl ConsumerGroup {
         if idle || self.is_looking_up(at) {
             return Vec::new();
         }
-        let none = BTreeMap::new();
-        let without: Vec<&Member> = before.into_iter().chain(replaced).collect();
-        let subscriptions = Subscriptions {
-            group: self,
-            without: &without,
-            with: Some(after),
-            resolved: &none,
-        };
+        let subscriptions = Subscriptions::of(self)
+            .without(before.into_iter().chain(replaced))
+            .with(after);
         let patterns = subscriptions.patterns();
         let refresh = self.is_refresh_due(at);
         patterns
@@ -124,13 +119,7 @@ impl ConsumerGroup {
             });
         }
         if changed {
-            let subscriptions = Subscriptions {
-                group: self,
-                without: &[],
-                with: None,
-                resolved: found,
-            };
-            let hash = subscriptions.hash(at.image);
+            let hash = Subscriptions::of(self).resolved(found).hash(at.image);
             self.raise_epoch(hash, &mut draft);
         }
         draft.into_decision(())

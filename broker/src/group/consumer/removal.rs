@@ -1,7 +1,5 @@
 //! Members go: they leave, fall silent, or do not give up partitions in time.
 
-use std::collections::BTreeMap;
-
 use super::convert::ClassicView;
 use super::decide::Draft;
 use super::subscription::Subscriptions;
@@ -38,13 +36,7 @@ impl ConsumerGroup {
         for member in members {
             self.forget(&member.id, draft);
         }
-        let none = BTreeMap::new();
-        let subscriptions = Subscriptions {
-            group: self,
-            without: members,
-            with: None,
-            resolved: &none,
-        };
+        let subscriptions = Subscriptions::of(self).without(members.iter().copied());
         for pattern in subscriptions.abandoned_patterns() {
             draft.records.push(self.no_regex_record(pattern));
         }

@@ -9,16 +9,41 @@ use crate::metadata::ClusterImage;
 
 /// A group's subscriptions as they will be once a decision is replayed.
 pub(super) struct Subscriptions<'a> {
-    pub(super) group: &'a ConsumerGroup,
-    /// Members as they are that will be gone or different.
-    pub(super) without: &'a [&'a Member],
-    /// A member as it will be.
-    pub(super) with: Option<&'a Member>,
-    /// Topics of expressions that were looked up anew.
-    pub(super) resolved: &'a BTreeMap<Str, BTreeSet<Str>>,
+    group: &'a ConsumerGroup,
+    without: Vec<&'a Member>,
+    with: Option<&'a Member>,
+    resolved: Option<&'a BTreeMap<Str, BTreeSet<Str>>>,
 }
 
 impl<'a> Subscriptions<'a> {
+    /// The subscriptions of a group as it is.
+    pub(super) fn of(group: &'a ConsumerGroup) -> Self {
+        Self {
+            group,
+            without: Vec::new(),
+            with: None,
+            resolved: None,
+        }
+    }
+
+    /// Leaves members out, as they are, that will be gone or different.
+    pub(super) fn without(mut self, members: impl IntoIterator<Item = &'a Member>) -> Self {
+        self.without.extend(members);
+        self
+    }
+
+    /// Adds a member as it will be.
+    pub(super) fn with(mut self, member: &'a Member) -> Self {
+        self.with = Some(member);
+        self
+    }
+
+    /// Takes the topics of expressions that were looked up anew.
+    pub(super) fn resolved(mut self, found: &'a BTreeMap<Str, BTreeSet<Str>>) -> Self {
+        self.resolved = Some(found);
+        self
+    }
+
     /// Topics that some member subscribes to, whether they exist or not.
     pub(super) fn topics(&self) -> BTreeSet<&'a Str> {
         let mut topics = remaining(
@@ -27,7 +52,7 @@ impl<'a> Subscriptions<'a> {
         );
         topics.extend(self.with.iter().flat_map(|member| member.names.iter()));
         for pattern in self.patterns() {
-            match self.resolved.get(pattern) {
+            match self.resolved.and_then(|found| found.get(pattern)) {
                 Some(found) => topics.extend(found),
                 None => topics.extend(
                     self.group
