@@ -39,9 +39,9 @@ macro_rules! coded {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// Finds the value of a number; `None` for one that this version does not know.
-            pub const fn from_code(code: i8) -> Option<Self> {
-                match code { $($code => Some(Self::$variant),)+ _ => None }
+            /// The value of a number; `Unknown` for one that this version does not know.
+            pub const fn from_code(code: i8) -> Self {
+                match code { $($code => Self::$variant,)+ _ => Self::Unknown }
             }
 
             /// The name in Kafka's own spelling, `UPPER_CASE`.
@@ -254,15 +254,14 @@ mod tests {
     #[test]
     fn codes_are_those_of_the_wire() {
         for code in i8::MIN..=i8::MAX {
-            if let Some(value) = Operation::from_code(code) {
-                assert_eq!(value.code(), code);
-            }
+            let value = Operation::from_code(code);
+            assert!(value.code() == code || value == Operation::Unknown);
         }
         assert_eq!(Operation::VALUES.len(), 16);
         assert_eq!(Operation::IdempotentWrite.code(), 12);
-        assert_eq!(Operation::from_code(16), None);
-        assert_eq!(ResourceType::from_code(7), Some(ResourceType::User));
-        assert_eq!(ResourceType::from_code(-1), None);
+        assert_eq!(Operation::from_code(16), Operation::Unknown);
+        assert_eq!(ResourceType::from_code(7), ResourceType::User);
+        assert_eq!(ResourceType::from_code(-1), ResourceType::Unknown);
         assert_eq!(PatternType::Prefixed.code(), 4);
         assert_eq!(Permission::Allow.code(), 3);
     }

@@ -287,16 +287,13 @@ fn described(response: &DescribeAclsResponse) -> Vec<AclBinding> {
     for resource in &response.resources {
         for acl in &resource.acls {
             acls.push(AclBinding {
-                resource_type: ResourceType::from_code(resource.resource_type)
-                    .unwrap_or(ResourceType::Unknown),
+                resource_type: ResourceType::from_code(resource.resource_type),
                 resource_name: resource.resource_name.to_string(),
-                pattern_type: PatternType::from_code(resource.pattern_type)
-                    .unwrap_or(PatternType::Unknown),
+                pattern_type: PatternType::from_code(resource.pattern_type),
                 principal: acl.principal.to_string(),
                 host: acl.host.to_string(),
-                operation: Operation::from_code(acl.operation).unwrap_or(Operation::Unknown),
-                permission: Permission::from_code(acl.permission_type)
-                    .unwrap_or(Permission::Unknown),
+                operation: Operation::from_code(acl.operation),
+                permission: Permission::from_code(acl.permission_type),
             });
         }
     }

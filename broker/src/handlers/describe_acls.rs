@@ -82,15 +82,13 @@ fn filter(req: &DescribeAclsRequest) -> AclFilter {
     let text = |text: &Option<Str>| text.as_ref().map(Str::to_string);
     // A code beyond the known ones reads as UNKNOWN, which the filter's check then refuses.
     AclFilter {
-        resource_type: ResourceType::from_code(req.resource_type_filter)
-            .unwrap_or(ResourceType::Unknown),
+        resource_type: ResourceType::from_code(req.resource_type_filter),
         resource_name: text(&req.resource_name_filter),
-        pattern_type: PatternType::from_code(req.pattern_type_filter)
-            .unwrap_or(PatternType::Unknown),
+        pattern_type: PatternType::from_code(req.pattern_type_filter),
         principal: text(&req.principal_filter),
         host: text(&req.host_filter),
-        operation: Operation::from_code(req.operation).unwrap_or(Operation::Unknown),
-        permission: Permission::from_code(req.permission_type).unwrap_or(Permission::Unknown),
+        operation: Operation::from_code(req.operation),
+        permission: Permission::from_code(req.permission_type),
     }
 }
 

@@ -75,15 +75,13 @@ pub(super) fn permit(context: &Context<'_>) -> Result<Permit<Cluster, Alter>, Ro
 
 fn binding(creation: &AclCreation) -> Result<AclBinding, RowError> {
     let acl = AclBinding {
-        resource_type: ResourceType::from_code(creation.resource_type)
-            .unwrap_or(ResourceType::Unknown),
+        resource_type: ResourceType::from_code(creation.resource_type),
         resource_name: creation.resource_name.to_string(),
-        pattern_type: PatternType::from_code(creation.resource_pattern_type)
-            .unwrap_or(PatternType::Unknown),
+        pattern_type: PatternType::from_code(creation.resource_pattern_type),
         principal: creation.principal.to_string(),
         host: creation.host.to_string(),
-        operation: Operation::from_code(creation.operation).unwrap_or(Operation::Unknown),
-        permission: Permission::from_code(creation.permission_type).unwrap_or(Permission::Unknown),
+        operation: Operation::from_code(creation.operation),
+        permission: Permission::from_code(creation.permission_type),
     };
     let warnings = acl
         .validate()

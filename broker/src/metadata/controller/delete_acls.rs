@@ -84,15 +84,13 @@ impl ControllerRequest for DeleteAclsRequest {
 fn acl_filter(filter: &DeleteAclsFilter) -> Result<AclFilter, RowError> {
     let text = |text: &Option<Str>| text.as_ref().map(Str::to_string);
     let filter = AclFilter {
-        resource_type: ResourceType::from_code(filter.resource_type_filter)
-            .unwrap_or(ResourceType::Unknown),
+        resource_type: ResourceType::from_code(filter.resource_type_filter),
         resource_name: text(&filter.resource_name_filter),
-        pattern_type: PatternType::from_code(filter.pattern_type_filter)
-            .unwrap_or(PatternType::Unknown),
+        pattern_type: PatternType::from_code(filter.pattern_type_filter),
         principal: text(&filter.principal_filter),
         host: text(&filter.host_filter),
-        operation: Operation::from_code(filter.operation).unwrap_or(Operation::Unknown),
-        permission: Permission::from_code(filter.permission_type).unwrap_or(Permission::Unknown),
+        operation: Operation::from_code(filter.operation),
+        permission: Permission::from_code(filter.permission_type),
     };
     filter
         .validate()

@@ -207,6 +207,14 @@ fn decode_code<T>(
         })
 }
 
+/// Takes no code for unknown but the one that means it.
+fn known<T: Copy>(
+    from_code: impl FnOnce(i8) -> T,
+    code: impl Fn(T) -> i8,
+) -> impl FnOnce(i8) -> Option<T> {
+    move |wanted| Some(from_code(wanted)).filter(|found| code(*found) == wanted)
+}
+
 fn encode_broker(broker: &BrokerRegistration, out: &mut Encoder) {
     out.i32(broker.id.value());
     out.uuid(&broker.incarnation);
@@ -277,13 +285,29 @@ fn encode_acl(acl: &AclBinding, out: &mut Encoder) {
 
 fn decode_acl(input: &mut Decoder<'_>) -> Result<AclBinding, CodecError> {
     Ok(AclBinding {
-        resource_type: decode_code("resource type", input, ResourceType::from_code)?,
+        resource_type: decode_code(
+            "resource type",
+            input,
+            known(ResourceType::from_code, ResourceType::code),
+        )?,
         resource_name: input.str("resource name")?.to_owned(),
-        pattern_type: decode_code("pattern type", input, PatternType::from_code)?,
+        pattern_type: decode_code(
+            "pattern type",
+            input,
+            known(PatternType::from_code, PatternType::code),
+        )?,
         principal: input.str("principal")?.to_owned(),
         host: input.str("host")?.to_owned(),
-        operation: decode_code("operation", input, Operation::from_code)?,
-        permission: decode_code("permission", input, Permission::from_code)?,
+        operation: decode_code(
+            "operation",
+            input,
+            known(Operation::from_code, Operation::code),
+        )?,
+        permission: decode_code(
+            "permission",
+            input,
+            known(Permission::from_code, Permission::code),
+        )?,
     })
 }
 
