@@ -4,7 +4,6 @@
 //! sees no member at all.
 
 use palisade_auth::Access;
-use palisade_auth::acl::ResourceType;
 use palisade_auth::grant::Describe;
 use palisade_protocol::messages::consumer_group_describe::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedGroup,
@@ -12,10 +11,12 @@ use palisade_protocol::messages::consumer_group_describe::{
 use palisade_protocol::{ErrorCode, Str};
 
 use super::denied;
+use super::group_view::{self, Unseen};
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::error::GroupError;
-use crate::group::step::Step;
+use crate::group::shard::Shard;
+use crate::group::step::{Moment, Step};
 
 /// Describes each group.
 pub(crate) async fn handle(
@@ -25,50 +26,35 @@ pub(crate) async fn handle(
     let access = ctx.access();
     let mut asked = Vec::with_capacity(request.group_ids.len());
     for group in &request.group_ids {
-        let id = group.detached();
-        if let Err(refused) = access.group::<Describe>(&id) {
-            let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
-            asked.push(Err(failed(id, code, None)));
-            continue;
-        }
-        if id.is_empty() {
-            asked.push(Err(refused(id, &GroupError::InvalidGroupId)));
-            continue;
-        }
-        let operations = match request.include_authorized_operations {
-            true => access.authorized_operations(ResourceType::Group, &id),
-            false => i32::MIN,
+        let (id, name) = (group.detached(), group.detached());
+        let event = move |shard: &mut Shard, moment: &Moment<'_>, asker| {
+            Step::decided(shard.describe_consumer(&name, moment), asker)
         };
-        let name = id.clone();
-        let awaited = ctx
-            .broker
-            .groups
-            .ask(id.clone(), move |shard, moment, asker| {
-                Step::decided(shard.describe_consumer(&name, moment), asker)
-            })
-            .await;
-        asked.push(match awaited {
-            Ok(awaited) => Ok((id, operations, awaited)),
-            Err(error) => Err(refused(id, &error)),
-        });
+        let named = (id, request.include_authorized_operations);
+        asked.push(group_view::ask(ctx, &access, named, check, event).await);
     }
     drop(request);
     Handled::Patient(Box::pin(async move {
         let mut response = ConsumerGroupDescribeResponse::default();
-        for one in asked {
-            let row = match one {
-                Err(row) => row,
-                Ok((id, operations, awaited)) => {
-                    match awaited.answer().await.and_then(|answer| answer) {
-                        Ok(group) => shown(group, operations, &access),
-                        Err(error) => refused(id, &error),
-                    }
+        for group in asked {
+            let (id, operations, view) = group.view().await;
+            response.groups.push(match view {
+                Ok(group) => shown(group, operations, &access),
+                Err(Unseen::Denied(code)) => failed(id, code, None),
+                Err(Unseen::Refused(error)) => {
+                    failed(id, error.code(), Some(Str::from(error.to_string())))
                 }
-            };
-            response.groups.push(row);
+            });
         }
         response
     }))
+}
+
+fn check(id: &Str) -> Result<(), GroupError> {
+    match id.is_empty() {
+        true => Err(GroupError::InvalidGroupId),
+        false => Ok(()),
+    }
 }
 
 /// The group, if the caller may see every topic that is owned in it.
@@ -92,10 +78,6 @@ fn shown(group: DescribedGroup, operations: i32, access: &Access) -> DescribedGr
         authorized_operations: operations,
         ..group
     }
-}
-
-fn refused(group_id: Str, error: &GroupError) -> DescribedGroup {
-    failed(group_id, error.code(), Some(Str::from(error.to_string())))
 }
 
 fn failed(group_id: Str, error_code: ErrorCode, error_message: Option<Str>) -> DescribedGroup {

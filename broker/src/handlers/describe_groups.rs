@@ -7,21 +7,18 @@
 
 use std::collections::HashSet;
 
-use palisade_auth::acl::ResourceType;
-use palisade_auth::grant::Describe;
 use palisade_protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 use palisade_protocol::{ErrorCode, Str};
 
-use super::denied;
+use super::group_view;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::classic::{DescribedMember, Description};
 use crate::group::decision::Decision;
-use crate::group::error::GroupError;
-use crate::group::shard::GroupView;
-use crate::group::step::Step;
+use crate::group::shard::{GroupView, Shard};
+use crate::group::step::{Moment, Step};
 
 /// Unknown groups are an error.
 const UNKNOWN_IS_ERROR: i16 = 6;
@@ -39,37 +36,18 @@ pub(crate) async fn handle(
         if !seen.insert(group) {
             continue;
         }
-        let id = group.detached();
-        if let Err(refused) = access.group::<Describe>(&id) {
-            let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
-            asked.push((id, i32::MIN, Err(code)));
-            continue;
-        }
-        let operations = match request.include_authorized_operations {
-            true => access.authorized_operations(ResourceType::Group, &id),
-            false => i32::MIN,
+        let (id, name) = (group.detached(), group.detached());
+        let event = move |shard: &mut Shard, _: &Moment<'_>, asker| {
+            Step::decided(Decision::answer(shard.describe(&name)), asker)
         };
-        let name = id.clone();
-        let awaited = ctx
-            .broker
-            .groups
-            .ask(id.clone(), move |shard, _, asker| {
-                Step::decided(Decision::answer(shard.describe(&name)), asker)
-            })
-            .await;
-        let awaited = awaited.map_err(|error: GroupError| error.code());
-        asked.push((id, operations, awaited));
+        let named = (id, request.include_authorized_operations);
+        asked.push(group_view::ask(ctx, &access, named, |_| Ok(()), event).await);
     }
     Handled::Patient(Box::pin(async move {
         let mut response = DescribeGroupsResponse::default();
-        for (id, operations, awaited) in asked {
-            let view = match awaited {
-                Ok(awaited) => {
-                    let answer = awaited.answer().await.and_then(|answer| answer);
-                    answer.map_err(|error| error.code())
-                }
-                Err(code) => Err(code),
-            };
+        for group in asked {
+            let (id, operations, view) = group.view().await;
+            let view = view.map_err(|unseen| unseen.code());
             response.groups.push(row(id, operations, view, version));
         }
         response
