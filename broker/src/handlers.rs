@@ -15,6 +15,7 @@ pub(crate) mod describe_topic_partitions;
 pub(crate) mod describe_user_scram_credentials;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+mod group_change;
 mod group_view;
 pub(crate) mod heartbeat;
 pub(crate) mod init_producer_id;

@@ -12,11 +12,12 @@ use palisade_protocol::messages::delete_groups::{
 };
 use palisade_protocol::{ErrorCode, Str};
 
-use super::denied;
+use super::{denied, group_change};
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::group::coordinator::Awaited;
 use crate::group::error::GroupError;
+use crate::group::shard::Shard;
+use crate::group::step::Moment;
 use crate::metadata::ControllerError;
 use crate::metadata::intents::Intents;
 
@@ -53,7 +54,15 @@ pub(crate) async fn handle(
     let mut asked = Vec::with_capacity(judged.len());
     for (id, row) in judged {
         let deleted = match row {
-            Ok(()) => delete(ctx, &id, intents.next().flatten()).await,
+            Ok(()) => {
+                let (name, intents) = (id.clone(), intents.next().into_iter().collect());
+                let event = move |shard: &mut Shard, _: &Moment<'_>, asker| {
+                    shard.delete_group(&name, asker)
+                };
+                let made =
+                    group_change::make(ctx, id.clone(), intents, event, |(), _| Ok(())).await;
+                made.map_err(|error| refusal(&error))
+            }
             Err(refused) => Err(refused),
         };
         asked.push((id, deleted));
@@ -83,42 +92,6 @@ fn change(group: &str) -> Change {
     Change {
         target: format!("group {group}"),
         ..Change::default()
-    }
-}
-
-/// Has a group deleted; the result is told to whom it was announced.
-async fn delete(
-    ctx: &RequestContext,
-    id: &Str,
-    intents: Option<Intents>,
-) -> Result<impl Future<Output = Result<(), GroupError>> + Send + use<>, (ErrorCode, Str)> {
-    let name = id.clone();
-    let asked: Result<Awaited<Result<(), GroupError>>, GroupError> = ctx
-        .broker
-        .groups
-        .ask(id.clone(), move |shard, _, asker| {
-            shard.delete_group(&name, asker)
-        })
-        .await;
-    match asked {
-        Ok(awaited) => {
-            let intents = intents.map(Intents::begun);
-            let deleted = awaited.noted(move |answer: &Result<(), GroupError>| {
-                let result = answer.as_ref().map_err(|error| error.code().name());
-                tell(intents, result.copied());
-            });
-            Ok(async move { deleted.await.and_then(|answer| answer) })
-        }
-        Err(error) => {
-            tell(intents, Err(error.code().name()));
-            Err(refusal(&error))
-        }
-    }
-}
-
-fn tell(intents: Option<Intents>, result: Result<(), &'static str>) {
-    if let Some(intents) = intents {
-        intents.each(|_| result);
     }
 }
 

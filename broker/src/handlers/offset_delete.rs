@@ -11,12 +11,12 @@ use palisade_protocol::messages::offset_delete::{
 use palisade_protocol::types::PartitionIndex;
 use palisade_protocol::{ErrorCode, Str};
 
-use super::denied;
+use super::{denied, group_change};
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::error::GroupError;
-use crate::group::shard::OffsetDeletion;
-use crate::group::step::Step;
+use crate::group::shard::{OffsetDeletion, Shard};
+use crate::group::step::{Moment, Step};
 use crate::metadata::intents::Intents;
 
 /// What stands in a row until the group has decided it.
@@ -74,37 +74,29 @@ pub(crate) async fn handle(
     let group: Str = request.group_id.detached();
     let Some(intents) = announce(ctx, &group, &deletion).await else {
         access.forget_allowed();
-        let refused = deletion
-            .iter()
-            .map(|(_, wanted)| vec![ErrorCode::KAFKA_STORAGE_ERROR; wanted.len()]);
-        let refused: Vec<_> = refused.collect();
+        let refused = vec![ErrorCode::KAFKA_STORAGE_ERROR; deletion.len()];
         return Handled::Now(filled(response, &refused));
     };
     drop(access);
-    let awaited = ctx
-        .broker
-        .groups
-        .ask(group.clone(), move |shard, _, asker| {
+    let event = {
+        let group = group.clone();
+        move |shard: &mut Shard, _: &Moment<'_>, asker| {
             Step::decided(shard.delete_offsets(&group, deletion), asker)
-        })
-        .await;
-    match awaited {
-        Ok(awaited) => {
-            let begun = intents.into_iter().map(|one| one.map(Intents::begun));
-            let intents: Vec<_> = begun.collect();
-            let deleted = awaited.noted(move |answer| tell(intents, answer));
-            Handled::Later(Box::pin(async move {
-                match deleted.await.and_then(|answer| answer) {
-                    Ok(codes) => filled(response, &codes),
-                    Err(error) => failed(error.code()),
-                }
-            }))
         }
-        Err(error) => {
-            let code = error.code();
-            tell(intents, &Err(error));
-            Handled::Now(failed(code))
-        }
+    };
+    let told = |codes: &Vec<ErrorCode>, at: usize| match codes.get(at) {
+        Some(&ErrorCode::NONE) => Ok(()),
+        Some(code) => Err(code.name()),
+        None => Err("unknown"),
+    };
+    match group_change::make(ctx, group, intents, event, told).await {
+        Ok(deleted) => Handled::Later(Box::pin(async move {
+            match deleted.await {
+                Ok(codes) => filled(response, &codes),
+                Err(error) => failed(error.code()),
+            }
+        })),
+        Err(error) => Handled::Now(failed(error.code())),
     }
 }
 
@@ -126,23 +118,6 @@ async fn announce(
     Intents::announce_each(ctx.audit_trail(), changes.collect()).await
 }
 
-/// Tells what became of each topic's offsets.
-fn tell(intents: Vec<Option<Intents>>, answer: &Result<Vec<Vec<ErrorCode>>, GroupError>) {
-    for (at, intents) in intents.into_iter().enumerate() {
-        let result = match answer {
-            Ok(codes) => {
-                let mut codes = codes.get(at).into_iter().flatten();
-                let failed = codes.find(|code| code.is_error());
-                failed.map_or(Ok(()), |code| Err(code.name()))
-            }
-            Err(error) => Err(error.code().name()),
-        };
-        if let Some(intents) = intents {
-            intents.each(|_| result);
-        }
-    }
-}
-
 fn failed(error_code: ErrorCode) -> OffsetDeleteResponse {
     OffsetDeleteResponse {
         error_code,
@@ -150,15 +125,16 @@ fn failed(error_code: ErrorCode) -> OffsetDeleteResponse {
     }
 }
 
-/// Puts the group's codes, per topic and partition, into the rows that waited for them.
-fn filled(mut response: OffsetDeleteResponse, codes: &[Vec<ErrorCode>]) -> OffsetDeleteResponse {
-    let rows = response
-        .topics
-        .iter_mut()
-        .flat_map(|topic| topic.partitions.iter_mut())
-        .filter(|row| row.error_code == UNDECIDED);
-    for (row, code) in rows.zip(codes.iter().flatten()) {
-        row.error_code = *code;
+/// Puts the codes of the topics that were asked for into the rows that wait for them.
+fn filled(mut response: OffsetDeleteResponse, codes: &[ErrorCode]) -> OffsetDeleteResponse {
+    let is_undecided = |row: &OffsetDeleteResponsePartition| row.error_code == UNDECIDED;
+    let topics = response.topics.iter_mut();
+    let asked = topics.filter(|topic| topic.partitions.iter().any(is_undecided));
+    for (topic, code) in asked.zip(codes) {
+        let rows = topic.partitions.iter_mut();
+        for row in rows.filter(|row| is_undecided(row)) {
+            row.error_code = *code;
+        }
     }
     response
 }

@@ -96,12 +96,12 @@ impl Shard {
         }
     }
 
-    /// Deletes offsets of topics that no member consumes; one code for each partition.
+    /// Deletes offsets of topics that no member consumes; one code for all partitions of a topic.
     pub(crate) fn delete_offsets(
         &self,
         id: &Str,
         asked: OffsetDeletion,
-    ) -> Decision<Vec<Vec<ErrorCode>>> {
+    ) -> Decision<Vec<ErrorCode>> {
         let Some(entry) = self.groups.get(id.as_str()) else {
             let text = format!("Group {id} not found.");
             return Decision::refuse(GroupError::GroupNotFound(text));
@@ -118,11 +118,10 @@ impl Shard {
         let mut codes = Vec::with_capacity(asked.len());
         for (topic, partitions) in asked {
             if in_use.contains(&topic) {
-                let code = GroupError::SubscribedToTopic.code();
-                codes.push(vec![code; partitions.len()]);
+                codes.push(GroupError::SubscribedToTopic.code());
                 continue;
             }
-            codes.push(vec![ErrorCode::NONE; partitions.len()]);
+            codes.push(ErrorCode::NONE);
             for partition in partitions {
                 if entry.offsets.get(&self.topics, &topic, partition).is_some() {
                     decision.records.push(tombstone(id, &topic, partition));
