@@ -110,70 +110,93 @@ fn configs(
     resource: &DescribeConfigsResource,
     shown: Shown,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
-    authorize(access, kind, &resource.resource_name)?;
-    let wanted = |name: &str| match resource.configuration_keys.as_deref() {
-        None | Some([]) => true,
-        Some(keys) => keys.iter().any(|key| **key == *name),
-    };
+    let name = &*resource.resource_name;
+    authorize(access, kind, name)?;
+    let wanted = Wanted(resource.configuration_keys.as_deref().unwrap_or_default());
     match kind {
-        ConfigResourceType::Topic => {
-            let name = &*resource.resource_name;
-            topic_name::validate(name)
-                .map_err(|text| Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, text))?;
-            let topic = ctx.image.topics.get(name).ok_or_else(|| {
-                // Kafka sends an empty text with this code (configs.md §4).
-                Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new())
-            })?;
-            let described = describe(&ctx.broker.config.topic_defaults, &topic.config);
-            Ok(described
-                .into_iter()
-                .filter(|config| wanted(config.name))
-                .map(|config| topic_config(config, shown))
-                .collect())
-        }
-        ConfigResourceType::Broker => {
-            let own = ctx.broker.node_id.value();
-            match resource.resource_name.parse::<i32>() {
-                // Settings of all brokers that changed at run time: there are none yet.
-                Err(_) if resource.resource_name.is_empty() => Ok(Vec::new()),
-                Ok(id) if id == own => Ok(ctx
-                    .broker
-                    .config
-                    .report()
-                    .into_iter()
-                    .filter(|config| wanted(&config.name))
-                    .map(|config| broker_config(config, shown))
-                    .collect()),
-                _ => Err(Refused(
-                    ErrorCode::INVALID_REQUEST,
-                    format!("Unexpected broker id, expected {own} or the empty string"),
-                )),
-            }
-        }
-        ConfigResourceType::Group => {
-            let name = &*resource.resource_name;
-            if name.is_empty() {
-                let text = "Default group resources are not allowed.";
-                return Err(Refused(ErrorCode::INVALID_REQUEST, text.to_owned()));
-            }
-            let configs = &ctx.image.configs;
-            let own = configs.get(ConfigResourceType::Group, name);
-            let node = ctx.broker.config.report();
-            let keys = group_config::KEYS.iter();
-            let keys = keys.filter(|key| wanted(key.name));
-            Ok(keys
-                .filter_map(|key| {
-                    let node = node.iter().find(|config| config.name == key.node_key)?;
-                    let own = own.and_then(|own| own.get(key.name));
-                    Some(group_setting(key, own, node, shown))
-                })
-                .collect())
-        }
+        ConfigResourceType::Topic => topic_configs(ctx, name, wanted, shown),
+        ConfigResourceType::Broker => node_configs(ctx, name, wanted, shown),
+        ConfigResourceType::Group => group_configs(ctx, name, wanted, shown),
         ConfigResourceType::BrokerLogger | ConfigResourceType::ClientMetrics => Err(Refused(
             ErrorCode::INVALID_REQUEST,
             "This broker has no settings for this type of resource yet".to_owned(),
         )),
     }
+}
+
+/// The keys that the request names; without any it wants all.
+#[derive(Clone, Copy)]
+struct Wanted<'a>(&'a [Str]);
+
+impl Wanted<'_> {
+    fn has(self, name: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|key| **key == *name)
+    }
+}
+
+fn topic_configs(
+    ctx: &RequestContext,
+    name: &str,
+    wanted: Wanted<'_>,
+    shown: Shown,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    topic_name::validate(name).map_err(|text| Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, text))?;
+    let topic = ctx.image.topics.get(name).ok_or_else(|| {
+        // Kafka sends an empty text with this code (configs.md §4).
+        Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new())
+    })?;
+    let described = describe(&ctx.broker.config.topic_defaults, &topic.config).into_iter();
+    let described = described.filter(|config| wanted.has(config.name));
+    Ok(described
+        .map(|config| topic_config(config, shown))
+        .collect())
+}
+
+fn node_configs(
+    ctx: &RequestContext,
+    name: &str,
+    wanted: Wanted<'_>,
+    shown: Shown,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    // Settings of all brokers that changed at run time: there are none yet.
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = ctx.broker.node_id.value();
+    if name.parse() != Ok(own) {
+        return Err(Refused(
+            ErrorCode::INVALID_REQUEST,
+            format!("Unexpected broker id, expected {own} or the empty string"),
+        ));
+    }
+    let reported = ctx.broker.config.report().into_iter();
+    let reported = reported.filter(|config| wanted.has(&config.name));
+    Ok(reported
+        .map(|config| broker_config(config, shown))
+        .collect())
+}
+
+fn group_configs(
+    ctx: &RequestContext,
+    name: &str,
+    wanted: Wanted<'_>,
+    shown: Shown,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    if name.is_empty() {
+        let text = "Default group resources are not allowed.";
+        return Err(Refused(ErrorCode::INVALID_REQUEST, text.to_owned()));
+    }
+    let configs = &ctx.image.configs;
+    let own = configs.get(ConfigResourceType::Group, name);
+    let node = ctx.broker.config.report();
+    let keys = group_config::KEYS.iter();
+    let keys = keys.filter(|key| wanted.has(key.name));
+    let settings = keys.filter_map(|key| {
+        let node = node.iter().find(|config| config.name == key.node_key)?;
+        let own = own.and_then(|own| own.get(key.name));
+        Some(group_setting(key, own, node, shown))
+    });
+    Ok(settings.collect())
 }
 
 fn authorize(access: &Access, kind: ConfigResourceType, name: &str) -> Result<(), Refused> {
@@ -266,7 +289,8 @@ fn broker_synonyms(config: &Reported, shown: Shown) -> Vec<DescribeConfigsSynony
     synonyms
 }
 
-/// A group's key: its own value, or else the node's.
+/// A group's key: its own value, or else the node's. As in Kafka the value that was set is shown, even
+/// where the node's bounds are others by now and a bounded one is in force.
 fn group_setting(
     key: &GroupKey,
     own: Option<&str>,
