@@ -110,35 +110,14 @@ impl ConsumerGroup {
         if self.members.len() >= at.config.max_size && !self.members.contains_key(member_id) {
             return Err(GroupError::GroupMaxSizeReached(at.config.max_size));
         }
-        let reported = request.topic_partitions.as_ref().map(|owned| {
-            let topics = owned.iter();
-            topics
-                .flat_map(|topic| topic.partitions.iter().map(|at| (topic.topic_id, *at)))
-                .collect::<PartitionSet>()
-        });
-        let joins = request.member_epoch == JOIN;
+        let reported = reported(request);
         let (before, replaced) = match &request.instance_id {
             None => (self.dynamic(member_id, request, reported.as_ref())?, None),
             Some(instance) => {
                 self.static_member(member_id, instance, request, reported.as_ref())?
             }
         };
-        let mut after = match (replaced, before) {
-            // The place is inherited, the epoch is not: its owner may have lost its state.
-            (Some(held), _) => Member {
-                id: member_id.detached(),
-                epoch: JOIN,
-                previous_epoch: JOIN,
-                ..held.clone()
-            },
-            (None, Some(known)) if known.epoch == AWAY => Member {
-                epoch: JOIN,
-                previous_epoch: JOIN,
-                ..known.clone()
-            },
-            (None, Some(known)) => known.clone(),
-            (None, None) => Member::new(member_id.detached()),
-        };
+        let mut after = successor(before, replaced, member_id);
         self.describe_itself(&mut after, request, client)?;
 
         let mut draft = Draft::default();
@@ -153,11 +132,6 @@ impl ConsumerGroup {
         };
         let after = self.advance(change, at, &mut draft);
 
-        let is_full = joins
-            || (request.rebalance_timeout_ms != -1
-                && (request.subscribed_topic_names.is_some()
-                    || request.subscribed_topic_regex.is_some())
-                && request.topic_partitions.is_some());
         let changed = !replaced
             .or(before)
             .is_some_and(|before| before.assigned.same_partitions(&after.assigned));
@@ -165,7 +139,7 @@ impl ConsumerGroup {
             member_id: after.id.clone(),
             member_epoch: after.epoch,
             heartbeat_interval_ms: millis(at.config.heartbeat_interval),
-            assignment: (is_full || changed).then(|| after.assigned.partitions()),
+            assignment: (is_full(request) || changed).then(|| after.assigned.partitions()),
             look_up: self.patterns_to_look_up(before, replaced, &after, at),
             removed: Removed::default(),
         };
@@ -310,6 +284,41 @@ impl ConsumerGroup {
             true => Ok(holder),
             false => Err(GroupError::FencedInstanceId),
         }
+    }
+}
+
+/// The partitions that a request says its member owns; `None` where it says nothing.
+fn reported(request: &ConsumerGroupHeartbeatRequest) -> Option<PartitionSet> {
+    let owned = request.topic_partitions.as_ref()?.iter();
+    let owned = owned.flat_map(|topic| topic.partitions.iter().map(|at| (topic.topic_id, *at)));
+    Some(owned.collect())
+}
+
+/// Whether a request says all that there is to say, as after a loss of memory: it is told everything.
+fn is_full(request: &ConsumerGroupHeartbeatRequest) -> bool {
+    let subscribes =
+        request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
+    request.member_epoch == JOIN
+        || (request.rebalance_timeout_ms != -1 && subscribes && request.topic_partitions.is_some())
+}
+
+/// The member that goes on where one of these was, before it says anything of itself.
+fn successor(before: Option<&Member>, replaced: Option<&Member>, member_id: &Str) -> Member {
+    match (replaced, before) {
+        // The place is inherited, the epoch is not: its owner may have lost its state.
+        (Some(held), _) => Member {
+            id: member_id.detached(),
+            epoch: JOIN,
+            previous_epoch: JOIN,
+            ..held.clone()
+        },
+        (None, Some(known)) if known.epoch == AWAY => Member {
+            epoch: JOIN,
+            previous_epoch: JOIN,
+            ..known.clone()
+        },
+        (None, Some(known)) => known.clone(),
+        (None, None) => Member::new(member_id.detached()),
     }
 }
 

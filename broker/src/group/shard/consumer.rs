@@ -312,65 +312,17 @@ impl Shard {
         asker: Asker<JoinAnswer>,
         now: &Moment<'_>,
     ) -> Step {
-        let member_id = ask.member_id.clone();
-        let refused = |error: GroupError| {
-            let member_id = match error {
-                GroupError::GroupMaxSizeReached(_) => Str::EMPTY,
-                _ => member_id.clone(),
-            };
-            Err(JoinRefused { error, member_id })
-        };
         let Some(group) = self.consumer(id) else {
-            return answer(asker, refused(GroupError::UnknownMember));
+            let refused = join_refused(GroupError::UnknownMember, ask.member_id);
+            return answer(asker, Err(refused));
         };
         if let Some(records) = group.delete() {
-            if !ask.member_id.is_empty() {
-                return answer(asker, refused(GroupError::UnknownMember));
-            }
-            let id = id.clone();
-            let decision = Decision {
-                records,
-                answer: Ok(()),
-                timers: Vec::new(),
-            };
-            return decided(decision, move |shard, now, stored| match stored {
-                Ok(()) => shard.join(&id, ask, asker, now),
-                Err(error) => {
-                    let member_id = ask.member_id;
-                    answer(asker, Err(JoinRefused { error, member_id }))
-                }
-            });
+            return join_in_its_place(id, records, ask, asker);
         }
         let config = config_of(id, now);
         let decision = group.classic_join(&ask, &moment(now, &config));
         decided(decision, move |_, _, joined| {
-            let joined = match joined {
-                Err(error) => {
-                    let member_id = match error {
-                        GroupError::GroupMaxSizeReached(_) => Str::EMPTY,
-                        _ => ask.member_id,
-                    };
-                    Err(JoinRefused { error, member_id })
-                }
-                Ok(ClassicJoined::IdRequired(member_id)) => Err(JoinRefused {
-                    error: GroupError::MemberIdRequired,
-                    member_id,
-                }),
-                Ok(ClassicJoined::Member {
-                    member_id,
-                    generation,
-                    protocol,
-                }) => Ok(Joined {
-                    generation,
-                    protocol_type: Some(ask.protocol_type),
-                    protocol: Some(protocol),
-                    leader: Str::EMPTY,
-                    skip_assignment: false,
-                    member_id,
-                    members: Vec::new(),
-                }),
-            };
-            answer(asker, joined)
+            answer(asker, join_answer(joined, ask))
         })
     }
 
@@ -497,4 +449,58 @@ impl Shard {
             self.forget(id);
         }
     }
+}
+
+/// A new member joins where an empty consumer group is: that one goes, and a classic one begins.
+fn join_in_its_place(
+    id: &Str,
+    records: Vec<GroupRecord>,
+    ask: JoinAsk,
+    asker: Asker<JoinAnswer>,
+) -> Step {
+    if !ask.member_id.is_empty() {
+        let refused = join_refused(GroupError::UnknownMember, ask.member_id);
+        return answer(asker, Err(refused));
+    }
+    let id = id.clone();
+    let decision = Decision {
+        records,
+        answer: Ok(()),
+        timers: Vec::new(),
+    };
+    decided(decision, move |shard, now, stored| match stored {
+        Ok(()) => shard.join(&id, ask, asker, now),
+        Err(error) => answer(asker, Err(join_refused(error, ask.member_id))),
+    })
+}
+
+/// What a classic member is told of its join of a consumer group.
+fn join_answer(joined: Result<ClassicJoined, GroupError>, ask: JoinAsk) -> JoinAnswer {
+    match joined {
+        Err(error) => Err(join_refused(error, ask.member_id)),
+        Ok(ClassicJoined::IdRequired(member_id)) => {
+            Err(join_refused(GroupError::MemberIdRequired, member_id))
+        }
+        Ok(ClassicJoined::Member {
+            member_id,
+            generation,
+            protocol,
+        }) => Ok(Joined {
+            generation,
+            protocol_type: Some(ask.protocol_type),
+            protocol: Some(protocol),
+            leader: Str::EMPTY,
+            skip_assignment: false,
+            member_id,
+            members: Vec::new(),
+        }),
+    }
+}
+
+fn join_refused(error: GroupError, member_id: Str) -> JoinRefused {
+    let member_id = match error {
+        GroupError::GroupMaxSizeReached(_) => Str::EMPTY,
+        _ => member_id,
+    };
+    JoinRefused { error, member_id }
 }
