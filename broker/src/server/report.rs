@@ -49,7 +49,8 @@ pub(super) fn failed(connection: &Connection, action: Action, failure: Failure) 
     record(connection, event);
 }
 
-/// Records a TLS handshake that failed; says so to the operator where the peer spoke something else.
+/// Records a TLS handshake that failed; says so to the operator where the peer spoke something
+/// else.
 pub(super) fn tls_failure(connection: &Connection, error: &HandshakeError) {
     let (reason, words) = match error {
         HandshakeError::Late => ("timeout", error.to_string()),

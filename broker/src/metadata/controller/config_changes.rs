@@ -1,8 +1,8 @@
 //! What AlterConfigs and IncrementalAlterConfigs share: who may change which resource, and how the
 //! resulting settings become records (configs.md §5).
 //!
-//! Only topics and groups can be changed yet. The other resources are authorized first, so that what a caller
-//! learns of them is what the rights allow, and then refused.
+//! Only topics and groups can be changed yet. The other resources are authorized first, so that
+//! what a caller learns of them is what the rights allow, and then refused.
 
 use std::collections::{HashMap, HashSet};
 
