@@ -248,6 +248,46 @@ fn sessions_remember_no_more_than_their_bound() {
     assert!(grown < 224 << 20, "{grown} bytes more");
 }
 
+/// Clients without sessions fetch all day: what one request looked at is gone with its answer.
+#[test]
+fn fetches_without_sessions_leave_nothing_behind() {
+    const PARTITIONS: i32 = 100;
+    const FETCHES: usize = 1000;
+    let mut node = Node::prepare();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let id = requests::create_topic(&mut connection, "t", PARTITIONS, &[]).expect("a topic");
+    for index in 0..PARTITIONS {
+        let records = requests::batch(Codec::None, &[b"value"], NOW_MS);
+        let request = requests::produce_request("t", id, index, -1, records);
+        let answer = connection.call(newest(ApiKey::Produce), &request);
+        let row = &answer.expect("an answer").responses[0].partition_responses[0];
+        assert!(!row.error_code.is_error(), "{:?}", row.error_code);
+    }
+    let mut request = requests::fetch_request("t", id, 0, 0);
+    request.session_epoch = -1;
+    request.topics[0].partitions = (0..PARTITIONS)
+        .map(|partition| FetchPartition {
+            partition,
+            partition_max_bytes: 1024,
+            ..FetchPartition::default()
+        })
+        .collect();
+    let mut fetch = |times| {
+        for _ in 0..times {
+            let answer = connection.call(newest(ApiKey::Fetch), &request);
+            let rows = &answer.expect("an answer").responses[0].partitions;
+            assert!(rows.iter().all(|row| row.records.is_some()));
+        }
+    };
+    fetch(FETCHES / 4);
+    let before = peak_memory(node.process().id());
+    fetch(FETCHES);
+    let grown = peak_memory(node.process().id()) - before;
+    println!("{grown} bytes more");
+    assert!(grown < 2 << 20, "{grown} bytes more");
+}
+
 /// Two users take as many sessions as they can have: a third gets some all the same, and keeps them.
 #[test]
 fn nobody_is_kept_from_sessions() {
