@@ -284,7 +284,10 @@ impl World {
 
 #[test]
 fn every_api_asks_for_its_right() {
-    let target = Target::start();
+    let mut target = Target::start();
+    if let Target::Palisade(node) = &mut target {
+        node.allow("transactional producer refused");
+    }
     let mut world = World::start(&target);
     for row in &rows() {
         world.restore();

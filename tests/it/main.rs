@@ -35,4 +35,5 @@ mod security_audit;
 mod security_sessions;
 mod test_broker;
 mod tidy;
+mod transactions;
 mod worked_example_b;

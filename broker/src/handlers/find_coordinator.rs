@@ -3,6 +3,14 @@
 //! v1 kinds of keys; v3 flexible; v4 several keys (KIP-699); v5 a new error for transactions; v6
 //! share groups (KIP-932). The first look-up of a group creates the topic that groups are kept in.
 //! Transactions and share groups are not built: who may use them is told so, for good.
+//!
+//! For good is another code for librdkafka than for the rest: there only the two denials end
+//! `init_transactions`, after anything else it asks again every half second. So INVALID_REQUEST is
+//! answered first, which every other client takes as final, and CLUSTER_AUTHORIZATION_FAILED to
+//! whoever comes again over the same connection, with the same words, which librdkafka shows. Its
+//! name would tell nothing: what is built upon it (confluent-kafka-go, ClickHouse, …) says its own
+//! in ApiVersions. Nor would a coordinator that refuses the producer: in InitProducerId librdkafka
+//! ends on wrong timeouts, denials and fencing only, and there are no words.
 
 use std::time::Duration;
 
@@ -30,6 +38,9 @@ use crate::metadata::{Actor, Internal};
 const BATCHED: i16 = 4;
 /// Share groups have keys.
 const SHARE: i16 = 6;
+/// Highest version of the clients that ask again whatever they hear. Some others do so a few times
+/// (sarama, v3), and what they hear last is what they show.
+const PERSISTENT: i16 = 2;
 /// How long one request waits for groups that this node is about to take up.
 const TAKE_UP: Duration = Duration::from_secs(2);
 /// CreateTopics version whose defaults (-1) mean "as the broker is configured".
@@ -138,9 +149,7 @@ async fn find(
                     let code = denied::code(&refused, code);
                     Absent::new(code, "not authorized to describe the transactional id")
                 })?;
-            // Not one of the codes on which clients come again for ever.
-            let text = "transactions are not supported yet";
-            Err(Absent::new(ErrorCode::INVALID_REQUEST, text))
+            Err(without_transactions(ctx))
         }
         2 if ctx.api_version >= SHARE => {
             access.cluster::<ClusterAction>().map_err(|refused| {
@@ -158,6 +167,24 @@ async fn find(
             Err(Absent::new(ErrorCode::INVALID_REQUEST, text))
         }
     }
+}
+
+/// What a permitted transactional producer is told (see the head of this file).
+fn without_transactions(ctx: &RequestContext) -> Absent {
+    let comes_again = !ctx.session.first_without_transactions();
+    if !comes_again {
+        tracing::warn!(
+            peer = %ctx.session.peer,
+            principal = ?ctx.session.principal.to_string(),
+            client_id = ?ctx.client_id.as_deref().unwrap_or_default(),
+            "transactional producer refused, transactions are not supported yet"
+        );
+    }
+    let code = match comes_again && ctx.api_version <= PERSISTENT {
+        true => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+        false => ErrorCode::INVALID_REQUEST,
+    };
+    Absent::new(code, "transactions are not supported yet")
 }
 
 fn is_share_key(key: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use palisade_auth::audit::{AuditContext, ConnectionInfo, Overflow};
 use palisade_auth::principal::{Caller, Principal};
@@ -31,6 +32,7 @@ pub struct Session {
     /// Names the credential that the latest login proved; none where there was no SASL login.
     credential: Mutex<Option<[u8; 32]>>,
     said: Mutex<Said>,
+    heard_of_transactions: AtomicBool,
 }
 
 /// What the client calls itself, as the audit log writes it; kept, since every request needs it.
@@ -71,6 +73,7 @@ impl Session {
             overflow,
             credential: Mutex::new(None),
             said: Mutex::default(),
+            heard_of_transactions: AtomicBool::new(false),
         }
     }
 
@@ -106,6 +109,11 @@ impl Session {
     /// What the client said it is, `name/version`, if it did.
     pub fn software(&self) -> Option<Arc<str>> {
         self.said.lock().software.clone()
+    }
+
+    /// Whether the client hears only now that there are no transactions.
+    pub(crate) fn first_without_transactions(&self) -> bool {
+        !self.heard_of_transactions.swap(true, Ordering::Relaxed)
     }
 
     /// The name a request gives its client; nearly always that of the request before.
