@@ -60,6 +60,8 @@ const KEPT_BUFFERS: usize = 128;
 const POPULATE_THREADS: usize = 4;
 /// Refused connections that are kept open while the audit log has no room for them.
 const PARKED: usize = 16;
+/// Refused logins whose peers may read why before the connection ends; the others' ends at once.
+const LINGERING: usize = 64;
 
 /// What all connections of a broker share.
 pub struct Server {
@@ -75,6 +77,7 @@ pub struct Server {
     registry: Arc<Registry>,
     /// Refused connections that may wait for room in the audit log.
     parked: Arc<Semaphore>,
+    lingering: Semaphore,
     last_id: AtomicU64,
 }
 
@@ -105,6 +108,7 @@ impl Server {
             pace: Pace::new(limits.max_connection_creation_rate),
             registry: Arc::default(),
             parked: Arc::new(Semaphore::new(PARKED)),
+            lingering: Semaphore::new(LINGERING),
             last_id: AtomicU64::new(0),
             gate: Gate::new(),
             shutdown,

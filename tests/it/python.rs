@@ -40,3 +40,27 @@ fn suite(test: &str, environment: &'static str) {
         );
     }
 }
+
+/// Each try hears why it was refused: the end of the stream does not come right behind the answer,
+/// where this client takes it for a lost connection.
+#[test]
+fn wrong_password() {
+    let environment = "python-new";
+    if !tools::have("python::wrong_password", &[Need::Python(environment)]) {
+        return;
+    }
+    let target = Target::start();
+    let access =
+        target
+            .scram("SCRAM-SHA-512")
+            .as_user("SCRAM-SHA-512", "admin", "not the password");
+    let mut command = std::process::Command::new(tools::python(environment));
+    command
+        .arg(paths::root().join("tests/clients/python/wrong_password.py"))
+        .arg(access.kafka_python());
+    let ends = tools::run("wrong_password.py", &mut command, PATIENCE);
+    assert_eq!(ends.lines().count(), 8, "{ends}");
+    for end in ends.lines() {
+        assert!(end.contains("SaslAuthenticationFailedError"), "{ends}");
+    }
+}

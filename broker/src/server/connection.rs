@@ -262,6 +262,7 @@ impl Connection {
     async fn close(mut self, end: End) {
         // A place among the connections is held as long: that brakes who comes again and again.
         self.hold.settle(&self.server.shutdown).await;
+        let mut lingered = false;
         match end {
             End::Broken => return,
             End::Peer | End::Now => {}
@@ -269,18 +270,38 @@ impl Connection {
                 if self.delay().await.is_err() {
                     return;
                 }
-                if let Some(answer) = answer
-                    && self.send(answer, Instant::now() + PARTING).await.is_err()
-                {
-                    return;
+                if let Some(answer) = answer {
+                    if self.send(answer, Instant::now() + PARTING).await.is_err() {
+                        return;
+                    }
+                    lingered = self.linger().await;
                 }
             }
         }
         let goodbye = poll_fn(|cx| self.transport.poll_goodbye(cx));
-        if !matches!(timeout(PARTING, goodbye).await, Ok(Ok(()))) {
+        if !matches!(timeout(PARTING, goodbye).await, Ok(Ok(()))) || lingered {
             return;
         }
         // Whoever has not ended its side yet gets a moment to read what it was told.
+        self.see_off().await;
+    }
+
+    /// Leaves it to a refused peer to end the connection, for a moment and where not too many have
+    /// one already; says whether it got that.
+    ///
+    /// Some clients (kafka-python 3) throw the answer away when they find the end of the stream
+    /// right behind it, and log in again and again as if the connection had been lost.
+    async fn linger(&mut self) -> bool {
+        let server = Arc::clone(&self.server);
+        let Ok(_place) = server.lingering.try_acquire() else {
+            return false;
+        };
+        self.see_off().await;
+        true
+    }
+
+    /// Waits for the end of the peer's side, not for ever.
+    async fn see_off(&mut self) {
         let mut left = PARTING_BYTES;
         let _ = timeout(PARTING, async {
             while left > 0 {
