@@ -13,6 +13,7 @@ pub(crate) mod coordinator;
 pub(crate) mod decision;
 pub(crate) mod embedded;
 pub(crate) mod error;
+pub(crate) mod held;
 mod load;
 pub(crate) mod offsets;
 pub(crate) mod partitions;

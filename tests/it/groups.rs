@@ -5,6 +5,7 @@ mod formats;
 mod hostile;
 mod limits;
 mod members;
+mod memory;
 mod scale;
 mod stop;
 

@@ -20,6 +20,7 @@ mod sync;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_protocol::types::TimestampMs;
@@ -39,6 +40,7 @@ pub(crate) use sync::SyncAsk;
 
 use super::decision::TimerKey;
 use super::error::GroupError;
+use super::held::{Budget, Kept};
 
 /// The protocol type of consumers; other kinds of groups have their own.
 pub(crate) const CONSUMER: &str = "consumer";
@@ -80,11 +82,11 @@ pub(crate) struct ClassicGroup {
     generation: i32,
     protocol: Option<Str>,
     leader: Option<Str>,
-    members: BTreeMap<Str, Member>,
+    members: Kept<Member>,
     /// Static members by instance id.
     instances: HashMap<Str, Str>,
     /// Ids that were handed out and not used yet (KIP-394).
-    pending: BTreeSet<Str>,
+    pending: Kept<()>,
     /// Members of this generation that have not sent SyncGroup.
     pending_sync: BTreeSet<Str>,
     /// How many members' JoinGroup is parked.
@@ -114,9 +116,9 @@ impl ClassicGroup {
             generation: 0,
             protocol: None,
             leader: None,
-            members: BTreeMap::new(),
+            members: Kept::default(),
             instances: HashMap::new(),
-            pending: BTreeSet::new(),
+            pending: Kept::default(),
             pending_sync: BTreeSet::new(),
             awaiting_join: 0,
             support: BTreeMap::new(),
@@ -138,6 +140,23 @@ impl ClassicGroup {
     pub(crate) fn is_unused(&self) -> bool {
         let never_joined = self.generation == 0 && self.protocol_type.is_none();
         self.is_empty() && never_joined && self.members.is_empty() && self.pending.is_empty()
+    }
+
+    /// Bytes that its members keep, and ids that were handed out.
+    pub(crate) fn held(&self) -> usize {
+        self.members.held() + self.pending.held()
+    }
+
+    /// Has a node's budget hear of those bytes.
+    pub(crate) fn attach(&mut self, budget: &Arc<Budget>) {
+        self.members.attach(budget);
+        self.pending.attach(budget);
+    }
+
+    /// The same bytes, weighed anew.
+    #[cfg(test)]
+    pub(crate) fn weighed_anew(&self) -> usize {
+        self.members.weighed_anew() + self.pending.weighed_anew()
     }
 
     /// The protocol type, empty for a group that never had members.

@@ -19,6 +19,8 @@ pub(crate) struct GroupConfig {
     pub(crate) initial_rebalance_delay: Duration,
     /// Most members of a classic group (`group.max.size`).
     pub(crate) max_size: usize,
+    /// Most bytes that members keep in memory (`palisade.group.members.max.bytes`).
+    pub(crate) members_max_bytes: usize,
     /// Most UTF-16 units of the text beside an offset (`offset.metadata.max.bytes`).
     pub(crate) offset_metadata_max: usize,
     /// How long offsets of a group that is not used are kept (`offsets.retention.minutes`).
@@ -117,6 +119,7 @@ impl GroupConfig {
             max_session_timeout: millis("group.max.session.timeout.ms"),
             initial_rebalance_delay: millis("group.initial.rebalance.delay.ms"),
             max_size: count(config.number("group.max.size")),
+            members_max_bytes: count(config.number("palisade.group.members.max.bytes")),
             offset_metadata_max: count(config.number("offset.metadata.max.bytes")),
             offsets_retention: self::millis(minutes),
             offsets_retention_check_interval: millis("offsets.retention.check.interval.ms"),
@@ -163,6 +166,7 @@ impl GroupConfig {
             max_session_timeout: millis(1_800_000),
             initial_rebalance_delay: millis(3000),
             max_size: i32::MAX as usize,
+            members_max_bytes: 128 << 20,
             offset_metadata_max: 4096,
             offsets_retention: millis(604_800_000),
             offsets_retention_check_interval: millis(600_000),

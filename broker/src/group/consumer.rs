@@ -7,11 +7,13 @@
 //! restart may forget, when topics were last looked at, is kept beside ([`Remembered`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use palisade_protocol::Str;
 use palisade_protocol::types::{Offset, TimestampMs, TopicId};
 
 use super::config::ConsumerGroupConfig;
+use super::held::{Budget, Kept};
 use super::partitions::PartitionSet;
 use crate::metadata::ClusterImage;
 
@@ -20,6 +22,7 @@ mod convert;
 mod decide;
 mod describe;
 mod heartbeat;
+mod held;
 mod member;
 mod offsets;
 mod patterns;
@@ -52,7 +55,7 @@ pub(crate) struct ConsumerGroup {
     target_epoch: i32,
     /// When the target was computed; 0 for never.
     target_timestamp: TimestampMs,
-    members: BTreeMap<Str, Member>,
+    members: Kept<Member>,
     /// Static members by instance id.
     instances: HashMap<Str, Str>,
     /// What each member is to own in the end.
@@ -64,7 +67,7 @@ pub(crate) struct ConsumerGroup {
     /// Expressions subscribed to, with the count of members that do.
     patterns: BTreeMap<Str, usize>,
     /// Topics of the expressions, as far as they were looked up.
-    resolved: BTreeMap<Str, Resolved>,
+    resolved: Kept<Resolved>,
     remembered: Remembered,
 }
 
@@ -145,15 +148,32 @@ impl ConsumerGroup {
             metadata_hash: 0,
             target_epoch: 0,
             target_timestamp: TimestampMs::new(0),
-            members: BTreeMap::new(),
+            members: Kept::default(),
             instances: HashMap::new(),
             targets: HashMap::new(),
             owners: HashMap::new(),
             names: BTreeMap::new(),
             patterns: BTreeMap::new(),
-            resolved: BTreeMap::new(),
+            resolved: Kept::default(),
             remembered: Remembered::default(),
         }
+    }
+
+    /// Bytes that its members keep, and the topics of their expressions.
+    pub(crate) fn held(&self) -> usize {
+        self.members.held() + self.resolved.held()
+    }
+
+    /// Has a node's budget hear of those bytes.
+    pub(crate) fn attach(&mut self, budget: &Arc<Budget>) {
+        self.members.attach(budget);
+        self.resolved.attach(budget);
+    }
+
+    /// The same bytes, weighed anew.
+    #[cfg(test)]
+    pub(crate) fn weighed_anew(&self) -> usize {
+        self.members.weighed_anew() + self.resolved.weighed_anew()
     }
 
     /// Its epoch.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::config::GroupConfig;
 use super::error::GroupError;
+use super::held::Budget;
 use super::runtime::{Command, Phase, Runner, ShardHandle};
 use super::shard::Shard;
 use super::step::{Asker, Moment, Step, Verdict};
@@ -32,6 +33,8 @@ pub(crate) const TOPIC: &str = "__consumer_offsets";
 /// The group coordinator of this node.
 pub(crate) struct GroupCoordinator {
     config: Arc<GroupConfig>,
+    /// What members of all groups keep in memory.
+    budget: Arc<Budget>,
     node: BrokerId,
     topics: Arc<ReplicaManager>,
     metadata: MetadataHandle,
@@ -80,6 +83,7 @@ impl GroupCoordinator {
         shutdown: Shutdown,
     ) -> Arc<Self> {
         Arc::new(Self {
+            budget: Budget::new(config.members_max_bytes),
             config: Arc::new(config),
             node,
             topics,
@@ -225,6 +229,7 @@ impl GroupCoordinator {
             }),
             events,
             config: Arc::clone(&self.config),
+            budget: Arc::clone(&self.budget),
             metadata: self.metadata.clone(),
             clock: Clock,
             shutdown: self.shutdown.clone(),

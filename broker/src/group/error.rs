@@ -15,6 +15,14 @@ pub(crate) enum GroupError {
     /// The group has as many members as it may have.
     #[error("the group has reached its maximum size of {0} members")]
     GroupMaxSizeReached(usize),
+    /// The members of the group, or of all groups, hold as many bytes as they may.
+    #[error(
+        "members hold too much metadata: palisade.group.members.max.bytes leaves {limit} bytes here"
+    )]
+    MembersFull {
+        /// The limit that was met, in bytes.
+        limit: usize,
+    },
     /// Protocol type or protocols that do not go with the group's.
     #[error("the member's protocols do not match those of the group")]
     InconsistentProtocol,
@@ -86,7 +94,9 @@ impl GroupError {
         match self {
             Self::InvalidGroupId => ErrorCode::INVALID_GROUP_ID,
             Self::InvalidSessionTimeout => ErrorCode::INVALID_SESSION_TIMEOUT,
-            Self::GroupMaxSizeReached(_) => ErrorCode::GROUP_MAX_SIZE_REACHED,
+            Self::GroupMaxSizeReached(_) | Self::MembersFull { .. } => {
+                ErrorCode::GROUP_MAX_SIZE_REACHED
+            }
             Self::InconsistentProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
             Self::MemberIdRequired => ErrorCode::MEMBER_ID_REQUIRED,
             Self::UnknownMember => ErrorCode::UNKNOWN_MEMBER_ID,

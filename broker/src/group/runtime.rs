@@ -18,6 +18,7 @@ use tracing::{error, info};
 use super::config::GroupConfig;
 use super::decision::TimerChange;
 use super::error::GroupError;
+use super::held::Budget;
 use super::load::{LoadError, Loaded, load};
 use super::shard::{Shard, Source};
 use super::step::{Moment, Step};
@@ -154,6 +155,8 @@ pub(crate) struct Runner {
     pub(crate) open: Open,
     pub(crate) events: mpsc::Receiver<Command>,
     pub(crate) config: Arc<GroupConfig>,
+    /// What members of this node may keep in memory.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metadata: MetadataHandle,
     pub(crate) clock: Clock,
     pub(crate) shutdown: Shutdown,
@@ -251,7 +254,7 @@ impl Runner {
                 handle.partition.get_or_init(|| opened)
             }
         };
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(Arc::clone(&self.budget));
         let end = partition.log_end_offset();
         let Loaded { records, .. } = load(partition, end, &mut shard).await?;
         if records > 0 {
@@ -386,6 +389,8 @@ impl Work<'_> {
             let next = after(&mut self.shard, &moment, result);
             self.take(None, next);
         }
+        // What it stood for is counted by now.
+        drop(step.reserved);
     }
 
     /// Appends and replays everything that is queued.

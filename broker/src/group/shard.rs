@@ -7,11 +7,13 @@ mod commit;
 mod consumer;
 mod expire;
 mod fetch;
+mod held;
 mod members;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use palisade_protocol::Str;
 
@@ -24,6 +26,7 @@ use super::classic::{ClassicGroup, Effects, JoinAnswer, Reply, SyncAnswer, Token
 use super::consumer::ConsumerGroup;
 use super::decision::TimerKey;
 use super::error::GroupError;
+use super::held::Budget;
 use super::offsets::{Committed, Offsets, TopicNames};
 use super::record::GroupRecord;
 use super::step::{Asker, Moment, Step, Verdict, deliver};
@@ -47,9 +50,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn empty(id: &Str) -> Self {
+    fn empty(id: &Str, budget: &Arc<Budget>) -> Self {
+        let mut group = ClassicGroup::new(id.clone());
+        group.attach(budget);
         Self {
-            group: Group::Classic(Box::new(ClassicGroup::new(id.clone()))),
+            group: Group::Classic(Box::new(group)),
             offsets: Offsets::default(),
         }
     }
@@ -71,15 +76,26 @@ enum Parked {
 }
 
 /// All groups of one partition.
-#[derive(Default)]
 pub(crate) struct Shard {
     groups: HashMap<Str, Entry>,
+    budget: Arc<Budget>,
     topics: TopicNames,
     parked: HashMap<Token, Parked>,
     next_token: u64,
 }
 
 impl Shard {
+    /// No groups; what members keep is counted in the node's budget.
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            groups: HashMap::new(),
+            budget,
+            topics: TopicNames::default(),
+            parked: HashMap::new(),
+            next_token: 0,
+        }
+    }
+
     /// How many groups there are.
     pub(crate) fn group_count(&self) -> usize {
         self.groups.len()
@@ -100,7 +116,8 @@ impl Shard {
     fn entry(&mut self, id: &Str) -> &mut Entry {
         if !self.groups.contains_key(id.as_str()) {
             let id = id.detached();
-            self.groups.insert(id.clone(), Entry::empty(&id));
+            let entry = Entry::empty(&id, &self.budget);
+            self.groups.insert(id, entry);
         }
         self.groups.get_mut(id.as_str()).expect("was just put in")
     }
@@ -143,7 +160,7 @@ impl Shard {
             GroupRecord::Group { group, value } => match (value, source) {
                 (Some(value), Source::Log) => {
                     let restored = ClassicGroup::from_record(group.detached(), value);
-                    self.entry(group).group = Group::Classic(Box::new(restored));
+                    self.place(group, Group::Classic(Box::new(restored)));
                 }
                 // The engine made the record out of the state that it is in already.
                 (Some(_), Source::Decision) => {}
@@ -172,7 +189,7 @@ impl Shard {
         if entry.offsets.is_empty() {
             self.groups.remove(id.as_str());
         } else {
-            entry.group = Entry::empty(&id.detached()).group;
+            entry.group = Entry::empty(&id.detached(), &self.budget).group;
         }
     }
 

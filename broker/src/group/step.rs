@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::config::GroupConfig;
 use super::decision::{Decision, TimerChange};
 use super::error::GroupError;
+use super::held::Reserved;
 use super::record::GroupRecord;
 use super::shard::Shard;
 use crate::metadata::ClusterImage;
@@ -54,6 +55,8 @@ pub(crate) struct Step {
     pub(crate) deliveries: Vec<Delivery>,
     /// What follows.
     pub(crate) after: Option<After>,
+    /// Memory that the records will be counted in, set aside until they are replayed.
+    pub(crate) reserved: Option<Reserved>,
 }
 
 impl Step {

@@ -177,6 +177,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::group::held::Budget;
     use crate::group::load::decode;
     use crate::group::record::OffsetCommitValue;
     use crate::group::shard::{Shard, Source};
@@ -203,7 +204,7 @@ mod tests {
     }
 
     fn shard_of(records: &[GroupRecord]) -> Shard {
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(Budget::new(usize::MAX));
         for record in records {
             shard.replay(record, Source::Log);
         }

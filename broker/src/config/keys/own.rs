@@ -60,6 +60,10 @@ pub(super) const KEYS: &[Key] = &[
         .or("67108864")
         .min(0)
         .effect(),
+    long("palisade.group.members.max.bytes")
+        .or("134217728")
+        .min(1_048_576)
+        .effect(),
     boolean("palisade.danger.allow.plain.without.tls")
         .or("false")
         .per_listener()

@@ -118,7 +118,7 @@ impl ClassicGroup {
         if !ask.needs_known_id {
             self.add(id, ask, token, now, config, fx);
         } else if self.pending.len() < MAX_PENDING {
-            self.pending.insert(id.clone());
+            self.pending.insert(id.clone(), ());
             fx.set(self.pending_timer(&id), ask.session_timeout);
             fx.refuse_join(token, GroupError::MemberIdRequired, id);
         } else {
@@ -137,7 +137,7 @@ impl ClassicGroup {
         fx: &mut Effects,
     ) {
         let id = ask.member_id.clone();
-        if self.pending.contains(&id) {
+        if self.pending.contains_key(&id) {
             if ask.instance_id.is_some() {
                 let text = "a static member cannot use an id that was handed to a dynamic one";
                 fx.refuse_join(token, GroupError::Unknown(text.to_owned()), id);
@@ -225,10 +225,10 @@ impl ClassicGroup {
         self.set_protocols(id, ask.protocols.clone());
         let replaced = self.set_join(id, token);
         fx.forget(replaced);
-        if let Some(member) = self.members.get_mut(id) {
+        self.members.change(id, |member| {
             member.session_timeout = ask.session_timeout;
             member.rebalance_timeout = ask.rebalance_timeout;
-        }
+        });
     }
 
     /// The current generation as one member is told.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use palisade_protocol::Str;
 
-use super::{ClassicGroup, Token};
+use super::{ClassicGroup, JoinAsk, State, SyncAsk, Token};
+use crate::group::held::{self, Weigh};
 
 /// Protocols by preference, each with the member's metadata for it.
 pub(crate) type Protocols = Vec<(Str, Bytes)>;
@@ -40,7 +41,60 @@ impl Member {
     }
 }
 
+impl Weigh for Member {
+    fn weigh(&self) -> usize {
+        said(
+            self.instance_id.as_ref(),
+            [&self.client_id, &self.client_host],
+            &self.protocols,
+        ) + self.assignment.len()
+    }
+}
+
+/// Weight of what a member says of itself; an instance id is kept twice.
+fn said(instance: Option<&Str>, client: [&Str; 2], protocols: &Protocols) -> usize {
+    let client = client.into_iter().map(|text| text.len());
+    let protocols = protocols
+        .iter()
+        .map(|(name, metadata)| held::part(name.as_bytes()) + metadata.len());
+    2 * held::optional(instance) + client.sum::<usize>() + protocols.sum::<usize>()
+}
+
 impl ClassicGroup {
+    /// What the sender of a JoinGroup keeps, if it is a member, and would keep, assignments aside.
+    pub(crate) fn growth_by_join(&self, ask: &JoinAsk) -> (Option<usize>, usize) {
+        let id = match &ask.instance_id {
+            Some(instance) if ask.member_id.is_empty() => self.instances.get(instance),
+            _ => Some(&ask.member_id),
+        };
+        let before = id.and_then(|id| Some((id, self.members.get(id)?)));
+        let before =
+            before.map(|(id, member)| held::entry(id, member.weigh() - member.assignment.len()));
+        let client = [&ask.client_id, &ask.client_host];
+        let after = said(ask.instance_id.as_ref(), client, &ask.protocols);
+        let id = match ask.member_id.is_empty() {
+            // One is made of it.
+            true => ask.instance_id.as_ref().unwrap_or(&ask.client_id),
+            false => &ask.member_id,
+        };
+        (before, held::entry(id, after))
+    }
+
+    /// What assignments take, and would take once a leader's SyncGroup is stored.
+    pub(crate) fn growth_by_sync(&self, ask: &SyncAsk) -> (usize, usize) {
+        let takes_effect =
+            self.state == State::CompletingRebalance && self.is_leader(&ask.member_id);
+        if !takes_effect {
+            return (0, 0);
+        }
+        let before = self.members.values().map(|member| member.assignment.len());
+        let after = ask.assignments.iter();
+        let after = after
+            .filter(|(id, _)| self.members.contains_key(id))
+            .map(|(_, assignment)| assignment.len());
+        (before.sum(), after.sum())
+    }
+
     /// Puts a member in; its id is no longer pending.
     pub(super) fn insert(&mut self, id: Str, member: Member) {
         self.pending.remove(&id);
@@ -72,8 +126,9 @@ impl ClassicGroup {
 
     /// Parks or releases a member's JoinGroup; gives the token that was parked before.
     pub(super) fn set_join(&mut self, id: &str, token: Option<Token>) -> Option<Token> {
-        let member = self.members.get_mut(id)?;
-        let before = std::mem::replace(&mut member.join, token);
+        let before = self
+            .members
+            .change(id, |member| std::mem::replace(&mut member.join, token))?;
         self.awaiting_join += usize::from(token.is_some());
         self.awaiting_join -= usize::from(before.is_some());
         before
@@ -82,8 +137,9 @@ impl ClassicGroup {
     /// Replaces what a member supports.
     pub(super) fn set_protocols(&mut self, id: &str, protocols: Protocols) -> Option<Protocols> {
         self.count(&protocols, true);
-        let member = self.members.get_mut(id)?;
-        let before = std::mem::replace(&mut member.protocols, protocols);
+        let before = self.members.change(id, |member| {
+            std::mem::replace(&mut member.protocols, protocols)
+        })?;
         self.count(&before, false);
         Some(before)
     }

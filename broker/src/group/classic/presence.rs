@@ -67,7 +67,7 @@ impl ClassicGroup {
         let id = if leaving.member_id.is_empty() {
             let holder = instance.and_then(|instance| self.instances.get(instance));
             holder.cloned().ok_or(GroupError::UnknownMember)?
-        } else if self.pending.remove(&leaving.member_id) {
+        } else if self.pending.remove(&leaving.member_id).is_some() {
             fx.cancel(self.pending_timer(&leaving.member_id));
             return Ok(());
         } else {
@@ -132,7 +132,7 @@ impl ClassicGroup {
     /// An id that was handed out has not been used in time.
     pub(crate) fn pending_expired(&mut self, id: &str, now: TimestampMs) -> Effects {
         let mut fx = Effects::default();
-        if self.pending.remove(id) {
+        if self.pending.remove(id).is_some() {
             self.finish_join_phase(now, &mut fx);
         }
         fx

@@ -148,10 +148,10 @@ impl ClassicGroup {
                 fx.replies.push(Reply::Join(token, Ok(joined)));
             }
             let session = self.session_timer(&id);
-            if let Some(member) = self.members.get_mut(&id) {
+            self.members.change(&id, |member| {
                 member.is_new = false;
                 fx.set(session, member.session_timeout);
-            }
+            });
             self.pending_sync.insert(id);
         }
     }
@@ -176,17 +176,18 @@ impl ClassicGroup {
 
     /// Clears all assignments and answers every parked SyncGroup with an error.
     pub(super) fn refuse_syncs(&mut self, error: &GroupError, fx: &mut Effects) {
-        for (id, member) in &mut self.members {
+        let group = &self.id;
+        self.members.change_all(|id, member| {
             member.assignment = bytes::Bytes::new();
             if let Some(token) = member.sync.take() {
                 fx.replies.push(Reply::Sync(token, Err(error.clone())));
                 // The session may have run out while the member waited, when that did not count.
                 let session = TimerKey::Session {
-                    group: self.id.clone(),
+                    group: group.clone(),
                     member: id.clone(),
                 };
                 fx.set(session, member.session_timeout);
             }
-        }
+        });
     }
 }

@@ -40,7 +40,7 @@ impl ClassicGroup {
         if self.pending_sync.is_empty() {
             fx.cancel(self.sync_timer());
         }
-        let Some(member) = self.members.get_mut(&id) else {
+        let Some(member) = self.members.get(&id) else {
             return fx;
         };
         if self.state == State::Stable {
@@ -51,8 +51,10 @@ impl ClassicGroup {
             fx.set(self.session_timer(&id), after);
             return fx;
         }
-        let replaced = member.sync.replace(token);
-        fx.forget(replaced);
+        let replaced = self
+            .members
+            .change(&id, |member| member.sync.replace(token));
+        fx.forget(replaced.flatten());
         if self.is_leader(&id) {
             let assigned: BTreeMap<Str, Bytes> = ask
                 .assignments
@@ -100,12 +102,12 @@ impl ClassicGroup {
         }
         self.enter(State::Stable, now);
         let mut parked = Vec::new();
-        for (id, member) in &mut self.members {
+        self.members.change_all(|id, member| {
             member.assignment = assigned.remove(id).unwrap_or_default();
             if let Some(token) = member.sync.take() {
                 parked.push((id.clone(), token));
             }
-        }
+        });
         for (id, token) in parked {
             let Some(member) = self.members.get(&id) else {
                 continue;

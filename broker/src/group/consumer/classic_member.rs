@@ -318,7 +318,7 @@ fn supports(classic: &ClassicMemberMetadata, name: &str) -> bool {
     protocols.any(|protocol| protocol.name == *name)
 }
 
-fn first_subscription(ask: &JoinAsk) -> Result<Subscription, GroupError> {
+pub(super) fn first_subscription(ask: &JoinAsk) -> Result<Subscription, GroupError> {
     let (_, metadata) = ask
         .protocols
         .first()
@@ -331,7 +331,7 @@ fn first_subscription(ask: &JoinAsk) -> Result<Subscription, GroupError> {
     }
 }
 
-fn describe_itself(member: &mut Member, ask: &JoinAsk, subscription: &Subscription) {
+pub(super) fn describe_itself(member: &mut Member, ask: &JoinAsk, subscription: &Subscription) {
     if let Some(instance) = &ask.instance_id {
         member.instance_id = Some(instance.clone());
     }

@@ -27,11 +27,13 @@ async fn a_retry_in_the_middle_of_a_load_is_heeded() {
             topics.own_partition(&Internal::for_purpose("test"), TOPIC, index)
         })
     };
+    let config = GroupConfig::defaults();
     let runner = Runner {
         handle: Arc::clone(&handle),
         open,
         events,
-        config: Arc::new(GroupConfig::defaults()),
+        budget: Budget::new(config.members_max_bytes),
+        config: Arc::new(config),
         metadata: MetadataHandle::new(Arc::clone(&node.image)),
         clock: Clock,
         shutdown: Shutdown::new(),

@@ -123,6 +123,22 @@ impl Shard {
         asker: Asker<Result<Heartbeat, GroupError>>,
         now: &Moment<'_>,
     ) -> Step {
+        match self.reserve_for_heartbeat(id, &ask) {
+            Ok(reserved) => {
+                let step = self.beat(id, ask, asker, now);
+                Step { reserved, ..step }
+            }
+            Err(error) => answer(asker, Err(error)),
+        }
+    }
+
+    fn beat(
+        &mut self,
+        id: &Str,
+        ask: HeartbeatAsk,
+        asker: Asker<Result<Heartbeat, GroupError>>,
+        now: &Moment<'_>,
+    ) -> Step {
         let config = config_of(id, now);
         let at = moment(now, &config);
         let beat = |group: &mut ConsumerGroup| {
@@ -249,7 +265,7 @@ impl Shard {
 
     fn restore(&mut self, id: &Str, view: &ClassicView, now: &Moment<'_>) -> Step {
         let (group, effects) = ClassicGroup::from_view(id.clone(), view, now.now, now.config);
-        self.entry(id).group = Group::Classic(Box::new(group));
+        self.place(id, Group::Classic(Box::new(group)));
         self.step(id, effects)
     }
 
@@ -436,9 +452,9 @@ impl Shard {
         let id = record.group();
         if !deletes {
             let id = id.detached();
-            let entry = self.entry(&id);
-            if matches!(entry.group, Group::Classic(_)) {
-                entry.group = Group::Consumer(Box::new(ConsumerGroup::new(id)));
+            if matches!(self.entry(&id).group, Group::Classic(_)) {
+                let group = Group::Consumer(Box::new(ConsumerGroup::new(id.clone())));
+                self.place(&id, group);
             }
         }
         let Some(group) = self.consumer(id) else {

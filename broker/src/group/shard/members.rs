@@ -3,7 +3,9 @@
 use palisade_protocol::Str;
 
 use super::{Group, Parked, Shard};
-use crate::group::classic::{Identity, JoinAnswer, JoinAsk, JoinRefused, SyncAnswer, SyncAsk};
+use crate::group::classic::{
+    ClassicGroup, Identity, JoinAnswer, JoinAsk, JoinRefused, SyncAnswer, SyncAsk,
+};
 use crate::group::consumer::ClassicIdentity;
 use crate::group::error::GroupError;
 use crate::group::step::{Asker, Moment, Step, deliver};
@@ -18,8 +20,13 @@ impl Shard {
         asker: Asker<JoinAnswer>,
         moment: &Moment<'_>,
     ) -> Step {
+        let reserved = match self.reserve_for_join(id, &ask) {
+            Ok(reserved) => reserved,
+            Err(error) => return self.refuse_join(id, &ask, error, asker, moment),
+        };
         if self.is_consumer(id) {
-            return self.join_consumer(id, ask, asker, moment);
+            let step = self.join_consumer(id, ask, asker, moment);
+            return Step { reserved, ..step };
         }
         if !self.groups.contains_key(id.as_str()) && !ask.member_id.is_empty() {
             let refused = JoinRefused {
@@ -33,6 +40,27 @@ impl Shard {
         let step = self.on_classic(id, |group| {
             group.join(ask, token, moment.now, moment.config)
         });
+        // From here on the group itself counts it.
+        drop(reserved);
+        self.forget_unused(id);
+        step
+    }
+
+    /// Refuses who does not fit in; an id that was handed out to it holds the others up no longer.
+    fn refuse_join(
+        &mut self,
+        id: &Str,
+        ask: &JoinAsk,
+        error: GroupError,
+        asker: Asker<JoinAnswer>,
+        moment: &Moment<'_>,
+    ) -> Step {
+        let forgotten =
+            |group: &mut ClassicGroup| group.pending_expired(&ask.member_id, moment.now);
+        let mut step = self.on_classic(id, forgotten);
+        let member_id = Str::EMPTY;
+        let refused = Err(JoinRefused { error, member_id });
+        step.deliveries.push(deliver(asker, refused));
         self.forget_unused(id);
         step
     }
@@ -51,8 +79,13 @@ impl Shard {
         if !self.groups.contains_key(id.as_str()) {
             return answer(asker, Err(GroupError::UnknownMember));
         }
+        let reserved = match self.reserve_for_sync(id, &ask) {
+            Ok(reserved) => reserved,
+            Err(error) => return answer(asker, Err(error)),
+        };
         let token = self.park(Parked::Sync(asker));
-        self.on_classic(id, |group| group.sync(ask, token))
+        let step = self.on_classic(id, |group| group.sync(ask, token));
+        Step { reserved, ..step }
     }
 
     /// Heartbeat.

@@ -1,5 +1,7 @@
 //! Requests in, answers and state out, as if every append succeeded at once.
 
+mod held;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            shard: Shard::default(),
+            shard: Shard::new(Budget::new(128 << 20)),
             config: GroupConfig {
                 initial_rebalance_delay: Duration::ZERO,
                 ..GroupConfig::defaults()
@@ -50,7 +52,12 @@ impl Bench {
         event(&mut self.shard, &moment)
     }
 
-    fn take(&mut self, mut step: Step) {
+    fn take(&mut self, step: Step) {
+        self.run(step);
+        self.shard.assert_counted();
+    }
+
+    fn run(&mut self, mut step: Step) {
         for record in &step.records {
             self.shard.replay(record, Source::Decision);
         }
@@ -65,8 +72,9 @@ impl Bench {
         }
         if let Some(after) = step.after {
             let next = self.with(|shard, moment| after(shard, moment, Ok(())));
-            self.take(next);
+            self.run(next);
         }
+        drop(step.reserved);
     }
 
     fn ask<T: Send + 'static>(
@@ -137,7 +145,7 @@ impl Bench {
 
     /// A shard that read the log as it is.
     fn reloaded(&self) -> Shard {
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(Budget::new(128 << 20));
         for record in &self.log {
             shard.replay(record, Source::Log);
         }

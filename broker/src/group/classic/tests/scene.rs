@@ -53,6 +53,7 @@ impl Scene {
     }
 
     pub(super) fn take(&mut self, effects: Effects) {
+        assert_eq!(self.group.held(), self.group.weighed_anew());
         for change in effects.timers {
             match change {
                 TimerChange::Set { key, after } => drop(self.timers.insert(key, after)),

@@ -396,6 +396,7 @@ impl World {
     /// What holds after every step.
     fn check(&mut self) {
         let group = &self.rig.group;
+        assert_eq!(group.held(), group.weighed_anew());
         let mut owned = BTreeMap::new();
         for member in group.members() {
             for (id, partition, _) in member.assigned.iter().chain(member.revoking.iter()) {

@@ -1,0 +1,269 @@
+//! The bound on what members keep in memory.
+
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+
+use super::*;
+use crate::group::classic::JoinAnswer;
+use crate::group::consumer::{Client, Heartbeat};
+
+/// 224 KiB for newcomers of one group, 256 KiB with what they add later.
+const LIMIT: usize = 1 << 20;
+
+fn bench() -> (Bench, Arc<Budget>) {
+    let budget = Budget::new(LIMIT);
+    let mut bench = Bench::new();
+    bench.shard = Shard::new(Arc::clone(&budget));
+    (bench, budget)
+}
+
+impl Bench {
+    fn brings(
+        &mut self,
+        group: &'static str,
+        id: &Str,
+        bytes: usize,
+        with: impl FnOnce(&mut JoinAsk),
+    ) -> oneshot::Receiver<Verdict<JoinAnswer>> {
+        let mut ask = JoinAsk {
+            member_id: id.clone(),
+            instance_id: None,
+            client_id: "c".into(),
+            client_host: "/h".into(),
+            session_timeout: Duration::from_secs(45),
+            rebalance_timeout: Duration::from_secs(60),
+            protocol_type: "consumer".into(),
+            protocols: vec![("range".into(), vec![0; bytes].into())],
+            needs_known_id: false,
+            may_skip_assignment: false,
+            chance: Uuid::from_bytes([self.shard.next_token as u8; 16]),
+        };
+        with(&mut ask);
+        self.ask(|shard, moment, asker| shard.join(&group.into(), ask, asker, moment))
+    }
+
+    fn beats(&mut self, request: ConsumerGroupHeartbeatRequest) -> Result<Heartbeat, GroupError> {
+        let ask = HeartbeatAsk {
+            member_id: request.member_id.clone(),
+            client: Client {
+                id: "c".into(),
+                host: "/h".into(),
+            },
+            request,
+            look_up: Box::new(|_| {}),
+        };
+        let asked = self
+            .ask(|shard, moment, asker| shard.consumer_heartbeat(&"k".into(), ask, asker, moment));
+        answered(asked)
+    }
+}
+
+/// Waits in the group, as the last thing that it heard.
+fn waits<T>(answer: &mut oneshot::Receiver<Verdict<T>>) -> bool {
+    matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+}
+
+fn refused(answer: oneshot::Receiver<Verdict<JoinAnswer>>) -> Option<ErrorCode> {
+    answered(answer).err().map(|refused| refused.error.code())
+}
+
+const FULL: Option<ErrorCode> = Some(ErrorCode::GROUP_MAX_SIZE_REACHED);
+
+#[test]
+fn a_group_takes_members_up_to_its_share_and_others_go_on() {
+    let (mut bench, budget) = bench();
+    let mut members = Vec::new();
+    for _ in 0..4 {
+        members.push(bench.brings("g", &Str::EMPTY, 50_000, |_| {}));
+    }
+    assert!(members.iter_mut().all(waits));
+    assert!(budget.used() > 200_000 && budget.used() < 210_000);
+    assert_eq!(
+        refused(bench.brings("g", &Str::EMPTY, 50_000, |_| {})),
+        FULL
+    );
+    assert!(waits(&mut bench.brings(
+        "other",
+        &Str::EMPTY,
+        50_000,
+        |_| {}
+    )));
+    let key = TimerKey::Join { group: "g".into() };
+    // Once more, since members came in its first round.
+    for _ in 0..2 {
+        let step = bench.with(|shard, moment| shard.expired(&key, moment));
+        bench.take(step);
+    }
+    let ids: Vec<Str> = members
+        .into_iter()
+        .map(|member| answered(member).unwrap().member_id)
+        .collect();
+    // As much as before always passes, and somewhat more.
+    let same = bench.brings("g", &ids[0], 50_000, |_| {});
+    assert_eq!(answered(same).unwrap().member_id, ids[0]);
+    assert!(waits(&mut bench.brings("g", &ids[1], 75_000, |_| {})));
+    assert_eq!(refused(bench.brings("g", &ids[2], 90_000, |_| {})), FULL);
+    let leaving: Vec<_> = ids
+        .into_iter()
+        .map(|member_id| Identity {
+            member_id,
+            instance_id: None,
+        })
+        .collect();
+    let left = bench.ask(|shard, moment, asker| shard.leave(&"g".into(), &leaving, asker, moment));
+    assert_eq!(
+        answered(left).unwrap(),
+        vec![Ok(()); 4],
+        "refused, not removed"
+    );
+    assert!(budget.used() < 60_000, "{}", budget.used());
+    bench.shard = Shard::new(Arc::clone(&budget));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn groups_together_take_what_the_node_gives() {
+    let (mut bench, budget) = bench();
+    let groups = ["a", "b", "c", "d", "e"];
+    for group in &groups[..4] {
+        assert!(waits(&mut bench.brings(
+            group,
+            &Str::EMPTY,
+            220_000,
+            |_| {}
+        )));
+    }
+    assert_eq!(
+        refused(bench.brings("e", &Str::EMPTY, 50_000, |_| {})),
+        FULL
+    );
+    assert!(
+        !bench.shard.groups.contains_key("e"),
+        "nothing is left of it"
+    );
+    assert!(budget.used() <= LIMIT);
+}
+
+#[test]
+fn ids_that_are_handed_out_count_and_are_forgotten_with_the_refusal() {
+    let (mut bench, budget) = bench();
+    let known = |ask: &mut JoinAsk| ask.needs_known_id = true;
+    let answer = bench.brings("g", &Str::EMPTY, 1000, known);
+    let JoinRefused { error, member_id } = answered(answer).unwrap_err();
+    assert_eq!(error, GroupError::MemberIdRequired);
+    assert!(budget.used() > 0);
+    assert_eq!(refused(bench.brings("g", &member_id, 300_000, known)), FULL);
+    assert_eq!(budget.used(), 0);
+    assert!(!bench.shard.groups.contains_key("g"));
+    // Not handed out to whom it will not help.
+    assert_eq!(
+        refused(bench.brings("g", &Str::EMPTY, 300_000, known)),
+        FULL
+    );
+}
+
+#[test]
+fn assignments_of_a_leader_count() {
+    let (mut bench, _) = bench();
+    let answer = bench.brings("g", &Str::EMPTY, 1000, |_| {});
+    let key = TimerKey::Join { group: "g".into() };
+    let step = bench.with(|shard, moment| shard.expired(&key, moment));
+    bench.take(step);
+    let member_id = answered(answer).unwrap().member_id;
+    let mut assign = |bytes: usize| {
+        let ask = SyncAsk {
+            member_id: member_id.clone(),
+            instance_id: None,
+            generation: 1,
+            protocol_type: None,
+            protocol: None,
+            assignments: vec![(member_id.clone(), vec![0; bytes].into())],
+        };
+        let answer = bench.ask(|shard, moment, asker| shard.sync(&"g".into(), ask, asker, moment));
+        answered(answer).map(|synced| synced.assignment.len())
+    };
+    assert_eq!(assign(300_000).unwrap_err().code(), FULL.unwrap());
+    assert_eq!(assign(200_000).unwrap(), 200_000);
+}
+
+#[test]
+fn a_subscription_may_not_grow_past_the_bound() {
+    let (mut bench, budget) = bench();
+    let names = |count: usize| {
+        let names = (0..count).map(|number| Str::from(format!("topic-{number}")));
+        Some(names.collect::<Vec<_>>())
+    };
+    let joins = |member: &'static str, count| ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: member.into(),
+        member_epoch: 0,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: names(count),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let joined = bench.beats(joins("m", 900)).unwrap();
+    assert!(budget.used() > 900 * 200);
+    assert_eq!(
+        bench.beats(joins("n", 900)).unwrap_err().code(),
+        FULL.unwrap()
+    );
+    let silent = ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: "m".into(),
+        member_epoch: joined.member_epoch,
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    bench.beats(silent.clone()).unwrap();
+    let grown = |count| ConsumerGroupHeartbeatRequest {
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: names(count),
+        topic_partitions: Some(Vec::new()),
+        ..silent.clone()
+    };
+    assert_eq!(bench.beats(grown(2000)).unwrap_err().code(), FULL.unwrap());
+    bench.beats(grown(1100)).expect("the last eighth");
+    // Its log is read in any case, and counted.
+    let small = Budget::new(1000);
+    let mut reloaded = Shard::new(Arc::clone(&small));
+    for record in &bench.log {
+        reloaded.replay(record, Source::Log);
+    }
+    reloaded.assert_counted();
+    assert_eq!(small.used(), budget.used());
+    bench
+        .beats(ConsumerGroupHeartbeatRequest {
+            member_epoch: -1,
+            ..silent
+        })
+        .unwrap();
+    assert_eq!(budget.used(), 0);
+}
+
+/// A classic member of a consumer group, whose topics are kept beside its metadata.
+#[test]
+fn classic_members_of_consumer_groups_count() {
+    use crate::group::embedded::Subscription;
+    let (mut bench, _) = bench();
+    let native = ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    bench.beats(native).unwrap();
+    let metadata = |count: usize| {
+        let subscription = Subscription {
+            topics: (0..count)
+                .map(|number| Str::from(format!("t{number}")))
+                .collect(),
+            ..Subscription::default()
+        };
+        vec![(Str::from("range"), subscription.to_bytes(1).expect("fits"))]
+    };
+    let many = bench.brings("k", &Str::EMPTY, 0, |ask| ask.protocols = metadata(2000));
+    assert_eq!(refused(many), FULL);
+    let few = bench.brings("k", &Str::EMPTY, 0, |ask| ask.protocols = metadata(10));
+    assert!(answered(few).is_ok());
+}
