@@ -15,6 +15,7 @@ mod node;
 mod outcome;
 mod output;
 mod password;
+mod place;
 pub(crate) mod private_file;
 mod produce;
 mod progress;

@@ -183,10 +183,18 @@ fn places_to_begin_and_to_end() {
         lines
     };
     assert_eq!(read(&[]).len(), 10);
-    assert_eq!(read(&["--from", "end"]).len(), 0);
-    assert_eq!(read(&["--from", "4"]), ["v8", "v9"]);
-    assert_eq!(read(&["--from", "-1"]), ["v8", "v9"]);
-    assert_eq!(read(&["--from", "@1007000"]), ["v7", "v8", "v9"]);
+    for place in ["earliest", "beginning"] {
+        assert_eq!(read(&["--from", place]).len(), 10, "{place}");
+    }
+    for place in ["latest", "end"] {
+        assert_eq!(read(&["--from", place]).len(), 0, "{place}");
+    }
+    for place in ["offset:4", "4", "-1"] {
+        assert_eq!(read(&["--from", place]), ["v8", "v9"], "{place}");
+    }
+    for place in ["time:1007000", "@1007000"] {
+        assert_eq!(read(&["--from", place]), ["v7", "v8", "v9"], "{place}");
+    }
     let time = "@1970-01-01T00:16:48Z";
     assert_eq!(read(&["--from", time]), ["v8", "v9"]);
     let second = read(&["--partition", "1"]);

@@ -365,6 +365,12 @@ fn offsets_are_reset_and_groups_deleted() {
         ("reset", "time:1005000", [3, 2]),
         ("reset", "time:1970-01-01T00:16:50Z", [5, 5]),
         ("reset", "time:2000-01-01T00:00:00Z", [10, 10]),
+        // As `consume --from` has them.
+        ("reset", "beginning", [0, 0]),
+        ("reset", "-3", [7, 7]),
+        ("reset", "4", [4, 4]),
+        ("reset", "@1005000", [3, 2]),
+        ("reset", "end", [10, 10]),
     ] {
         reset(topic, to, &["--execute"]);
         assert_eq!(committed(), expected, "{topic} {to}");

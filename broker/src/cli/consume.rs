@@ -25,12 +25,12 @@ use self::{
     member::{Call, Member},
     reader::{Printing, Reader},
     records::Position,
-    start::Start,
 };
 use super::{
     client::{ClientError, Cluster, TopicPartition},
     interrupt::Interrupt,
     output::Output,
+    place::{Place, WORDS},
     progress::{self, Progress},
     remote::Remote,
 };
@@ -54,11 +54,9 @@ pub(crate) struct ConsumeArgs {
     /// Read as a member of this group: go on where it is, and commit
     #[arg(long, conflicts_with = "partitions")]
     group: Option<String>,
-    /// Where to begin: beginning, end, an offset, -COUNT (so many before the end), or @TIME (RFC
-    /// 3339, or ms since 1970); in a group, where nothing is committed
-    #[arg(long, default_value = "beginning", value_name = "PLACE", value_parser = Start::parse,
-          allow_hyphen_values = true)]
-    from: Start,
+    #[arg(long, help = from_help(), default_value = "earliest", value_name = "PLACE",
+          value_parser = Place::parse, allow_negative_numbers = true)]
+    from: Place,
     /// End after so many records
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -77,6 +75,10 @@ pub(crate) struct ConsumeArgs {
     isolation: i8,
     #[command(flatten)]
     remote: Remote,
+}
+
+fn from_help() -> String {
+    format!("Where to begin: {WORDS}; in a group, where nothing is committed")
 }
 
 fn isolation(text: &str) -> Result<i8, String> {

@@ -18,9 +18,9 @@ use super::{
     super::{
         client::{ClientError, Cluster, TopicPartition, printable},
         consume::start::{self, EARLIEST, LATEST},
-        moment,
         outcome::{accept, first_code},
         output::{self, Output},
+        place::{Place, WORDS},
         table::table,
     },
     describe, name,
@@ -41,10 +41,8 @@ pub(super) struct ResetArgs {
     /// All topics of which the group has committed offsets
     #[arg(long, conflicts_with = "topics")]
     all_topics: bool,
-    /// Where to: earliest, latest, offset:N, shift:N (from what is committed, also backwards), or
-    /// time:TIME (RFC 3339, or ms since 1970; the end where no record is as late); what lies outside
-    /// the log becomes its nearest offset
-    #[arg(long, value_name = "PLACE", value_parser = Target::parse)]
+    #[arg(long, help = to_help(), value_name = "PLACE", value_parser = Target::parse,
+          allow_negative_numbers = true)]
     to: Target,
     /// Do it
     #[arg(long)]
@@ -52,6 +50,13 @@ pub(super) struct ResetArgs {
     /// Only show what would be done, as without --execute
     #[arg(long, conflicts_with = "execute")]
     dry_run: bool,
+}
+
+fn to_help() -> String {
+    format!(
+        "Where to: {WORDS}, or shift:N (from what is committed, also backwards); where no record is \
+         as late as TIME, the end; what lies outside the log becomes its nearest offset"
+    )
 }
 
 fn topic(text: &str) -> Result<(String, Option<BTreeSet<i32>>), String> {
@@ -71,27 +76,21 @@ fn topic(text: &str) -> Result<(String, Option<BTreeSet<i32>>), String> {
 /// Where the offsets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
-    Earliest,
-    Latest,
-    Offset(i64),
+    At(Place),
+    /// From what is committed, also backwards.
     Shift(i64),
-    Time(i64),
 }
 
 impl Target {
     fn parse(text: &str) -> Result<Self, String> {
-        let expected = "expected earliest, latest, offset:N, shift:N or time:TIME";
-        let number = |text: &str| text.parse::<i64>().map_err(|_| expected.to_owned());
-        match text.split_once(':') {
-            None if text == "earliest" => Ok(Self::Earliest),
-            None if text == "latest" => Ok(Self::Latest),
-            Some(("offset", offset)) => match number(offset)? {
-                offset if offset >= 0 => Ok(Self::Offset(offset)),
-                _ => Err("an offset is not negative".to_owned()),
-            },
-            Some(("shift", count)) => number(count).map(Self::Shift),
-            Some(("time", time)) => moment::parse(time).map(Self::Time),
-            _ => Err(expected.to_owned()),
+        match text.strip_prefix("shift:") {
+            Some(by) => by
+                .parse()
+                .map(Self::Shift)
+                .map_err(|_| "expected shift:N or shift:-N".to_owned()),
+            None => Place::parse(text)
+                .map(Self::At)
+                .map_err(|expected| expected.replace(WORDS, &format!("{WORDS}, or shift:N"))),
         }
     }
 }
@@ -257,7 +256,7 @@ impl ResetArgs {
         let first = start::edge(cluster, partitions, EARLIEST, 0).await?;
         let end = start::edge(cluster, partitions, LATEST, 0).await?;
         let by_time = match self.to {
-            Target::Time(time) => start::at_time(cluster, partitions, time, 0).await?,
+            Target::At(Place::Time(time)) => start::at_time(cluster, partitions, time, 0).await?,
             _ => BTreeMap::new(),
         };
         let mut new = BTreeMap::new();
@@ -265,10 +264,11 @@ impl ResetArgs {
             let first = first.get(at).copied().unwrap_or_default();
             let end = end.get(at).copied().unwrap_or_default().max(first);
             let asked = match self.to {
-                Target::Earliest => first,
-                Target::Latest => end,
-                Target::Offset(offset) => offset,
-                Target::Time(_) => by_time.get(at).copied().unwrap_or(end),
+                Target::At(Place::Earliest) => first,
+                Target::At(Place::Latest) => end,
+                Target::At(Place::Offset(offset)) => offset,
+                Target::At(Place::BeforeEnd(count)) => end.saturating_sub(count).max(first),
+                Target::At(Place::Time(_)) => by_time.get(at).copied().unwrap_or(end),
                 Target::Shift(count) => match committed.get(at) {
                     Some(one) => one.offset.saturating_add(count),
                     None => {
@@ -281,7 +281,7 @@ impl ResetArgs {
             };
             let row = New {
                 asked,
-                is_past: matches!(self.to, Target::Time(_)) && !by_time.contains_key(at),
+                is_past: matches!(self.to, Target::At(Place::Time(_))) && !by_time.contains_key(at),
                 first,
                 end,
             };
@@ -340,20 +340,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_and_topics_are_read() {
+    fn a_shift_is_a_target_beside_the_places() {
         for (text, target) in [
-            ("earliest", Target::Earliest),
-            ("latest", Target::Latest),
-            ("offset:7", Target::Offset(7)),
+            ("latest", Target::At(Place::Latest)),
+            ("-3", Target::At(Place::BeforeEnd(3))),
             ("shift:-3", Target::Shift(-3)),
             ("shift:+3", Target::Shift(3)),
-            ("time:1970-01-01T00:00:02Z", Target::Time(2000)),
         ] {
             assert_eq!(Target::parse(text), Ok(target), "{text}");
         }
-        for wrong in ["", "offset", "offset:-1", "shift:", "time:x", "current"] {
-            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        for wrong in ["shift:", "shift:x", "3x"] {
+            let error = Target::parse(wrong).unwrap_err();
+            assert!(error.contains("shift:N"), "{error}");
         }
+    }
+
+    #[test]
+    fn topics_and_partitions_are_read() {
         assert_eq!(topic("t"), Ok(("t".to_owned(), None)));
         let some = Some(BTreeSet::from([0, 3]));
         assert_eq!(topic("t:3,0"), Ok(("t".to_owned(), some)));
