@@ -205,6 +205,32 @@ fn places_to_begin_and_to_end() {
     assert_eq!(committed.len(), 10);
 }
 
+/// Where there is no such offset, reading goes on at the nearest one and says so, as the clients of
+/// Kafka do; also where it ends at once.
+#[test]
+fn places_outside_the_log() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "outside", 1);
+    let file = cli.file("rows", "a\nb\n");
+    cli.done(&["produce", "outside", "--file", &file]);
+    let said = "palisade: outside-0: offset 99999999 is beyond the end of the log; going on at 2";
+    let all = ["consume", "outside", "--until-end", "--from"];
+    let (code, out, err) = cli.run(&[&all[..], &["99999999"]].concat());
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    assert!(err.contains(said), "{err}");
+    // The end itself is a place to wait at.
+    let (code, _, err) = cli.run(&[&all[..], &["2"]].concat());
+    assert_eq!((code, err.as_str()), (0, ""));
+
+    let waiting = cli.spawn(&["consume", "outside", "--from", "99999999", "--count", "1"]);
+    waiting.wait_for_line(PATIENCE, |line| line == said);
+    cli.done(&["produce", "outside", "--file", &cli.file("more", "c\n")]);
+    assert!(waiting.wait(PATIENCE).success(), "{}", waiting.output());
+    assert_eq!(waiting.stream(Stream::Out), ["c"]);
+}
+
 /// What `consume --json` prints, `produce --json-input` takes; bytes that are no text survive.
 #[test]
 fn objects_and_bytes_survive() {

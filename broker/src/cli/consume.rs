@@ -154,6 +154,7 @@ impl ConsumeArgs {
         let starts = start::offsets(cluster, &partitions, self.from, self.isolation).await?;
         let ends = self.ends(cluster, &partitions).await?;
         reader.assign(&positions(starts), ends.as_ref());
+        reader.return_from_beyond(cluster).await?;
         let mut ticks = interval(progress::EVERY);
         while !reader.is_done() {
             if std::mem::take(&mut reader.is_stale) {
@@ -297,7 +298,7 @@ impl ConsumeArgs {
         starts.extend(positions(found));
         let ends = self.ends(cluster, &partitions).await?;
         reader.assign(&starts, ends.as_ref());
-        Ok(())
+        reader.return_from_beyond(cluster).await
     }
 
     async fn ends(

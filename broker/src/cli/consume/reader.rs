@@ -15,6 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     super::{
         client::{ClientError, Cluster, Line, TopicPartition, printable},
+        output,
         progress::Progress,
     },
     format::{Format, Shown},
@@ -370,6 +371,36 @@ impl Reader {
         }
     }
 
+    /// Comes back from beyond the end of the log, which a broker that is asked for records there
+    /// tells of: where reading ends at once, nobody asks.
+    ///
+    /// # Errors
+    /// A partition cannot be asked.
+    pub(super) async fn return_from_beyond(
+        &mut self,
+        cluster: &mut Cluster,
+    ) -> Result<(), ClientError> {
+        let is_beyond = |place: &Place| place.end.is_some_and(|end| place.position.offset > end);
+        let beyond: Vec<TopicPartition> = self
+            .places
+            .iter()
+            .filter(|(_, place)| is_beyond(place))
+            .map(|(at, _)| at.clone())
+            .collect();
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        // What read_committed does not show yet is in the log all the same.
+        let ends = start::edge(cluster, &beyond, start::LATEST, 0).await?;
+        for at in &beyond {
+            let place = self.places.get(at);
+            if place.map(|place| place.position.offset) > ends.get(at).copied() {
+                self.come_back(at, cluster).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Goes on at the nearest offset there is, where the one asked for is gone or not there yet.
     async fn come_back(
         &mut self,
@@ -383,16 +414,18 @@ impl Reader {
         let end = end.get(at).copied().unwrap_or_default();
         if let Some(place) = self.places.get_mut(at) {
             let wanted = place.position.offset;
-            place.position.offset = wanted.clamp(first, end.max(first));
+            let offset = wanted.clamp(first, end.max(first));
+            place.position.offset = offset;
+            let side = match wanted < offset {
+                true => "before the first offset",
+                false => "beyond the end",
+            };
             self.progress.clear();
-            // Nobody is left to be told when this fails.
-            let _ = writeln!(
-                io::stderr(),
-                "palisade: {}-{}: offset {wanted} is not in the log; going on at {}",
+            output::warn(&format!(
+                "{}-{}: offset {wanted} is {side} of the log; going on at {offset}",
                 printable(&at.0),
                 at.1,
-                place.position.offset
-            );
+            ));
         }
         Ok(())
     }
