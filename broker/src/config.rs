@@ -37,6 +37,7 @@ pub use palisade_auth::Secret;
 pub(crate) use self::files::OtherWriter;
 
 pub use self::{
+    environment::Ignored,
     error::{ConfigError, ConfigErrors, Origin, Warning, Warnings},
     limits::Limits,
     listener::{Endpoint, ListenerConfig, SecurityProtocol},

@@ -7,7 +7,11 @@
 
 use zeroize::Zeroizing;
 
-use super::{Origin, keys, source::Given};
+use super::{
+    Origin,
+    keys::{self, Key},
+    source::Given,
+};
 
 /// Variables of Kafka's start scripts, which are no keys.
 const SCRIPT_VARIABLES: [&str; 10] = [
@@ -29,7 +33,16 @@ pub(crate) struct FromEnvironment {
     /// Settings, known or not, in the order of the variables' names.
     pub(crate) given: Vec<Given>,
     /// `KAFKA_…` variables that are no keys, sorted.
-    pub(crate) ignored: Vec<String>,
+    pub(crate) ignored: Vec<Ignored>,
+}
+
+/// A `KAFKA_…` variable that is no key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// Its name.
+    pub variable: String,
+    /// The variable of the known key that looks most like it.
+    pub nearest: Option<String>,
 }
 
 /// Picks the settings out of an environment.
@@ -44,9 +57,14 @@ pub(crate) fn read(environment: &[(String, String)]) -> FromEnvironment {
         let name = if variable == "CLUSTER_ID" {
             Some("palisade.cluster.id".to_owned())
         } else if let Some(rest) = variable.strip_prefix("KAFKA_") {
-            let name = key_name(rest).filter(|name| is_kafka_key(name));
-            if SCRIPT_VARIABLES.contains(&variable.as_str()) || name.is_none() {
-                found.ignored.push(variable.clone());
+            let is_script = SCRIPT_VARIABLES.contains(&variable.as_str());
+            let name = key_name(rest).filter(|name| is_kafka_key(name) && !is_script);
+            if name.is_none() {
+                let has_meaning = is_script || is_service_link(variable, value);
+                found.ignored.push(Ignored {
+                    variable: variable.clone(),
+                    nearest: if has_meaning { None } else { nearest(rest) },
+                });
                 continue;
             }
             name
@@ -92,6 +110,28 @@ fn key_name(variable: &str) -> Option<String> {
         name.extend(c.to_lowercase());
     }
     (underscores == 0 && !name.is_empty()).then_some(name)
+}
+
+/// The variable that was perhaps meant, by what stands behind `KAFKA_`.
+fn nearest(rest: &str) -> Option<String> {
+    let key = keys::nearest(&key_name(rest)?)?;
+    let is_own = keys::find(key).is_some_and(Key::is_own);
+    let prefix = if is_own { "" } else { "KAFKA_" };
+    Some(format!("{prefix}{}", variable_name(key)))
+}
+
+/// The mapping: what stands behind the prefix for a key.
+fn variable_name(key: &str) -> String {
+    let mut variable = String::with_capacity(key.len());
+    for c in key.chars() {
+        match c {
+            '.' => variable.push('_'),
+            '_' => variable.push_str("__"),
+            '-' => variable.push_str("___"),
+            c => variable.extend(c.to_uppercase()),
+        }
+    }
+    variable
 }
 
 fn push_separator(name: &mut String, underscores: usize) -> Option<()> {
@@ -149,11 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn every_key_has_a_variable_that_is_read_as_the_key() {
+        for key in keys::all() {
+            let variable = variable_name(key.name);
+            // Capital letters of a key are lost in every variable.
+            assert_eq!(key_name(&variable), Some(key.name.to_lowercase()));
+        }
+    }
+
+    #[test]
     fn variables_are_keys_or_ignored_or_none_of_our_business() {
         let environment = [
             ("KAFKA_LISTENERS", "A://:1"),
             ("KAFKA_HEAP_OPTS", "-Xmx1G"),
             ("KAFKA_LISTENER", "x"),
+            ("KAFKA_NUM_PARTITONS", "3"),
+            ("KAFKA_SOMETHING_OF_ANOTHER_PROGRAM", "x"),
             ("KAFKA_PORT", "tcp://10.0.0.1:9092"),
             ("KAFKA_PALISADE_RECORD_VALIDATION", "full"),
             ("KAFKA_LISTENER_NAME_A_SSL_CLIENT_AUTH", "required"),
@@ -185,13 +236,23 @@ mod tests {
                 "palisade.record.validation",
             ]
         );
+        let ignored: Vec<(&str, Option<&str>)> = found
+            .ignored
+            .iter()
+            .map(|one| (one.variable.as_str(), one.nearest.as_deref()))
+            .collect();
         assert_eq!(
-            found.ignored,
+            ignored,
             [
-                "KAFKA_HEAP_OPTS",
-                "KAFKA_LISTENER",
-                "KAFKA_PALISADE_RECORD_VALIDATION",
-                "KAFKA_PORT",
+                ("KAFKA_HEAP_OPTS", None),
+                ("KAFKA_LISTENER", Some("KAFKA_LISTENERS")),
+                ("KAFKA_NUM_PARTITONS", Some("KAFKA_NUM_PARTITIONS")),
+                (
+                    "KAFKA_PALISADE_RECORD_VALIDATION",
+                    Some("PALISADE_RECORD_VALIDATION")
+                ),
+                ("KAFKA_PORT", None),
+                ("KAFKA_SOMETHING_OF_ANOTHER_PROGRAM", None),
             ]
         );
     }

@@ -6,6 +6,8 @@ use std::{fmt, path::PathBuf};
 
 use thiserror::Error;
 
+use super::environment::Ignored;
+
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -210,7 +212,7 @@ pub enum Warning {
     /// Keys of Kafka that change nothing here, all of them, sorted.
     NoMeaning(Vec<String>),
     /// `KAFKA_…` variables that are no keys, all of them, sorted.
-    IgnoredVariables(Vec<String>),
+    IgnoredVariables(Vec<Ignored>),
     /// Listeners whose traffic anybody on the path can read.
     Plaintext(Vec<String>),
     /// A controller listener, which nothing binds while there is one voter.
@@ -227,12 +229,16 @@ impl fmt::Display for Warning {
             Self::NoMeaning(keys) => {
                 write!(f, "keys without meaning here: {}", keys.join(", "))
             }
-            Self::IgnoredVariables(names) => {
-                write!(
-                    f,
-                    "environment variables that are no keys: {}",
-                    names.join(", ")
-                )
+            Self::IgnoredVariables(ignored) => {
+                f.write_str("environment variables that are no keys: ")?;
+                for (index, one) in ignored.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{}", one.variable)?;
+                    if let Some(nearest) = &one.nearest {
+                        write!(f, " (did you mean {nearest}?)")?;
+                    }
+                }
+                Ok(())
             }
             Self::Plaintext(names) => {
                 write!(f, "listeners without encryption: {}", names.join(", "))
