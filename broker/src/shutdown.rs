@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 /// How far a broker is on its way down.
@@ -122,22 +123,40 @@ impl Drop for Pass {
     }
 }
 
-/// Takes SIGTERM and SIGINT from now on; the future completes when one has come.
+/// The signals that ask the process to end, taken from the moment this is made.
 ///
-/// Called before a node is announced: whoever reads the announcement may stop it at once.
-///
-/// # Errors
-/// When a handler cannot be installed.
-pub fn requested() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// Made before a node is announced: whoever reads the announcement may stop it at once.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When a handler cannot be installed.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Signals {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Completes when SIGTERM or SIGINT has come. Cancel-safe.
+    pub async fn requested(&mut self) {
         tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
         }
-    })
+    }
+
+    /// Completes when somebody at a terminal presses Ctrl-C (SIGINT) once more. SIGTERM, which
+    /// supervisors repeat, hurries nobody. Cancel-safe.
+    pub async fn interrupted(&mut self) {
+        self.int.recv().await;
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ use crate::partition::{
 use crate::producer_ids::ProducerIds;
 use crate::raft::RaftError;
 use crate::server::{Bound, BudgetTooSmall, ListenError, ListenerState, Server};
-use crate::shutdown::{self, Shutdown, Stage};
+use crate::shutdown::{Shutdown, Signals, Stage};
 use crate::task;
 
 pub(crate) use self::audit::AuditLog;
@@ -459,9 +459,9 @@ pub enum StopError {
 /// # Errors
 /// See [`StartError`] and [`StopError`].
 pub async fn run(config: Config) -> Result<(), RunError> {
-    let stop = shutdown::requested().map_err(StopError::System)?;
+    let mut signals = Signals::listen().map_err(StopError::System)?;
     let running = start(config, Vec::new()).await?;
-    stop.await;
+    signals.requested().await;
     Ok(running.shutdown().await?)
 }
 

@@ -6,11 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use palisade_tests::dev::Dev;
+use palisade_tests::node::Node;
 use palisade_tests::paths;
 use palisade_tests::process::{Process, Stream};
 use palisade_tests::requests;
 use palisade_tests::tools::{self, Java, Need};
 use palisade_tests::wire::Connection;
+use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -217,6 +219,20 @@ fn a_directory_that_others_may_write() {
     }
 }
 
+/// A broker whose block for people is complete.
+fn readable(command: &mut Command) -> (Process, String) {
+    let process = Process::spawn("palisade dev", command);
+    process.wait_for_line(Duration::from_secs(30), |line| line.starts_with("Ctrl-C"));
+    let text = process.stream(Stream::Out).join("\n");
+    (process, text)
+}
+
+fn dev(arguments: &[&str]) -> Command {
+    let mut command = paths::palisade();
+    command.arg("dev").args(arguments);
+    command
+}
+
 /// Without `--json` a person reads how to connect and what to type next.
 #[test]
 fn readable_block() {
@@ -236,4 +252,67 @@ fn readable_block() {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
     assert!(process.terminate().success());
+}
+
+/// Ctrl-C is answered at once, and in the end it is said what became of the data.
+#[test]
+fn an_end_with_words() {
+    let scratch = paths::scratch();
+    let kept = scratch.path().join("kept");
+    let kept = tools::text(&kept);
+    let arguments = ["--port", "0", "--data-dir", &kept];
+    let shown = || fs::canonicalize(&kept).expect("the directory");
+    let stopping = "stopping; Ctrl-C again ends it at once";
+    let last_two = |process: &Process| {
+        let lines = process.stream(Stream::Out);
+        lines[lines.len() - 2..].to_vec()
+    };
+
+    let (process, text) = readable(&mut dev(&["--port", "0"]));
+    let data = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("data "));
+    let data = data.and_then(|data| data.trim().split_once(" (temporary"));
+    let (data, _) = data.expect("the directory");
+    process.signal(Signal::INT);
+    assert!(process.wait(PATIENCE).success(), "{}", process.output());
+    assert_eq!(
+        last_two(&process),
+        [stopping, &format!("stopped; removed {data}")]
+    );
+    assert!(!fs::exists(data).expect("a path"));
+
+    let (process, _) = readable(&mut dev(&arguments));
+    process.signal(Signal::INT);
+    assert!(process.wait(PATIENCE).success(), "{}", process.output());
+    let stays = format!("stopped; everything stays in {}", shown().display());
+    assert_eq!(last_two(&process), [stopping, &stays]);
+
+    // Somebody who does not want to wait need not, and finds all of it the next time.
+    let hold = scratch.path().join("hold");
+    fs::write(&hold, "").expect("a file");
+    let hold = format!("close.before_marker:hold={}", hold.display());
+    let (process, _) = readable(dev(&arguments).env("PALISADE_FAILPOINT", &hold));
+    process.signal(Signal::INT);
+    process.wait_for_line(PATIENCE, |line| line == stopping);
+    process.signal(Signal::INT);
+    let exit = process.wait(PATIENCE);
+    assert_eq!(exit.code(), Some(130), "{}", process.output());
+    let dir = shown();
+    let stays = format!(
+        "ended at once; everything stays in {}, and the next start recovers it",
+        dir.display()
+    );
+    assert_eq!(last_two(&process), [stopping, &stays]);
+    let (process, _) = readable(&mut dev(&arguments));
+    assert!(process.terminate().success());
+
+    let mut node = Node::prepare();
+    node.env("PALISADE_FAILPOINT", &hold).run();
+    let node = node.allow("interrupted again: not closed, the next start recovers");
+    node.process().signal(Signal::INT);
+    let is_stopping = |line: &str| line.ends_with("stopping");
+    node.process().wait_for_line(PATIENCE, is_stopping);
+    node.process().signal(Signal::INT);
+    assert_eq!(node.process().wait(PATIENCE).code(), Some(130));
 }

@@ -7,47 +7,39 @@
 
 mod announce;
 pub mod client_files;
+mod home;
 pub mod material;
 mod settings;
 mod state;
 mod test_broker;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    fs::File,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process,
-    time::Duration,
-};
+use std::{collections::BTreeMap, env, net::TcpListener, path::PathBuf, process, time::Duration};
 
 use clap::Args;
 use palisade_auth::{Secret, scram::ScramMechanism};
-use rustix::process::geteuid;
-use tempfile::TempDir;
 
 pub use self::test_broker::{TestBroker, TestBrokerBuilder, TestBrokerError};
 
 use self::{
     announce::{AdminRow, Announcement, ListenerRow},
     client_files::{ClientFiles, Login},
+    home::Home,
     material::Material,
     settings::{ADMIN, DevSettings, is_wildcard},
-    state::{Claim, Ports},
+    state::Ports,
 };
 use super::{
     acl,
     client::{Admin, ClientSettings},
     declare::{Declarations, DeclaredTopic, DeclaredUser},
     node::{self, NodeError, SharedBroker},
-    output, private_file,
+    output,
     rule::Rule,
 };
 use crate::{
     broker::Broker,
-    config::{Config, OtherWriter, SaslMechanism, Warning},
-    shutdown,
+    config::{Config, SaslMechanism, Warning},
+    shutdown::Signals,
     startup::{Running, start_prepared},
 };
 
@@ -144,94 +136,9 @@ fn user(text: &str) -> Result<DeclaredUser, String> {
     }
 }
 
-/// The directory of one broker; a temporary one goes with this value.
-struct Home {
-    path: PathBuf,
-    temporary: Option<TempDir>,
-    /// Held while the directory is in use; a temporary one is nobody else's anyway.
-    _claim: Option<File>,
-}
-
-impl Home {
-    fn open(data_dir: Option<&Path>) -> Result<Self, NodeError> {
-        let Some(dir) = data_dir else {
-            let made = tempfile::Builder::new().prefix("palisade-dev-").tempdir();
-            let temporary = made.map_err(NodeError::system("data directory"))?;
-            private_file::make_dir(&dev_dir(temporary.path()))
-                .map_err(NodeError::system("key directory"))?;
-            return Ok(Self {
-                path: temporary.path().to_owned(),
-                temporary: Some(temporary),
-                _claim: None,
-            });
-        };
-        let refused = || NodeError::system(dir.display().to_string());
-        alone_in(dir)?;
-        let make = || {
-            private_file::make_dir(&dev_dir(dir))?;
-            dir.canonicalize()
-        };
-        let path = make().map_err(refused())?;
-        // Where everybody may make directories, somebody may have been first.
-        alone_in(&dev_dir(&path))?;
-        let claim = state::claim(&dev_dir(&path)).map_err(refused())?;
-        match (path, claim) {
-            (path, Claim::Ours(claim)) => Ok(Self {
-                path,
-                temporary: None,
-                _claim: Some(claim),
-            }),
-            (dir, Claim::Theirs(pid)) => Err(NodeError::InUse { dir, pid }),
-        }
-    }
-
-    fn dev_dir(&self) -> PathBuf {
-        dev_dir(&self.path)
-    }
-
-    /// How the files of this directory are written: one that goes anyway waits for no disk.
-    fn write(&self) -> material::Write {
-        match self.temporary {
-            Some(_) => private_file::refresh,
-            None => private_file::write,
-        }
-    }
-
-    fn close(self) -> Result<(), NodeError> {
-        match self.temporary {
-            Some(temporary) => temporary
-                .close()
-                .map_err(NodeError::system("removing the temporary directory")),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Refuses a directory in which strangers may replace what lies there; one to be made is fine.
-///
-/// A group that may write is taken for the user's own, as umask 002 has it, and root for the keeper
-/// of a volume that was mounted with another owner.
-fn alone_in(dir: &Path) -> Result<(), NodeError> {
-    match OtherWriter::of(dir) {
-        Ok(Some(OtherWriter::Owner(_))) if geteuid().is_root() => Ok(()),
-        Ok(Some(who @ (OtherWriter::Owner(_) | OtherWriter::Everybody(_)))) => {
-            Err(NodeError::Shared {
-                dir: dir.to_owned(),
-                who,
-            })
-        }
-        // What else is wrong with it shows where it is used.
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-fn dev_dir(home: &Path) -> PathBuf {
-    home.join("dev")
-}
-
 impl DevArgs {
     pub(crate) async fn run(self) -> Result<(), NodeError> {
-        let stop = shutdown::requested().map_err(NodeError::system("signals"))?;
+        let mut signals = Signals::listen().map_err(NodeError::system("signals"))?;
         self.check()?;
         let home = Home::open(self.data_dir.as_deref())?;
         let json = self.json;
@@ -241,15 +148,18 @@ impl DevArgs {
         } else {
             announcement.text()
         };
-        // The broker serves whoever reads this or not.
+        // The broker serves, and stops, whoever reads this or not.
         let _ = output::print(shown.trim_end());
-        stop.await;
-        running.shutdown().await?;
-        let removed = home.temporary.is_some().then(|| home.path.clone());
-        home.close()?;
-        if let (Some(path), false) = (removed, json) {
-            let _ = output::print(&format!("removed {}", path.display()));
-        }
+        let say = |text: &str| {
+            if !json {
+                let _ = output::print(text);
+            }
+        };
+        signals.requested().await;
+        say("stopping; Ctrl-C again ends it at once");
+        let at_once = || say(&format!("ended at once; {}", home.left_at_once()));
+        node::stopped(running.shutdown(), &mut signals, at_once).await?;
+        say(&format!("stopped; {}", home.close()?));
         Ok(())
     }
 
@@ -304,7 +214,7 @@ impl DevArgs {
             overrides: self.overrides,
         }
         .sources();
-        if home.temporary.is_some() && is_audited {
+        if home.is_temporary() && is_audited {
             // An audit log that goes with its directory keeps no disk free for its last lines.
             sources = sources.set("palisade.audit.reserve.bytes", "0");
         }
@@ -448,7 +358,7 @@ async fn announce(
             mechanism: MECHANISM.name(),
         },
         files,
-        is_temporary: home.temporary.is_some(),
+        is_temporary: home.is_temporary(),
         program: program(),
     })
 }

@@ -1,6 +1,11 @@
 //! What `start` and `dev` have in common: the process they make of themselves, and its end.
 
-use std::{env, fmt, io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    env, fmt, io,
+    path::PathBuf,
+    process::{self, ExitCode},
+    sync::Arc,
+};
 
 use rustix::{
     fs::Mode,
@@ -12,8 +17,12 @@ use super::client::ClientError;
 use crate::{
     config::{ConfigErrors, OtherWriter, Warnings},
     logging::{self, LogFormat},
+    shutdown::Signals,
     startup::{StartError, StopError},
 };
+
+/// Exit status of a process that SIGINT has ended, as shells have it.
+const INTERRUPTED: i32 = 128 + 2;
 
 /// Why a node did not start, or not stop, as it should.
 #[derive(Debug, Error)]
@@ -115,6 +124,24 @@ pub(crate) fn run(
         Err(error) => {
             eprintln!("palisade: {error}");
             error.exit_code()
+        }
+    }
+}
+
+/// Waits until a node has stopped, unless Ctrl-C comes again: then the process ends at once, with the
+/// status of one that the signal has ended. What it acknowledged is as safe as after a kill.
+pub(crate) async fn stopped(
+    stopping: impl Future<Output = Result<(), StopError>>,
+    signals: &mut Signals,
+    at_once: impl FnOnce(),
+) -> Result<(), StopError> {
+    tokio::pin!(stopping);
+    tokio::select! {
+        // What is dropped here is a reference: the node itself could not be dropped at once.
+        stopped = &mut stopping => stopped,
+        () = signals.interrupted() => {
+            at_once();
+            process::exit(INTERRUPTED);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{Config, Sources},
-    shutdown,
+    shutdown::Signals,
     startup::start_prepared,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct StartArgs {
 
 impl StartArgs {
     pub(crate) async fn run(self) -> Result<(), NodeError> {
-        let stop = shutdown::requested().map_err(NodeError::system("signals"))?;
+        let mut signals = Signals::listen().map_err(NodeError::system("signals"))?;
         let mut sources = Sources::new()
             .process_environment()
             .overrides(self.overrides)
@@ -59,7 +59,8 @@ impl StartArgs {
             listeners = ?running.listeners(),
             "serving"
         );
-        stop.await;
-        Ok(running.shutdown().await?)
+        signals.requested().await;
+        let at_once = || tracing::warn!("interrupted again: not closed, the next start recovers");
+        Ok(node::stopped(running.shutdown(), &mut signals, at_once).await?)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::{DevArgs, Home, announce::Announcement, topic, user};
+use super::{DevArgs, announce::Announcement, home::Home, topic, user};
 use crate::cli::{acl, node::NodeError};
 
 /// Threads of one broker; a suite may start many of them.
@@ -319,7 +319,7 @@ fn live(
             let _ = stopping.await;
         }
         running.shutdown().await?;
-        home.close()
+        home.close().map(drop)
     })
 }
 

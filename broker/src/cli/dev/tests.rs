@@ -210,19 +210,6 @@ fn the_certificate_covers_what_is_bound() {
 }
 
 #[test]
-fn a_temporary_home_goes_and_another_stays() {
-    let home = Home::open(None).unwrap();
-    let path = home.path.clone();
-    assert!(path.is_dir());
-    home.close().unwrap();
-    assert!(!path.exists());
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a/b");
-    Home::open(Some(&path)).unwrap().close().unwrap();
-    assert!(path.is_dir());
-}
-
-#[test]
 fn the_audit_log_is_off_only_where_that_is_said() {
     let audited = |overrides: &[&str]| {
         let overrides: Vec<_> = overrides.iter().copied().map(str::to_owned).collect();

@@ -1,0 +1,145 @@
+//! The directory of one development broker: somebody's own, or a temporary one that goes with it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+use super::{
+    material::Write,
+    state::{self, Claim},
+};
+use crate::{
+    cli::{node::NodeError, private_file},
+    config::OtherWriter,
+};
+
+/// The directory of one broker; a temporary one goes with this value.
+pub(super) struct Home {
+    pub(super) path: PathBuf,
+    temporary: Option<TempDir>,
+    /// Held while the directory is in use; a temporary one is nobody else's anyway.
+    _claim: Option<File>,
+}
+
+impl Home {
+    pub(super) fn open(data_dir: Option<&Path>) -> Result<Self, NodeError> {
+        let Some(dir) = data_dir else {
+            return Self::temporary();
+        };
+        let refused = || NodeError::system(dir.display().to_string());
+        alone_in(dir)?;
+        let make = || {
+            private_file::make_dir(&dev_dir(dir))?;
+            dir.canonicalize()
+        };
+        let path = make().map_err(refused())?;
+        // Where everybody may make directories, somebody may have been first.
+        alone_in(&dev_dir(&path))?;
+        let claim = state::claim(&dev_dir(&path)).map_err(refused())?;
+        match (path, claim) {
+            (path, Claim::Ours(claim)) => Ok(Self {
+                path,
+                temporary: None,
+                _claim: Some(claim),
+            }),
+            (dir, Claim::Theirs(pid)) => Err(NodeError::InUse { dir, pid }),
+        }
+    }
+
+    fn temporary() -> Result<Self, NodeError> {
+        let made = tempfile::Builder::new().prefix("palisade-dev-").tempdir();
+        let temporary = made.map_err(NodeError::system("data directory"))?;
+        private_file::make_dir(&dev_dir(temporary.path()))
+            .map_err(NodeError::system("key directory"))?;
+        Ok(Self {
+            path: temporary.path().to_owned(),
+            temporary: Some(temporary),
+            _claim: None,
+        })
+    }
+
+    pub(super) fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// Where keys, password and clients' settings lie.
+    pub(super) fn dev_dir(&self) -> PathBuf {
+        dev_dir(&self.path)
+    }
+
+    /// How the files of this directory are written: one that goes anyway waits for no disk.
+    pub(super) fn write(&self) -> Write {
+        match self.temporary {
+            Some(_) => private_file::refresh,
+            None => private_file::write,
+        }
+    }
+
+    /// Says in words what becomes of the directory when the broker has ended without stopping, and
+    /// removes a temporary one as far as a broker that still writes there lets it.
+    pub(super) fn left_at_once(&self) -> String {
+        let path = self.path.display();
+        match self.temporary {
+            None => format!("everything stays in {path}, and the next start recovers it"),
+            Some(_) if fs::remove_dir_all(&self.path).is_ok() => format!("removed {path}"),
+            Some(_) => format!("{path} could not be removed"),
+        }
+    }
+
+    /// Ends with the broker, and says in words what becomes of the directory.
+    pub(super) fn close(self) -> Result<String, NodeError> {
+        let path = self.path.display();
+        let Some(temporary) = self.temporary else {
+            return Ok(format!("everything stays in {path}"));
+        };
+        let closed = temporary.close();
+        closed.map_err(NodeError::system("removing the temporary directory"))?;
+        Ok(format!("removed {path}"))
+    }
+}
+
+/// Refuses a directory in which strangers may replace what lies there; one to be made is fine.
+///
+/// A group that may write is taken for the user's own, as umask 002 has it, and root for the keeper
+/// of a volume that was mounted with another owner.
+fn alone_in(dir: &Path) -> Result<(), NodeError> {
+    match OtherWriter::of(dir) {
+        Ok(Some(OtherWriter::Owner(_))) if geteuid().is_root() => Ok(()),
+        Ok(Some(who @ (OtherWriter::Owner(_) | OtherWriter::Everybody(_)))) => {
+            Err(NodeError::Shared {
+                dir: dir.to_owned(),
+                who,
+            })
+        }
+        // What else is wrong with it shows where it is used.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn dev_dir(home: &Path) -> PathBuf {
+    home.join("dev")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_home_goes_and_another_stays() {
+        let home = Home::open(None).unwrap();
+        let path = home.path.clone();
+        assert!(path.is_dir());
+        let said = home.close().unwrap();
+        assert_eq!(said, format!("removed {}", path.display()));
+        assert!(!path.exists());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let said = Home::open(Some(&path)).unwrap().close().unwrap();
+        assert!(said.starts_with("everything stays in "), "{said}");
+        assert!(path.is_dir());
+    }
+}
