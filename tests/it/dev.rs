@@ -316,3 +316,37 @@ fn an_end_with_words() {
     node.process().signal(Signal::INT);
     assert_eq!(node.process().wait(PATIENCE).code(), Some(130));
 }
+
+/// What a killed broker left in the temporary directory goes with the next start; what lives stays.
+#[test]
+fn leftovers_of_the_dead() {
+    let scratch = paths::scratch();
+    let start = || {
+        let mut command = dev(&["--port", "0"]);
+        readable(command.env("TMPDIR", scratch.path())).0
+    };
+    let left = || -> Vec<String> {
+        let entries = fs::read_dir(scratch.path()).expect("a directory");
+        entries
+            .map(|entry| tools::text(&entry.expect("an entry").path()))
+            .collect()
+    };
+    let dead = start();
+    dead.kill();
+    let [of_dead] = &left()[..] else {
+        panic!("{:?}", left());
+    };
+    let heir = start();
+    let said = format!("palisade: removed {of_dead}: left by a palisade dev that was killed");
+    heir.wait_for_line(PATIENCE, |line| line == said);
+    let [of_heir] = &left()[..] else {
+        panic!("{:?}", left());
+    };
+    assert_ne!(of_heir, of_dead);
+    let third = start();
+    assert!(third.terminate().success());
+    assert_eq!(third.stream(Stream::Err), [""; 0]);
+    assert_eq!(left(), std::slice::from_ref(of_heir));
+    assert!(heir.terminate().success());
+    assert!(left().is_empty());
+}

@@ -8,6 +8,7 @@
 mod announce;
 pub mod client_files;
 mod home;
+mod leftovers;
 pub mod material;
 mod settings;
 mod state;
@@ -155,6 +156,7 @@ impl DevArgs {
                 let _ = output::print(text);
             }
         };
+        tokio::task::spawn_blocking(tell_leftovers);
         signals.requested().await;
         say("stopping; Ctrl-C again ends it at once");
         let at_once = || say(&format!("ended at once; {}", home.left_at_once()));
@@ -361,6 +363,21 @@ async fn announce(
         is_temporary: home.is_temporary(),
         program: program(),
     })
+}
+
+/// Removes what killed brokers left, and says so.
+fn tell_leftovers() {
+    let removed = leftovers::remove();
+    if !removed.is_empty() {
+        let removed: Vec<String> = removed
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let removed = removed.join(", ");
+        output::warn(&format!(
+            "removed {removed}: left by a palisade dev that was killed"
+        ));
+    }
 }
 
 /// This program as a shell finds it from any directory: by its name if it was called so.

@@ -9,6 +9,7 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use super::{
+    leftovers,
     material::Write,
     state::{self, Claim},
 };
@@ -21,8 +22,8 @@ use crate::{
 pub(super) struct Home {
     pub(super) path: PathBuf,
     temporary: Option<TempDir>,
-    /// Held while the directory is in use; a temporary one is nobody else's anyway.
-    _claim: Option<File>,
+    /// Held while the directory is in use.
+    _claim: File,
 }
 
 impl Home {
@@ -44,21 +45,22 @@ impl Home {
             (path, Claim::Ours(claim)) => Ok(Self {
                 path,
                 temporary: None,
-                _claim: Some(claim),
+                _claim: claim,
             }),
             (dir, Claim::Theirs(pid)) => Err(NodeError::InUse { dir, pid }),
         }
     }
 
     fn temporary() -> Result<Self, NodeError> {
-        let made = tempfile::Builder::new().prefix("palisade-dev-").tempdir();
+        let made = tempfile::Builder::new().prefix(leftovers::PREFIX).tempdir();
         let temporary = made.map_err(NodeError::system("data directory"))?;
         private_file::make_dir(&dev_dir(temporary.path()))
             .map_err(NodeError::system("key directory"))?;
+        let mark = leftovers::mark(temporary.path()).map_err(NodeError::system("mark"))?;
         Ok(Self {
             path: temporary.path().to_owned(),
             temporary: Some(temporary),
-            _claim: None,
+            _claim: mark,
         })
     }
 
@@ -86,7 +88,7 @@ impl Home {
         match self.temporary {
             None => format!("everything stays in {path}, and the next start recovers it"),
             Some(_) if fs::remove_dir_all(&self.path).is_ok() => format!("removed {path}"),
-            Some(_) => format!("{path} could not be removed"),
+            Some(_) => format!("the next palisade dev removes {path}"),
         }
     }
 

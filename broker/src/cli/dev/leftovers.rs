@@ -1,0 +1,180 @@
+//! Temporary directories of brokers that were killed, and their removal by the next one.
+//!
+//! A temporary directory carries a mark: a file that its broker keeps locked as long as it lives. It
+//! appears under its name only when it is locked already. Removed is what nobody but a dead broker
+//! of this user can have left: a directory, no link, named as ours are, with mode 0700 and this user
+//! as its owner, whose mark is a regular file with our text in it that is not locked. Others cannot
+//! put another directory in its place meanwhile: where they could, nothing is removed.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, open, openat},
+    process::geteuid,
+};
+
+use crate::config::OtherWriter;
+
+/// What the names of temporary directories begin with.
+pub(super) const PREFIX: &str = "palisade-dev-";
+
+/// Name of the mark.
+const MARK: &str = ".temporary";
+
+const TEXT: &[u8] = b"palisade dev removes this directory when its broker is gone\n";
+
+/// Marks a directory as temporary; it is in use as long as the file is open.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(super) fn mark(dir: &Path) -> io::Result<File> {
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    file.write_all(TEXT)?;
+    file.persist(dir.join(MARK)).map_err(|error| error.error)
+}
+
+/// Removes what killed brokers left where temporary directories are made; blocks.
+pub(super) fn remove() -> Vec<PathBuf> {
+    let parent = env::temp_dir();
+    let is_ours = matches!(OtherWriter::of(&parent), Ok(None));
+    match is_ours && OtherWriter::above(&parent).is_none() {
+        true => remove_in(&parent),
+        false => Vec::new(),
+    }
+}
+
+fn remove_in(parent: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return Vec::new();
+    };
+    let is_named = |name: &str| name.starts_with(PREFIX);
+    let named = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_named));
+    let mut removed = Vec::new();
+    for path in named.map(|entry| entry.path()) {
+        // Whatever cannot be looked at or removed is somebody else's trouble.
+        if let Ok(Some(_locked)) = left_behind(&path)
+            && remove_all(&path).is_ok()
+        {
+            removed.push(path);
+        }
+    }
+    removed
+}
+
+/// The locked mark of a directory whose broker is dead.
+fn left_behind(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = open(path, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let own = geteuid().as_raw();
+    let private = |stat: &Stat, mode| {
+        stat.st_uid == own && Mode::from_raw_mode(stat.st_mode) == Mode::from_raw_mode(mode)
+    };
+    if !private(&fstat(&dir)?, 0o700) {
+        return Ok(None);
+    }
+    // Whatever lies there, opening it must not wait.
+    let mark = openat(&dir, MARK, flags | OFlags::NONBLOCK, Mode::empty())?;
+    let stat = fstat(&mark)?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_file || !private(&stat, 0o600) {
+        return Ok(None);
+    }
+    flock(&mark, FlockOperation::NonBlockingLockExclusive)?;
+    let mut mark = File::from(mark);
+    let mut text = Vec::new();
+    (&mut mark)
+        .take(TEXT.len() as u64 + 1)
+        .read_to_end(&mut text)?;
+    Ok((text == TEXT).then_some(mark))
+}
+
+/// Removes a directory, its mark last: what a second death leaves is still known by it.
+fn remove_all(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            // It follows no links, and looks again at each step whether it met one.
+            true => fs::remove_dir_all(entry.path())?,
+            false if entry.file_name() == MARK => {}
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    fs::remove_dir_all(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::Permissions,
+        os::unix::fs::{DirBuilderExt, PermissionsExt, symlink},
+    };
+
+    use super::*;
+
+    /// A directory as a broker has it, and its mark.
+    fn made(parent: &Path, name: &str) -> (PathBuf, File) {
+        let dir = parent.join(name);
+        fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
+        fs::create_dir_all(dir.join("data/orders-0")).unwrap();
+        fs::write(dir.join("data/orders-0/0.log"), "records").unwrap();
+        let mark = mark(&dir).unwrap();
+        (dir, mark)
+    }
+
+    #[test]
+    fn what_a_dead_broker_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let parent = parent.path();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let kept = elsewhere.path().join("kept");
+        fs::write(&kept, "mine").unwrap();
+        let dead = |name: &str| made(parent, name).0;
+        let gone = dead("palisade-dev-dead");
+        symlink(elsewhere.path(), gone.join("data/elsewhere")).unwrap();
+        symlink(&kept, gone.join("link")).unwrap();
+
+        let (alive, _held) = made(parent, "palisade-dev-alive");
+        let other_name = dead("somebody-palisade-dev-else");
+        let unmarked = dead("palisade-dev-unmarked");
+        fs::remove_file(unmarked.join(MARK)).unwrap();
+        let open_to_others = dead("palisade-dev-open");
+        fs::set_permissions(&open_to_others, Permissions::from_mode(0o755)).unwrap();
+        let other_text = dead("palisade-dev-text");
+        fs::write(other_text.join(MARK), "something else").unwrap();
+        let linked_mark = dead("palisade-dev-linked-mark");
+        fs::rename(linked_mark.join(MARK), linked_mark.join("real")).unwrap();
+        symlink("real", linked_mark.join(MARK)).unwrap();
+        let target = dead("target");
+        symlink(&target, parent.join("palisade-dev-link")).unwrap();
+        let pipe = dead("palisade-dev-pipe");
+        fs::remove_file(pipe.join(MARK)).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, pipe.join(MARK), FileType::Fifo, mode, 0).unwrap();
+        fs::write(parent.join("palisade-dev-file"), "").unwrap();
+
+        assert_eq!(remove_in(parent), std::slice::from_ref(&gone));
+        assert!(!gone.exists());
+        assert_eq!(fs::read(&kept).unwrap(), b"mine");
+        for stays in [
+            &alive,
+            &other_name,
+            &unmarked,
+            &open_to_others,
+            &other_text,
+            &linked_mark,
+            &target,
+            &pipe,
+        ] {
+            assert!(stays.join("data/orders-0/0.log").exists(), "{stays:?}");
+        }
+        assert!(remove_in(parent).is_empty());
+    }
+}
