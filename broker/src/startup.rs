@@ -410,6 +410,18 @@ impl Running {
     /// # Errors
     /// What could not be closed; the next start recovers it.
     pub async fn shutdown(self) -> Result<(), StopError> {
+        self.stop(true).await
+    }
+
+    /// The same for a directory that is removed next: nothing waits until it is safe on disk.
+    ///
+    /// # Errors
+    /// A thread panicked.
+    pub async fn discard(self) -> Result<(), StopError> {
+        self.stop(false).await
+    }
+
+    async fn stop(self, is_kept: bool) -> Result<(), StopError> {
         tracing::info!("stopping");
         self.shutdown.advance(Stage::Draining);
         let drained = tokio::time::timeout(DRAIN_TIME, self.server.gate().emptied()).await;
@@ -425,15 +437,18 @@ impl Running {
             let left = self.server.gate().inside() + self.shutdown.gate().inside();
             tracing::warn!(left, "tasks did not end");
         }
-        blocking(move || self.close()).await?
+        blocking(move || self.close(is_kept)).await?
     }
 
-    fn close(self) -> Result<(), StopError> {
+    fn close(self, is_kept: bool) -> Result<(), StopError> {
         // A pass ends at its next step; what it was writing is left out.
         drop(self.cleaners);
         drop(self.scrubbers);
         self.metadata.stop().map_err(StopError::System)?;
-        let closed = self.broker.topics.close(self.broker_epoch);
+        let closed = match is_kept {
+            true => self.broker.topics.close(self.broker_epoch),
+            false => Ok(()),
+        };
         drop(self.log_dir);
         if let Some(audit) = self.audit {
             audit.close();

@@ -160,7 +160,7 @@ impl DevArgs {
         signals.requested().await;
         say("stopping; Ctrl-C again ends it at once");
         let at_once = || say(&format!("ended at once; {}", home.left_at_once()));
-        node::stopped(running.shutdown(), &mut signals, at_once).await?;
+        node::stopped(home.stop(running), &mut signals, at_once).await?;
         say(&format!("stopped; {}", home.close()?));
         Ok(())
     }

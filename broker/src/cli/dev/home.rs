@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cli::{node::NodeError, private_file},
     config::OtherWriter,
+    startup::{Running, StopError},
 };
 
 /// The directory of one broker; a temporary one goes with this value.
@@ -78,6 +79,14 @@ impl Home {
         match self.temporary {
             Some(_) => private_file::refresh,
             None => private_file::write,
+        }
+    }
+
+    /// Stops the broker of this directory; what goes anyway waits for no disk here either.
+    pub(super) async fn stop(&self, running: Running) -> Result<(), StopError> {
+        match self.temporary {
+            Some(_) => running.discard().await,
+            None => running.shutdown().await,
         }
     }
 

@@ -318,7 +318,7 @@ fn live(
         if started.send(announcement).is_ok() {
             let _ = stopping.await;
         }
-        running.shutdown().await?;
+        home.stop(running).await?;
         home.close().map(drop)
     })
 }
