@@ -17,15 +17,19 @@ mod test_broker;
 use std::{collections::BTreeMap, env, net::TcpListener, path::PathBuf, process, time::Duration};
 
 use clap::Args;
-use palisade_auth::{Secret, scram::ScramMechanism};
+use palisade_auth::{
+    Secret,
+    acl::{AclBinding, Permission},
+    scram::ScramMechanism,
+};
 
 pub use self::test_broker::{TestBroker, TestBrokerBuilder, TestBrokerError};
 
 use self::{
-    announce::{AdminRow, Announcement, ListenerRow},
+    announce::{AdminRow, Announcement, ListenerRow, Rights},
     client_files::{ClientFiles, Login},
     home::Home,
-    material::Material,
+    material::{CLIENT_NAME, Material},
     settings::{ADMIN, DevSettings, is_wildcard},
     state::Ports,
 };
@@ -199,12 +203,16 @@ impl DevArgs {
         let ports = Ports::choose(self.port, remembered, |port| {
             state::is_free(&self.bind, port)
         });
-        for port in Ports::lost(remembered, self.port, ports) {
-            tracing::warn!(
-                "port {port} of the last start is in use by another process: a free one is taken \
-                 instead, and kept from now on; clients need the new address"
-            );
+        let mut taken = Ports::taken(self.port, remembered, ports, self.plaintext);
+        if Ports::are_known(self.port, remembered) {
+            for port in std::mem::take(&mut taken) {
+                tracing::warn!(
+                    "port {port} of the last start is in use by another process: a free one is \
+                     taken instead, and kept from now on; clients need the new address"
+                );
+            }
         }
+        let declared = self.topics.first().map(|topic| topic.name.clone());
         let is_audited = is_audited(&self.overrides);
         let mut sources = DevSettings {
             log_dir: &home.path.join("data"),
@@ -246,7 +254,14 @@ impl DevArgs {
         })
         .await?;
         match announce(&running, home, &material, password, is_new).await {
-            Ok(announcement) => Ok((running, announcement)),
+            Ok(announcement) => {
+                let announcement = Announcement {
+                    topic: declared.or_else(|| some_topic(running.broker())),
+                    taken_ports: taken,
+                    ..announcement
+                };
+                Ok((running, announcement))
+            }
             Err(error) => {
                 running.shutdown().await?;
                 Err(error)
@@ -362,6 +377,10 @@ async fn announce(
         files,
         is_temporary: home.is_temporary(),
         program: program(),
+        topic: None,
+        taken_ports: Vec::new(),
+        client_rights: rights(broker, CLIENT_NAME),
+        anonymous_rights: rights(broker, "ANONYMOUS"),
     })
 }
 
@@ -377,6 +396,33 @@ fn tell_leftovers() {
         output::warn(&format!(
             "removed {removed}: left by a palisade dev that was killed"
         ));
+    }
+}
+
+/// A topic of an earlier start, to show the next steps with.
+fn some_topic(broker: &Broker) -> Option<String> {
+    let image = broker.metadata.image();
+    let mut topics = image.topics.iter().filter(|topic| !topic.is_internal());
+    topics.next().map(|topic| topic.name.to_string())
+}
+
+/// What a user may do beside what everybody may.
+fn rights(broker: &Broker, user: &str) -> Rights {
+    let principal = format!("User:{user}");
+    let rules = &broker.config.authorizer;
+    if !rules.enabled || rules.super_users.contains(&principal) {
+        return Rights::All;
+    }
+    let image = broker.metadata.image();
+    let gives = |acl: &AclBinding| {
+        let is_theirs = acl.principal == principal || acl.principal == "User:*";
+        is_theirs && acl.permission == Permission::Allow
+    };
+    let has_some =
+        rules.allow_everyone_if_no_acl_found || image.acls.set().iter().any(|acl| gives(acl));
+    match has_some {
+        true => Rights::Some,
+        false => Rights::None,
     }
 }
 

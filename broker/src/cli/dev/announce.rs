@@ -1,6 +1,10 @@
 //! What a development broker says about itself once clients would succeed.
 
-use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 
@@ -25,6 +29,25 @@ pub(crate) struct AdminRow {
     pub(crate) mechanism: &'static str,
 }
 
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    None,
+    /// What ACLs say.
+    Some,
+    All,
+}
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no rights until an ACL gives them",
+            Self::Some => "may do what the ACLs allow it",
+            Self::All => "may do everything",
+        })
+    }
+}
+
 /// The single line of `--json`, and what the readable block is made of.
 #[derive(Clone, Serialize)]
 pub(crate) struct Announcement {
@@ -43,6 +66,16 @@ pub(crate) struct Announcement {
     /// How to call this program again.
     #[serde(skip)]
     pub(crate) program: String,
+    /// A topic that is there already.
+    #[serde(skip)]
+    pub(crate) topic: Option<String>,
+    /// Ports that others have, so that this broker took some else.
+    #[serde(skip)]
+    pub(crate) taken_ports: Vec<u16>,
+    #[serde(skip)]
+    pub(crate) client_rights: Rights,
+    #[serde(skip)]
+    pub(crate) anonymous_rights: Rights,
 }
 
 impl Announcement {
@@ -54,7 +87,7 @@ impl Announcement {
     /// A block for people: where it listens, as whom to come, and what to type next.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
-        let mut say = |line: std::fmt::Arguments<'_>| {
+        let mut say = |line: fmt::Arguments<'_>| {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{line}");
         };
@@ -77,11 +110,12 @@ impl Announcement {
                     }
                 )),
                 "SSL" => say(format_args!(
-                    "  {name:<10} {address:<22} client certificate, User:{CLIENT_NAME}, no rights \
-                     until an ACL gives them"
+                    "  {name:<10} {address:<22} client certificate, User:{CLIENT_NAME}, {}",
+                    self.client_rights
                 )),
                 "PLAINTEXT" => say(format_args!(
-                    "  {name:<10} {address:<22} User:ANONYMOUS, no rights until an ACL gives them"
+                    "  {name:<10} {address:<22} User:ANONYMOUS, {}",
+                    self.anonymous_rights
                 )),
                 other => say(format_args!("  {name:<10} {address:<22} {other}")),
             }
@@ -95,25 +129,36 @@ impl Announcement {
             "  data       {} ({fate})",
             self.data_dir.display()
         ));
+        for port in &self.taken_ports {
+            say(format_args!(
+                "  port {port} is in use by another process: a free one was taken instead"
+            ));
+        }
         let program = quote(&self.program);
         let java = quote(&files.java_properties.display().to_string());
         let conf = quote(&files.librdkafka_conf.display().to_string());
         let mtls = quote(&files.librdkafka_mtls_conf.display().to_string());
         say(format_args!(""));
         say(format_args!("type next:"));
-        say(format_args!(
-            "  {program} topic create orders --partitions 3 --if-not-exists --command-config {java}"
-        ));
-        say(format_args!("  kcat -F {conf} -P -t orders"));
-        say(format_args!("  kcat -F {conf} -C -t orders -e"));
+        let topic = self.topic.as_deref().unwrap_or("orders");
+        if self.topic.is_none() {
+            say(format_args!(
+                "  {program} topic create {topic} --partitions 3 --command-config {java}"
+            ));
+        }
+        say(format_args!("  echo hello | kcat -F {conf} -P -t {topic}"));
+        say(format_args!("  kcat -F {conf} -C -t {topic} -e"));
         say(format_args!(
             "  kafka-topics.sh --bootstrap-server {} --command-config {java} --list",
             self.bootstrap
         ));
-        say(format_args!(
-            "  {program} acl add 'allow User:{CLIENT_NAME} all topic:orders' --command-config {java}"
-        ));
-        say(format_args!("  kcat -F {mtls} -C -t orders -e"));
+        if self.client_rights != Rights::All {
+            say(format_args!(
+                "  {program} acl add 'allow User:{CLIENT_NAME} all topic:{topic}' --command-config \
+                 {java}"
+            ));
+        }
+        say(format_args!("  kcat -F {mtls} -C -t {topic} -e"));
         say(format_args!(""));
         say(format_args!("Ctrl-C ends it."));
         out
@@ -167,6 +212,10 @@ mod tests {
             },
             is_temporary: true,
             program: "/my bin/palisade".to_owned(),
+            topic: None,
+            taken_ports: Vec::new(),
+            client_rights: Rights::None,
+            anonymous_rights: Rights::Some,
         }
     }
 
@@ -223,7 +272,22 @@ mod tests {
         assert!(text.contains("User:client, no rights until"), "{text}");
         assert!(text.contains("  '/my bin/palisade' topic create"), "{text}");
         assert!(text.contains("user admin, password pw"), "{text}");
+        assert!(!text.contains("in use by"), "{text}");
         let mut changed = announcement();
+        changed.topic = Some("bills".to_owned());
+        changed.taken_ports = vec![9092];
+        changed.client_rights = Rights::All;
+        let text = changed.text();
+        assert!(
+            !text.contains("orders") && !text.contains("acl add"),
+            "{text}"
+        );
+        assert!(text.contains("-P -t bills\n"), "{text}");
+        assert!(
+            text.contains("port 9092 is in use by another process"),
+            "{text}"
+        );
+        assert!(text.contains("User:client, may do everything"), "{text}");
         changed.admin.password = None;
         let text = changed.text();
         assert!(text.contains("password that it was given since"), "{text}");

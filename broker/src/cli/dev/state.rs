@@ -54,17 +54,44 @@ impl Ports {
         private_file::refresh(&dir.join("ports.json"), &bytes)
     }
 
-    /// The remembered ports that others were chosen for; clients that were given them find nobody,
-    /// or somebody else.
-    pub(crate) fn lost(remembered: Option<Self>, asked: Option<u16>, chosen: Self) -> Vec<u16> {
-        let (Some(old), None | Some(0)) = (remembered, asked) else {
-            return Vec::new();
-        };
-        let pairs = [(old.sasl_ssl, chosen.sasl_ssl), (old.ssl, chosen.ssl)];
-        let lost = pairs
+    /// The ports that were to be taken, and that others were chosen for because they are busy.
+    pub(crate) fn taken(
+        asked: Option<u16>,
+        remembered: Option<Self>,
+        chosen: Self,
+        plaintext: bool,
+    ) -> Vec<u16> {
+        let wish = Self::wish(asked, remembered);
+        let pairs = [
+            (wish.sasl_ssl, chosen.sasl_ssl),
+            (wish.ssl, chosen.ssl),
+            (wish.plaintext, chosen.plaintext),
+        ];
+        let listeners = if plaintext { 3 } else { 2 };
+        let taken = pairs
             .into_iter()
-            .filter(|(old, new)| *old != 0 && old != new);
-        lost.map(|(old, _)| old).collect()
+            .take(listeners)
+            .filter(|(wish, chosen)| *wish != 0 && wish != chosen);
+        taken.map(|(wish, _)| wish).collect()
+    }
+
+    /// Whether clients were given the ports that are to be taken: elsewhere they find nobody, or
+    /// somebody else.
+    pub(crate) fn are_known(asked: Option<u16>, remembered: Option<Self>) -> bool {
+        remembered.is_some() && matches!(asked, None | Some(0))
+    }
+
+    fn wish(asked: Option<u16>, remembered: Option<Self>) -> Self {
+        match (asked, remembered) {
+            (Some(port), _) if port != 0 => Self {
+                sasl_ssl: port,
+                ssl: port.checked_add(1).unwrap_or(0),
+                plaintext: port.checked_add(2).unwrap_or(0),
+            },
+            (_, Some(remembered)) => remembered,
+            (Some(_), None) => Self::default(),
+            (None, None) => USUAL,
+        }
     }
 
     /// Chooses the ports to bind.
@@ -76,16 +103,7 @@ impl Ports {
         remembered: Option<Self>,
         is_free: impl Fn(u16) -> bool,
     ) -> Self {
-        let wish = match (asked, remembered) {
-            (Some(port), _) if port != 0 => Self {
-                sasl_ssl: port,
-                ssl: port.checked_add(1).unwrap_or(0),
-                plaintext: port.checked_add(2).unwrap_or(0),
-            },
-            (_, Some(remembered)) => remembered,
-            (Some(_), None) => Self::default(),
-            (None, None) => USUAL,
-        };
+        let wish = Self::wish(asked, remembered);
         let or_any = |port: u16| if is_free(port) { port } else { 0 };
         Self {
             sasl_ssl: match asked {
@@ -194,9 +212,13 @@ mod tests {
         assert_eq!(Ports::choose(Some(7), remembered, all), ports(7, 8, 9));
         assert_eq!(Ports::choose(None, remembered, all), ports(100, 101, 102));
         let chosen = Ports::choose(None, remembered, but_101);
-        assert_eq!(Ports::lost(remembered, None, chosen), [101]);
-        assert!(Ports::lost(remembered, Some(7), ports(7, 8, 9)).is_empty());
-        assert!(Ports::lost(None, None, chosen).is_empty());
+        assert_eq!(Ports::taken(None, remembered, chosen, true), [101]);
+        assert!(Ports::taken(Some(7), remembered, ports(7, 8, 9), true).is_empty());
+        assert_eq!(Ports::taken(Some(7), None, ports(7, 0, 0), true), [8, 9]);
+        assert_eq!(Ports::taken(None, None, ports(0, 9093, 0), false), [9092]);
+        assert!(Ports::taken(Some(0), None, ports(0, 0, 0), true).is_empty());
+        assert!(Ports::are_known(None, remembered) && Ports::are_known(Some(0), remembered));
+        assert!(!Ports::are_known(Some(7), remembered) && !Ports::are_known(None, None));
         assert_eq!(
             Ports::choose(Some(0), remembered, but_101),
             ports(100, 0, 102)
