@@ -242,7 +242,12 @@ async fn start_within(
     let verified = Arc::clone(&log_dir);
     blocking(move || verified.checkpoint()).await??;
     for one in bound {
-        tracing::info!(listener = ?one.state, "listening");
+        tracing::info!(
+            listener = %one.state.config.name,
+            protocol = %one.state.config.protocol.name(),
+            address = %one.state.address,
+            "listening"
+        );
         server.serve(one);
     }
     Ok(Running {

@@ -4,9 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use palisade_tests::dev::Dev;
+use palisade_tests::node::Node;
 use palisade_tests::paths;
 use palisade_tests::process::{Process, Stream};
+use palisade_tests::requests;
 use palisade_tests::tools;
+use palisade_tests::wire::Connection;
+
+use crate::cli_data::Cli;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -156,6 +161,53 @@ fn client_settings() {
         2,
         &format!("{path}: unknown key security.protocl; did you mean security.protocol?"),
     );
+}
+
+/// The lines of a node's life have plain values, each under a name: starts, traffic, stops, a kill.
+#[test]
+fn lines_of_the_log() {
+    let mut node = Node::prepare();
+    node.env("KAFKA_NUM_PARTITONS", "3");
+    node.env("KAFKA_HEAP_OPTS", "-Xmx1g");
+    node.allow("environment variables that are no keys");
+    let mut lines = Vec::new();
+    node.run();
+    node.create_admin();
+    let mut admin = Connection::open(&node.certificate()).expect("the administrator's login");
+    requests::create_topic(&mut admin, "orders", 2, &[]).expect("a topic");
+    let cli = Cli::new(&node.scram("SCRAM-SHA-512"));
+    cli.done(&["produce", "orders", "--file", &cli.file("one", "1\n")]);
+    cli.done(&["consume", "orders", "--group", "g", "--until-end"]);
+    drop(admin);
+    lines.extend(node.terminate());
+    node.run();
+    cli.done(&["produce", "orders", "--file", &cli.file("two", "2\n")]);
+    lines.extend(node.process().lines());
+    node.kill();
+    node.run();
+    lines.extend(node.terminate());
+    for said in [
+        "environment variables that are no keys: KAFKA_HEAP_OPTS, KAFKA_NUM_PARTITONS (did you mean \
+         KAFKA_NUM_PARTITIONS?)",
+        "audit log opened boot=1 clean=true torn_bytes=0 broken=false reserve=",
+        "audit log opened boot=3 clean=false torn_bytes=",
+        "metadata log opened created=true scanned_bytes=0 cut_bytes=0 ",
+        "partition logs opened logs=",
+        "listening listener=SSL protocol=SSL address=127.0.0.1:",
+        "serving cluster_id=",
+        "stopping",
+        "stopped",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(said)),
+            "{said}: {lines:#?}"
+        );
+    }
+    // As Rust prints a structure, an enumeration, a tuple and a list.
+    for shape in [" { ", "(", "=["] {
+        let mut shown = lines.iter().filter(|line| !line.contains("did you mean"));
+        assert_eq!(shown.find(|line| line.contains(shape)), None, "{shape}");
+    }
 }
 
 /// `palisade dev` says what it cannot do before it makes anything.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Name of the administrator that a first start makes.
-const FIRST_ADMIN: &str = "admin";
+pub(crate) const FIRST_ADMIN: &str = "admin";
 
 /// File in the data directory that holds that administrator's password.
 const PASSWORD_FILE: &str = "admin.password";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    declare::first_admin,
+    declare::{FIRST_ADMIN, first_admin},
     node::{self, NodeError, SharedBroker},
 };
 use crate::{
@@ -44,8 +44,8 @@ impl StartArgs {
                 .map_err(node::prepare_error)?;
             if let Some(path) = made {
                 tracing::info!(
-                    user = "admin",
-                    password_file = ?path,
+                    user = %FIRST_ADMIN,
+                    password_file = %path.display(),
                     "first start: made an administrator; give it a password of your own and remove \
                      the file"
                 );
@@ -56,7 +56,7 @@ impl StartArgs {
         tracing::info!(
             cluster_id = %running.broker().cluster_id(),
             node_id = settings.node_id,
-            listeners = ?running.listeners(),
+            path = %settings.data_dir.display(),
             "serving"
         );
         signals.requested().await;

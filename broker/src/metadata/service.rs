@@ -130,7 +130,6 @@ impl MetadataService {
             dropped_segments = report.dropped_segments,
             rebuilt_indexes = report.rebuilt_indexes,
             damaged_ranges = report.damaged_ranges,
-            high_watermark = %report.high_watermark,
             "metadata log opened"
         );
         let audit = options.settings.audit.clone();

@@ -51,7 +51,14 @@ impl AuditLog {
         let (mut writer, started) =
             AuditWriter::open_path(&settings.dir.join(FILE), &stream, clock::now_micros())?;
         let reserve = writer.keep_free(settings.reserve_bytes)?;
-        tracing::info!(?started, reserve, "audit log opened");
+        tracing::info!(
+            boot = started.boot,
+            clean = started.clean,
+            torn_bytes = started.torn_bytes,
+            broken = started.broken,
+            reserve,
+            "audit log opened"
+        );
         if reserve < settings.reserve_bytes {
             let wanted = settings.reserve_bytes;
             tracing::info!(
