@@ -12,7 +12,9 @@ mod reactions;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +64,14 @@ const END_TIME: Duration = Duration::from_secs(2);
 /// A broker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The log directory is not there and cannot be made.
+    #[error("log.dirs: {} cannot be made: {}", path.display(), Unmade(path, source))]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// The system's word for it.
+        source: std::io::Error,
+    },
     /// The log directory or a log in it.
     #[error("log directory: {0}")]
     Storage(#[from] StorageError),
@@ -103,6 +113,22 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
+/// Why a directory cannot be made: what is missing above it, or the system's word.
+struct Unmade<'a>(&'a Path, &'a std::io::Error);
+
+impl fmt::Display for Unmade<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let above = self
+            .0
+            .parent()
+            .filter(|above| !above.as_os_str().is_empty());
+        match above.filter(|above| !above.exists()) {
+            Some(above) => write!(f, "{} is not there; make it first", above.display()),
+            None => self.1.fmt(f),
+        }
+    }
+}
+
 /// Why a preparation failed: whatever its owner says.
 pub type PrepareError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -120,8 +146,8 @@ pub struct Running {
     shutdown: Shutdown,
 }
 
-impl std::fmt::Debug for Running {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
             .field("listeners", &self.listeners)
             .finish_non_exhaustive()
@@ -278,7 +304,8 @@ fn open(
     first_users: Vec<(String, ScramCredential)>,
 ) -> Result<Opened, StartError> {
     let fs = palisade_storage::fs::real();
-    let log_dir = LogDir::open(&config.data_dir, Arc::clone(&fs), LogDirOptions::default())?;
+    let log_dir = LogDir::open(&config.data_dir, Arc::clone(&fs), LogDirOptions::default())
+        .map_err(|error| not_opened(&config.data_dir, error))?;
     let log_dir = Arc::new(log_dir);
     let node_id = BrokerId::new(config.node_id);
     let cluster_id = identity::settle(&log_dir, node_id, config.cluster_id.as_deref())?;
@@ -331,6 +358,20 @@ fn open(
         metadata,
         topics,
     })
+}
+
+/// Storage names the kind of a failure; where there is no directory the system's word says more.
+fn not_opened(dir: &Path, error: StorageError) -> StartError {
+    match error {
+        StorageError::Io {
+            os_code: Some(code),
+            ..
+        } if !dir.exists() => StartError::DataDir {
+            path: dir.to_owned(),
+            source: std::io::Error::from_raw_os_error(code),
+        },
+        error => error.into(),
+    }
 }
 
 fn sasl_deps(

@@ -210,6 +210,33 @@ fn lines_of_the_log() {
     }
 }
 
+/// A log directory that cannot be made is named, with what stands in its way.
+#[test]
+fn log_directories_that_cannot_be_made() {
+    let scratch = paths::scratch();
+    let missing = scratch.path().join("missing");
+    let below = missing.join("data");
+    for (dir, words) in [
+        (
+            Path::new("/proc/palisade"),
+            "log.dirs: /proc/palisade cannot be made: No such file or directory".to_owned(),
+        ),
+        (
+            &*below,
+            format!(
+                "log.dirs: {} cannot be made: {} is not there; make it first",
+                below.display(),
+                missing.display()
+            ),
+        ),
+    ] {
+        let mut node = Node::prepare();
+        node.set("log.dirs", tools::text(dir));
+        let said = node.refuses_to_start();
+        assert!(said.contains(&words), "{said}");
+    }
+}
+
 /// `palisade dev` says what it cannot do before it makes anything.
 #[test]
 fn dev_arguments() {
