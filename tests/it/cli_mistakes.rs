@@ -54,14 +54,35 @@ fn codes_stand_behind_words() {
     let nobody = Cli::with_file(&plain);
     let address = dev.text(&["listeners", "PLAINTEXT", "address"]);
     let at = ["--bootstrap", address];
-    let no_right = "this user has no right to do that to the topic (TOPIC_AUTHORIZATION_FAILED)";
+    let no_right = "Topic authorization failed; this user has no right to do that to the topic \
+                    (TOPIC_AUTHORIZATION_FAILED)";
     for verb in ["create", "delete"] {
         let command = [&["topic", verb, "orders"][..], &at].concat();
         refused(&nobody, &command, 1, &format!("topic orders: {no_right}"));
     }
     let add = ["acl", "add", "allow User:x read topic:orders"];
-    let words = "no right to do that to the cluster (CLUSTER_AUTHORIZATION_FAILED)";
+    let words = "Cluster authorization failed; this user has no right to do that to the cluster \
+                 (CLUSTER_AUTHORIZATION_FAILED)";
     refused(&nobody, &[&add[..], &at].concat(), 1, words);
+    cli.done(&["acl", "add", "allow User:ANONYMOUS read topic:orders"]);
+    let words = "group g: Group authorization failed; this user has no right to do that to the \
+                 group (GROUP_AUTHORIZATION_FAILED)";
+    for command in [
+        &["consume", "orders", "--group", "g"][..],
+        &["group", "describe", "g"],
+        &["group", "delete", "g"],
+        &[
+            "group",
+            "reset-offsets",
+            "g",
+            "--topic",
+            "orders",
+            "--to",
+            "latest",
+        ],
+    ] {
+        refused(&nobody, &[command, &at].concat(), 1, words);
+    }
 
     let (code, out, err) = cli.run(&["topic", "create", "bad name", "--json"]);
     assert_eq!((code, err.as_str()), (1, ""), "{out}");

@@ -219,7 +219,8 @@ mod tests {
         let denied = Some("Topic authorization failed.");
         assert_eq!(
             refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED, denied),
-            "topic t: this user has no right to do that to the topic (TOPIC_AUTHORIZATION_FAILED)"
+            "topic t: Topic authorization failed; this user has no right to do that to the topic \
+             (TOPIC_AUTHORIZATION_FAILED)"
         );
         assert_eq!(
             refused(ErrorCode::INVALID_REQUEST, Some("")),

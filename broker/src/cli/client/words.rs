@@ -34,8 +34,9 @@ pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::UNKNOWN_TOPIC_ID | ErrorCode::INCONSISTENT_TOPIC_ID => {
             "the topic was deleted, and perhaps made anew"
         }
+        // Kafka's own words come first in these four: they are what people search for.
         ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
-            "this user has no right to that transactional id"
+            "Transactional Id authorization failed; this user has no right to that transactional id"
         }
         ErrorCode::INVALID_REPLICA_ASSIGNMENT => "the replicas cannot be placed like that",
         ErrorCode::REASSIGNMENT_IN_PROGRESS => "its replicas are just being moved",
@@ -53,10 +54,14 @@ pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::INVALID_REQUEST => "the broker finds the request malformed",
         ErrorCode::TOPIC_DELETION_DISABLED => "delete.topic.enable is off there",
         ErrorCode::POLICY_VIOLATION => "a policy of the broker forbids it",
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED => "this user has no right to do that to the topic",
-        ErrorCode::GROUP_AUTHORIZATION_FAILED => "this user has no right to do that to the group",
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+            "Topic authorization failed; this user has no right to do that to the topic"
+        }
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => {
+            "Group authorization failed; this user has no right to do that to the group"
+        }
         ErrorCode::CLUSTER_AUTHORIZATION_FAILED => {
-            "this user has no right to do that to the cluster"
+            "Cluster authorization failed; this user has no right to do that to the cluster"
         }
         ErrorCode::GROUP_ID_NOT_FOUND => "there is no such group",
         ErrorCode::NON_EMPTY_GROUP => "the group has members; stop them first",
