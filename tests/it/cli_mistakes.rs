@@ -171,6 +171,16 @@ fn a_broker_that_falls_silent() {
     assert!(said.contains(words), "{said}");
 }
 
+/// Without a terminal nobody is asked for a password: it is said how to give one.
+#[test]
+fn a_password_from_nowhere() {
+    let dev = Dev::start(&[]);
+    let cli = Cli::new(&dev.admin());
+    let words = "standard input is empty, and no terminal: write the password to it, or give \
+                 --password-file FILE";
+    refused(&cli, &["user", "create", "alice"], 2, words);
+}
+
 /// The credential that a command came with may be the last that can repair what it does.
 #[test]
 fn one_s_own_credential() {

@@ -40,6 +40,12 @@ pub(crate) async fn take(file: Option<&Path>, user: &str) -> Result<Secret, Clie
         .take(limit)
         .read_to_end(&mut bytes)
         .map_err(|error| usage(format!("standard input: {error}")))?;
+    if bytes.is_empty() {
+        return Err(usage(
+            "standard input is empty, and no terminal: write the password to it, or give \
+             --password-file FILE",
+        ));
+    }
     check(bytes)
 }
 
