@@ -1,6 +1,11 @@
 //! Key, chain and trust of a listener, tried out before anything starts.
 
-use palisade_auth::tls::{ClientAuth, ClientTls, KeyStore, ServerTls, TlsError};
+use std::fs;
+
+use palisade_auth::{
+    Secret,
+    tls::{ClientAuth, ClientTls, KeyStore, PemProblem, ServerTls, TlsError},
+};
 
 pub use palisade_auth::tls::TlsSettings;
 
@@ -70,10 +75,10 @@ pub(crate) fn assemble(
             _ => false,
         };
         if !follows {
-            errors.push(ConfigError::Tls {
-                listeners: vec![listener.to_owned()],
-                reason: problem.to_string(),
-            });
+            errors.extend(reasons(&problem, &get).into_iter().map(|reason| {
+                let listeners = vec![listener.to_owned()];
+                ConfigError::Tls { listeners, reason }
+            }));
         }
     }
     let settings = settings?;
@@ -120,6 +125,46 @@ fn by_group(get: &impl Fn(&str) -> Option<String>) -> Vec<TlsError> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// A problem in words. Of a key file that others can read, what it holds is judged too: else the next
+/// start would find the next mistake in it.
+fn reasons(problem: &TlsError, get: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let TlsError::KeyFileMode { key, path, mode } = problem else {
+        return vec![problem.to_string()];
+    };
+    let path = path.display();
+    match content_problem(problem, get) {
+        None => vec![problem.to_string()],
+        // There may be no key in it that others could read.
+        Some(content) => vec![
+            format!("{key}: {path}: {content}"),
+            format!("{key}: {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}"),
+        ],
+    }
+}
+
+fn content_problem(
+    problem: &TlsError,
+    get: &impl Fn(&str) -> Option<String>,
+) -> Option<PemProblem> {
+    let TlsError::KeyFileMode { path, .. } = problem else {
+        return None;
+    };
+    let text = Secret::new(fs::read(path).ok()?);
+    let keystore = KeyStore::Inline {
+        key: text.clone(),
+        chain: text,
+    };
+    let of_file = TlsSettings::from_keys(|key| KEYSTORE.contains(&key).then(|| get(key)).flatten());
+    let settings = TlsSettings {
+        keystore: Some(keystore),
+        ..of_file.ok()?
+    };
+    match ServerTls::new(&settings).err()? {
+        TlsError::Pem { problem, .. } => Some(problem),
+        _ => None,
+    }
 }
 
 /// What somebody wrote for a key; defaults are left to the reader of the settings.

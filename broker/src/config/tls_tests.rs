@@ -144,6 +144,27 @@ fn a_key_that_others_can_read_is_refused_with_the_remedy() {
     assert!(text.contains("0644") && text.contains(&remedy), "{text}");
 }
 
+/// One look at the file finds all that is wrong with it.
+#[test]
+fn a_key_file_is_judged_by_mode_and_by_content() {
+    let keys = Keys::make();
+    let path = &keys.material.server_keystore_pem;
+    fs::copy(&keys.material.ca_pem, path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    let text = keys.refused("listeners=SSL://:1,SASL_SSL://:2\n");
+    let file = format!(
+        "listeners SSL, SASL_SSL: ssl.keystore.location: {}",
+        path.display()
+    );
+    for part in [
+        "configuration: 2 problems".to_owned(),
+        format!("{file}: there is no private key in it"),
+        format!("{file} can be read by others (mode 0644); run: chmod 600 "),
+    ] {
+        assert!(text.contains(&part), "{part} is not in:\n{text}");
+    }
+}
+
 /// An example with the paths of this test in place of the documented ones.
 fn example(name: &str, keys: &Keys) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
