@@ -11,6 +11,7 @@ use palisade_protocol::{ErrorCode, Request, Str, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::identity::IdentityError;
 use super::*;
 use crate::config::Sources;
 
