@@ -157,15 +157,10 @@ impl ConsumeArgs {
         reader.return_from_beyond(cluster).await?;
         let mut ticks = interval(progress::EVERY);
         while !reader.is_done() {
-            if std::mem::take(&mut reader.is_stale) {
-                look(cluster, &self.topics).await?;
-            }
-            let now = Instant::now();
-            reader.dispatch(cluster, now)?;
-            let wake = reader.wake_at(now);
+            let wake = self.ask(cluster, reader).await?;
             tokio::select! {
                 answer = reader.replied() => reader.take(answer, cluster).await?,
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+                () = woken(wake) => {}
                 _ = ticks.tick() => reader.progress.paint(),
             }
         }
@@ -229,12 +224,7 @@ impl ConsumeArgs {
             if reader.has_stopped() {
                 return Ok(());
             }
-            if std::mem::take(&mut reader.is_stale) {
-                look(cluster, &self.topics).await?;
-            }
-            let now = Instant::now();
-            reader.dispatch(cluster, now)?;
-            let wake = reader.wake_at(now);
+            let wake = self.ask(cluster, reader).await?;
             tokio::select! {
                 answer = reader.replied() => reader.take(answer, cluster).await?,
                 call = member.called() => match call {
@@ -268,10 +258,25 @@ impl ConsumeArgs {
                     look(cluster, &self.topics).await?;
                     joins = member.has_outgrown(cluster);
                 }
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+                () = woken(wake) => {}
                 _ = ticks.tick() => reader.progress.paint(),
             }
         }
+    }
+
+    /// Asks the leaders for what is due; gives the moment when something else will be.
+    async fn ask(
+        &self,
+        cluster: &mut Cluster,
+        reader: &mut Reader,
+    ) -> Result<Option<Instant>, ClientError> {
+        if std::mem::take(&mut reader.is_stale) {
+            look(cluster, &self.topics).await?;
+        }
+        // One time for both: what is not due to the first must be waited for by the second.
+        let now = Instant::now();
+        reader.dispatch(cluster, now)?;
+        Ok(reader.wake_at(now))
     }
 
     /// Joins and begins where the group is.
@@ -323,6 +328,14 @@ impl ConsumeArgs {
             return Ok(ErrorCode::NONE);
         }
         member.commit(cluster, positions).await
+    }
+}
+
+/// Waits for a moment, if there is one. Cancel safe.
+async fn woken(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use palisade_auth::sasl::Mechanism;
-use palisade_protocol::{
-    ErrorCode, Request,
-    messages::metadata::{MetadataRequest, MetadataResponse},
-};
+use palisade_protocol::{ErrorCode, Request, messages::metadata::MetadataResponse};
 
-use super::{ClientError, ClientSettings, Connection, hint};
+use super::{ClientError, ClientSettings, Connection, hint, requests};
 
 /// A client for administration.
 pub struct Admin {
@@ -60,20 +57,7 @@ impl Admin {
         &mut self,
         topics: Option<&[String]>,
     ) -> Result<MetadataResponse, ClientError> {
-        use palisade_protocol::{Str, messages::metadata::MetadataRequestTopic};
-        let topics = topics.map(|names| {
-            let of = |name: &String| MetadataRequestTopic {
-                name: Some(Str::copy(name)),
-                ..MetadataRequestTopic::default()
-            };
-            names.iter().map(of).collect()
-        });
-        let request = MetadataRequest {
-            topics,
-            allow_auto_topic_creation: false,
-            ..MetadataRequest::default()
-        };
-        self.connection.send(&request).await
+        self.connection.send(&requests::metadata(topics)).await
     }
 
     /// Sends a request whose decision is the controller's; asks once more where it has moved.

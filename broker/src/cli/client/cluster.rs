@@ -12,11 +12,11 @@ use palisade_protocol::{
     messages::{
         find_coordinator::FindCoordinatorRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
-        metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
+        metadata::MetadataResponse,
     },
 };
 
-use super::{Backoff, ClientError, ClientSettings, Line, hint, printable};
+use super::{Backoff, ClientError, ClientSettings, Line, hint, printable, requests};
 
 /// The last version of FindCoordinator that is about one key.
 const FIND_ONE: i16 = 3;
@@ -98,18 +98,7 @@ impl Cluster {
         &mut self,
         topics: Option<&[String]>,
     ) -> Result<MetadataResponse, ClientError> {
-        let topics = topics.map(|names| {
-            let of = |name: &String| MetadataRequestTopic {
-                name: Some(Str::copy(name)),
-                ..MetadataRequestTopic::default()
-            };
-            names.iter().map(of).collect()
-        });
-        let request = MetadataRequest {
-            topics,
-            allow_auto_topic_creation: false,
-            ..MetadataRequest::default()
-        };
+        let request = requests::metadata(topics);
         let response = self.ask_any(&request, i16::MAX).await?;
         self.learn(&response);
         Ok(response)

@@ -12,9 +12,7 @@ use palisade_protocol::{
         heartbeat::HeartbeatRequest,
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
         leave_group::{LeaveGroupRequest, MemberIdentity},
-        offset_commit::{
-            OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-        },
+        offset_commit::OffsetCommitRequest,
         sync_group::{SyncGroupRequest, SyncGroupRequestAssignment},
     },
 };
@@ -22,7 +20,10 @@ use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
 use super::{
     super::{
-        client::{Backoff, ClientError, Cluster, Line, TopicPartition, printable},
+        client::{
+            Backoff, COMMIT_BY_NAME, ClientError, Cluster, Line, TopicPartition, offset_commit,
+            printable,
+        },
         outcome::first_code,
     },
     assignor::{self, Subscriber},
@@ -37,8 +38,6 @@ const REBALANCE_TIMEOUT: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Between two heartbeats where the first did not get through.
 const AGAIN: Duration = Duration::from_millis(500);
-/// The last version of OffsetCommit that names topics.
-const BY_NAME: i16 = 9;
 
 /// Why the heartbeats ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,32 +319,16 @@ impl Member {
         cluster: &mut Cluster,
         positions: &BTreeMap<TopicPartition, Position>,
     ) -> Result<ErrorCode, ClientError> {
-        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for ((topic, index), position) in positions {
-            let row = OffsetCommitRequestPartition {
-                partition_index: *index,
-                committed_offset: position.offset,
-                committed_leader_epoch: position.leader_epoch,
-                committed_metadata: Some(Str::from("")),
-            };
-            topics.entry(topic).or_default().push(row);
-        }
+        let offsets = positions
+            .iter()
+            .map(|(at, position)| (at, (position.offset, position.leader_epoch)));
         let request = OffsetCommitRequest {
-            group_id: Str::copy(&self.group),
             generation_id_or_member_epoch: self.generation,
             member_id: Str::copy(&self.id),
-            topics: topics
-                .into_iter()
-                .map(|(name, partitions)| OffsetCommitRequestTopic {
-                    name: Str::copy(name),
-                    partitions,
-                    ..OffsetCommitRequestTopic::default()
-                })
-                .collect(),
-            ..OffsetCommitRequest::default()
+            ..offset_commit(&self.group, offsets)
         };
         let response = cluster
-            .ask_coordinator(&self.group, &request, BY_NAME, |response| {
+            .ask_coordinator(&self.group, &request, COMMIT_BY_NAME, |response| {
                 let topics = response.topics.iter();
                 let mut codes =
                     topics.flat_map(|topic| topic.partitions.iter().map(|one| one.error_code));

@@ -6,17 +6,12 @@ use std::{
 };
 
 use clap::Args;
-use palisade_protocol::{
-    ErrorCode, Str,
-    messages::offset_commit::{
-        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    },
-};
+use palisade_protocol::ErrorCode;
 use serde_json::json;
 
 use super::{
     super::{
-        client::{ClientError, Cluster, TopicPartition, printable},
+        client::{COMMIT_BY_NAME, ClientError, Cluster, TopicPartition, offset_commit, printable},
         consume::start::{self, EARLIEST, LATEST},
         outcome::{accept, first_code},
         output::{self, Output},
@@ -25,9 +20,6 @@ use super::{
     },
     describe, name,
 };
-
-/// The last version of OffsetCommit that names topics.
-const BY_NAME: i16 = 9;
 
 /// Arguments of `palisade group reset-offsets`.
 #[derive(Debug, Args)]
@@ -295,31 +287,10 @@ impl ResetArgs {
         cluster: &mut Cluster,
         new: &BTreeMap<TopicPartition, New>,
     ) -> Result<(), ClientError> {
-        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for ((topic, index), new) in new {
-            let row = OffsetCommitRequestPartition {
-                partition_index: *index,
-                committed_offset: new.offset(),
-                committed_leader_epoch: -1,
-                committed_metadata: Some(Str::from("")),
-            };
-            topics.entry(topic).or_default().push(row);
-        }
-        let topics = topics.into_iter();
-        let request = OffsetCommitRequest {
-            group_id: Str::copy(&self.group),
-            generation_id_or_member_epoch: -1,
-            topics: topics
-                .map(|(name, partitions)| OffsetCommitRequestTopic {
-                    name: Str::copy(name),
-                    partitions,
-                    ..OffsetCommitRequestTopic::default()
-                })
-                .collect(),
-            ..OffsetCommitRequest::default()
-        };
+        let offsets = new.iter().map(|(at, new)| (at, (new.offset(), -1)));
+        let request = offset_commit(&self.group, offsets);
         let response = cluster
-            .ask_coordinator(&self.group, &request, BY_NAME, |response| {
+            .ask_coordinator(&self.group, &request, COMMIT_BY_NAME, |response| {
                 let topics = response.topics.iter();
                 first_code(topics.flat_map(|topic| topic.partitions.iter().map(|p| p.error_code)))
             })
