@@ -1,5 +1,6 @@
 //! `palisade produce`: lines of standard input become records.
 
+mod backlog;
 mod input;
 mod partitioner;
 mod queue;
@@ -18,6 +19,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use self::{
+    backlog::{Backlog, Refused},
     input::{Parser, Shape},
     sender::Sender,
 };
@@ -106,8 +108,9 @@ impl ProduceArgs {
         // Until here nothing was read, and a signal ends the command at once.
         let interrupt = Interrupt::listen()?;
         let outcome = sender.run(input::read(source, parser), interrupt).await;
-        sender.progress.clear();
-        self.end(&sender, outcome)
+        let backlog = sender.backlog();
+        backlog.progress.clear();
+        self.end(backlog, outcome)
     }
 
     /// Finds the topic, and gets what the first record needs.
@@ -145,9 +148,9 @@ impl ProduceArgs {
     }
 
     /// Says what became of the records.
-    fn end(&self, sender: &Sender, outcome: Result<(), ClientError>) -> Result<(), ClientError> {
-        let (output, progress, refused) = (self.output(), &sender.progress, &sender.refused);
-        let unanswered = sender.unanswered();
+    fn end(&self, backlog: &Backlog, outcome: Result<(), ClientError>) -> Result<(), ClientError> {
+        let (output, progress, refused) = (self.output(), &backlog.progress, &backlog.refused);
+        let unanswered = backlog.unanswered();
         let first = refused
             .first
             .as_ref()
@@ -181,7 +184,7 @@ impl ProduceArgs {
 }
 
 /// Says which records did not arrive, and why.
-fn say(refused: &sender::Refused, unanswered: Option<(u64, u64)>, error: Option<&ClientError>) {
+fn say(refused: &Refused, unanswered: Option<(u64, u64)>, error: Option<&ClientError>) {
     let mut error = error.map(ToString::to_string);
     if let Some((line, reason)) = &refused.first {
         let count = counted(refused.count);

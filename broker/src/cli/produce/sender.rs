@@ -1,5 +1,5 @@
-//! Records into batches, batches to leaders, one at a time per partition and as often as it takes,
-//! within the time that the command is given.
+//! Batches to leaders, one at a time per partition and as often as it takes, within the time that the
+//! command is given.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,21 +28,18 @@ use super::{
     super::{
         client::{Backoff, ClientError, Cluster, Line, printable},
         interrupt::Interrupt,
-        output,
-        progress::{self, Progress},
+        output, progress,
     },
-    input::{Parsed, Record},
-    partitioner,
-    queue::{Batch, Queue, copy, given_up, longest_trouble, wake_at},
+    backlog::Backlog,
+    input::Parsed,
+    queue::given_up,
 };
-use crate::{clock, task};
+use crate::task;
 
 /// The last version of Produce that names topics.
 const BY_NAME: i16 = 12;
 /// How long a batch is tried in vain before that is said.
 const SILENCE: Duration = Duration::from_secs(3);
-/// Bytes in memory from which on nothing is read.
-const BUFFERED: usize = 32 << 20;
 
 /// What is sent, and how.
 #[derive(Clone, Debug)]
@@ -62,23 +59,6 @@ impl Options {
     }
 }
 
-/// Records that will not arrive.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Refused {
-    pub(super) count: u64,
-    /// The lowest line, and why.
-    pub(super) first: Option<(u64, String)>,
-}
-
-impl Refused {
-    fn add(&mut self, line: u64, reason: &str) {
-        self.count += 1;
-        if self.first.as_ref().is_none_or(|(first, _)| line < *first) {
-            self.first = Some((line, reason.to_owned()));
-        }
-    }
-}
-
 /// What a leader said to the batches of some partitions; `None` to acks=0.
 struct Reply {
     node: i32,
@@ -92,17 +72,12 @@ pub(super) struct Sender {
     cluster: Cluster,
     options: Options,
     producer: (ProducerId, ProducerEpoch),
-    queues: BTreeMap<i32, Queue>,
-    /// Records without key go to this partition until its batch is full.
-    sticky: Option<i32>,
-    buffered: usize,
+    backlog: Backlog,
     busy: BTreeSet<i32>,
     is_stale: bool,
     /// It was said already that batches are tried in vain.
     is_told: bool,
     replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
-    pub(super) progress: Progress,
-    pub(super) refused: Refused,
 }
 
 impl Sender {
@@ -111,15 +86,11 @@ impl Sender {
             cluster,
             options,
             producer: (ProducerId::NONE, ProducerEpoch::NONE),
-            queues: BTreeMap::new(),
-            sticky: None,
-            buffered: 0,
+            backlog: Backlog::new(),
             busy: BTreeSet::new(),
             is_stale: false,
             is_told: false,
             replies: mpsc::channel(64),
-            progress: Progress::start(true),
-            refused: Refused::default(),
         }
     }
 
@@ -135,7 +106,7 @@ impl Sender {
     ) -> Result<(), ClientError> {
         let mut ticks = interval(progress::EVERY);
         let mut is_open = true;
-        while is_open || !self.is_done() {
+        while is_open || !self.backlog.is_empty() {
             if self.is_stale {
                 tokio::select! {
                     outcome = self.refresh() => outcome?,
@@ -146,21 +117,22 @@ impl Sender {
             let now = Instant::now();
             let patience = self.endure(now)?;
             self.dispatch(!is_open, now)?;
-            let wake = wake_at(&self.queues, !is_open, now);
+            let wake = self.backlog.wake_at(!is_open, now);
             let wake = wake.into_iter().chain(patience).min();
-            let can_read = is_open && self.buffered < BUFFERED;
+            let can_read = is_open && !self.backlog.is_full();
             tokio::select! {
                 Some(reply) = self.replies.1.recv() => self.take(reply)?,
                 handful = lines.recv(), if can_read => match handful {
                     None => is_open = false,
                     Some(handful) => {
+                        let partitions = self.cluster.partitions(&self.options.topic)?;
                         for parsed in handful.map_err(unreadable)? {
-                            self.add(parsed)?;
+                            self.backlog.add(parsed, self.options.partition, partitions);
                         }
                     }
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
-                _ = ticks.tick(), if self.progress.is_shown() => self.progress.paint(),
+                _ = ticks.tick(), if self.backlog.progress.is_shown() => self.backlog.progress.paint(),
                 () = interrupt.heard() => self.interrupted(&mut is_open)?,
             }
         }
@@ -174,7 +146,7 @@ impl Sender {
     /// The last error of a batch that was tried for too long.
     fn endure(&mut self, now: Instant) -> Result<Option<Instant>, ClientError> {
         let delivery = self.options.delivery();
-        let Some((since, error)) = longest_trouble(&self.queues) else {
+        let Some((since, error)) = self.backlog.trouble() else {
             return Ok(None);
         };
         let end = since + delivery;
@@ -184,7 +156,7 @@ impl Sender {
         if !self.is_told && since + SILENCE <= now {
             self.is_told = true;
             let text = format!("{error}; trying for {} s", delivery.as_secs());
-            self.progress.clear();
+            self.backlog.progress.clear();
             output::warn(&text);
         }
         Ok(Some(if self.is_told {
@@ -203,24 +175,10 @@ impl Sender {
             return Ok(());
         }
         let mut text = "interrupted".to_owned();
-        if let Some((_, error)) = longest_trouble(&self.queues) {
+        if let Some((_, error)) = self.backlog.trouble() {
             text = format!("{text}; {error}");
         }
         Err(ClientError::Unfinished(text))
-    }
-
-    /// Records that were read and have no answer: how many, and the first line.
-    pub(super) fn unanswered(&self) -> Option<(u64, u64)> {
-        let batches = self.queues.values().flat_map(|queue| &queue.batches);
-        let lines = batches.flat_map(|batch| batch.records.iter().map(|record| record.line));
-        lines.fold(None, |all, line| match all {
-            None => Some((1, line)),
-            Some((count, first)) => Some((count + 1, line.min(first))),
-        })
-    }
-
-    fn is_done(&self) -> bool {
-        self.queues.values().all(|queue| queue.batches.is_empty())
     }
 
     /// An id of the producer, so that the broker knows a batch that comes a second time (KIP-98).
@@ -267,7 +225,8 @@ impl Sender {
 
     async fn refresh(&mut self) -> Result<(), ClientError> {
         let topics = [self.options.topic.clone()];
-        let since = longest_trouble(&self.queues).map_or_else(Instant::now, |(since, _)| since);
+        let trouble = self.backlog.trouble();
+        let since = trouble.map_or_else(Instant::now, |(since, _)| since);
         // No longer than the batches are tried for whose sake it is asked.
         let end = since + self.options.delivery();
         match timeout_at(end, self.cluster.refresh(&topics)).await {
@@ -280,106 +239,26 @@ impl Sender {
         Ok(())
     }
 
-    fn add(&mut self, parsed: Parsed) -> Result<(), ClientError> {
-        let record = match parsed {
-            Ok(record) => record,
-            Err((line, reason)) => {
-                self.refused.add(line, &reason);
-                return Ok(());
-            }
-        };
-        let partitions = self.cluster.partitions(&self.options.topic)?;
-        let indexes: Vec<i32> = partitions.keys().copied().collect();
-        let asked = record.partition.or(self.options.partition);
-        let partition = match (asked, &record.key) {
-            (Some(index), _) if !indexes.contains(&index) => {
-                let reason = format!("the topic has no partition {index}");
-                self.refused.add(record.line, &reason);
-                return Ok(());
-            }
-            (Some(index), _) => Some(index),
-            (None, Some(key)) => indexes
-                .get(partitioner::of_key(key, indexes.len()))
-                .copied(),
-            (None, None) => self.sticky_of(&indexes),
-        };
-        let Some(partition) = partition else {
-            self.refused.add(record.line, "the topic has no partitions");
-            return Ok(());
-        };
-        let timestamp = record.timestamp.unwrap_or_else(|| clock::now().value());
-        let record = Record {
-            timestamp: Some(timestamp),
-            ..record
-        };
-        self.buffered += record.len();
-        let queue = self.queues.entry(partition).or_default();
-        let last = queue.batches.back();
-        if last.is_none_or(|batch| batch.is_full() || batch.is_tried) {
-            queue.batches.push_back(Batch {
-                records: Vec::new(),
-                bytes: 0,
-                begun: Instant::now(),
-                is_tried: false,
-            });
-        }
-        if let Some(batch) = queue.batches.back_mut() {
-            batch.bytes += record.len();
-            batch.records.push(record);
-            if batch.is_full() && self.sticky == Some(partition) {
-                self.sticky = None;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where records without key go now: one of the partitions that have a leader, by chance.
-    fn sticky_of(&mut self, indexes: &[i32]) -> Option<i32> {
-        if let Some(partition) = self.sticky {
-            return Some(partition);
-        }
-        let topic = &self.options.topic;
-        let led = indexes
-            .iter()
-            .filter(|index| self.cluster.leader(topic, **index).is_some());
-        let led: Vec<i32> = led.copied().collect();
-        let among = if led.is_empty() { indexes } else { &led };
-        let chance = usize::try_from(clock::now_micros().value()).unwrap_or_default();
-        self.sticky = among.get(chance % among.len().max(1)).copied();
-        self.sticky
-    }
-
     /// Sends to every leader that is idle what is ready for it at `now`.
     fn dispatch(&mut self, is_last: bool, now: Instant) -> Result<(), ClientError> {
         let mut ready: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-        for (index, queue) in &mut self.queues {
-            let Some(batch) = queue.batches.front() else {
-                continue;
-            };
-            let is_due = queue.retry_at.is_none_or(|at| at <= now);
-            if queue.is_sending || !is_due || !(is_last || batch.is_ready(now)) {
-                continue;
-            }
-            match self.cluster.leader(&self.options.topic, *index) {
+        for index in self.backlog.ready(is_last, now) {
+            match self.cluster.leader(&self.options.topic, index) {
                 Some(node) if !self.busy.contains(&node) => {
-                    ready.entry(node).or_default().push(*index);
+                    ready.entry(node).or_default().push(index);
                 }
                 Some(_) => {}
                 None => {
                     let code = ErrorCode::LEADER_NOT_AVAILABLE;
                     let error = ClientError::refused(format!("partition {index}"), code, None);
-                    queue.try_again(error, now);
-                    self.is_stale = true;
+                    self.retry(&[index], &error);
                 }
             }
         }
         for (node, partitions) in ready {
             match self.cluster.take(node) {
                 Ok(line) => self.send(node, line, partitions)?,
-                Err(error) => {
-                    self.is_stale = true;
-                    self.retry(&partitions, &error);
-                }
+                Err(error) => self.retry(&partitions, &error),
             }
         }
         Ok(())
@@ -389,16 +268,11 @@ impl Sender {
         let now = Instant::now();
         let mut data = Vec::new();
         for index in &partitions {
-            let Some(queue) = self.queues.get_mut(index) else {
+            let Some((batch, sequence)) = self.backlog.attempt(*index, now) else {
                 continue;
             };
-            queue.attempt(now);
-            let Some(batch) = queue.batches.front_mut() else {
-                continue;
-            };
-            batch.is_tried = true;
             let bytes = batch
-                .encode(&self.options, self.producer, queue.sequence)
+                .encode(&self.options, self.producer, sequence)
                 .map_err(|error| ClientError::Usage(format!("records cannot be sent: {error}")))?;
             data.push(PartitionProduceData {
                 index: *index,
@@ -438,22 +312,17 @@ impl Sender {
     fn take(&mut self, reply: Reply) -> Result<(), ClientError> {
         self.busy.remove(&reply.node);
         self.cluster.give_back(reply.node, reply.line);
-        for index in &reply.partitions {
-            if let Some(queue) = self.queues.get_mut(index) {
-                queue.is_sending = false;
-            }
-        }
+        self.backlog.attempted(&reply.partitions);
         let response = match reply.outcome {
             Ok(Some(response)) => response,
             Ok(None) => {
                 reply
                     .partitions
                     .iter()
-                    .for_each(|index| self.accept(*index));
+                    .for_each(|index| self.backlog.accept(*index));
                 return Ok(());
             }
             Err(error) if error.is_transient() => {
-                self.is_stale = true;
                 self.retry(&reply.partitions, &error);
                 return Ok(());
             }
@@ -479,131 +348,35 @@ impl Sender {
         let error = ClientError::refused(what, answer.error_code, message);
         match answer.error_code {
             // A repeated batch that is there already needs no third attempt.
-            ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => self.accept(index),
+            ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => self.backlog.accept(index),
             ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE
-                if self.split(index) => {}
-            code if code.is_retriable() => {
-                self.is_stale = true;
-                self.retry(&[index], &error);
-            }
+                if self.backlog.split(index) => {}
+            code if code.is_retriable() => self.retry(&[index], &error),
             ErrorCode::MESSAGE_TOO_LARGE
             | ErrorCode::RECORD_LIST_TOO_LARGE
             | ErrorCode::INVALID_RECORD
-            | ErrorCode::INVALID_TIMESTAMP => self.refuse(index, answer, &error),
+            | ErrorCode::INVALID_TIMESTAMP => self.backlog.refuse(index, answer, &error),
             // Rights, a full disk for good, lost records: the next batch would fare no better.
             _ => {
-                self.refuse(index, answer, &error);
+                self.backlog.refuse(index, answer, &error);
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Counts the first batch as arrived.
-    fn accept(&mut self, index: i32) {
-        let Some(queue) = self.queues.get_mut(&index) else {
-            return;
-        };
-        queue.retry_at = None;
-        if let Some(batch) = queue.take_first() {
-            queue.advance(batch.records.len());
-            self.buffered = self.buffered.saturating_sub(batch.bytes);
-            batch
-                .records
-                .iter()
-                .for_each(|record| self.progress.add(record.len()));
-        }
-    }
-
-    /// Gives up those records of the first batch that the broker names, or all. Their sequence
-    /// numbers were not used.
-    fn refuse(&mut self, index: i32, answer: &PartitionProduceResponse, error: &ClientError) {
-        let Some(batch) = self.queues.get_mut(&index).and_then(Queue::take_first) else {
-            return;
-        };
-        let named = |at: usize| {
-            let mut errors = answer.record_errors.iter();
-            let found = errors.find(|one| usize::try_from(one.batch_index) == Ok(at))?;
-            Some(found.batch_index_error_message.as_deref().map(printable))
-        };
-        let mut rest = Vec::new();
-        let mut bytes = 0;
-        for (at, record) in batch.records.into_iter().enumerate() {
-            let reason = match named(at) {
-                Some(reason) => reason.unwrap_or_else(|| error.to_string()),
-                None if answer.record_errors.is_empty() => error.to_string(),
-                None => {
-                    bytes += record.len();
-                    rest.push(record);
-                    continue;
-                }
-            };
-            self.refused.add(record.line, &reason);
-            self.buffered = self.buffered.saturating_sub(record.len());
-        }
-        if let (false, Some(queue)) = (rest.is_empty(), self.queues.get_mut(&index)) {
-            queue.batches.push_front(Batch {
-                records: rest,
-                bytes,
-                begun: batch.begun,
-                is_tried: true,
-            });
-        }
-    }
-
-    /// Makes two batches of the first; false when it is one record.
-    fn split(&mut self, index: i32) -> bool {
-        let Some(queue) = self.queues.get_mut(&index) else {
-            return false;
-        };
-        let Some(mut first) = queue.batches.pop_front() else {
-            return false;
-        };
-        let half = first.records.len() / 2;
-        if half == 0 {
-            queue.batches.push_front(first);
-            return false;
-        }
-        let records = first.records.split_off(half);
-        let bytes = records.iter().map(Record::len).sum();
-        first.bytes = first.bytes.saturating_sub(bytes);
-        let second = Batch {
-            records,
-            bytes,
-            begun: first.begun,
-            // Older than what may stand behind it.
-            is_tried: true,
-        };
-        queue.batches.push_front(second);
-        queue.batches.push_front(first);
-        true
-    }
-
+    /// Has these partitions tried again, wherever their leaders are then.
     fn retry(&mut self, partitions: &[i32], error: &ClientError) {
-        let now = Instant::now();
-        for index in partitions {
-            if let Some(queue) = self.queues.get_mut(index) {
-                queue.try_again(copy(error), now);
-            }
-        }
+        self.is_stale = true;
+        self.backlog.retry(partitions, error, Instant::now());
+    }
+
+    /// What there was to send, and what became of it.
+    pub(super) fn backlog(&mut self) -> &mut Backlog {
+        &mut self.backlog
     }
 }
 
 fn unreadable(error: io::Error) -> ClientError {
     ClientError::Unfinished(format!("the input cannot be read: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_refused_line_is_the_lowest() {
-        let mut refused = Refused::default();
-        refused.add(7, "b");
-        refused.add(3, "a");
-        refused.add(9, "c");
-        assert_eq!(refused.count, 3);
-        assert_eq!(refused.first, Some((3, "a".to_owned())));
-    }
 }
