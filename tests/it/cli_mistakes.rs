@@ -8,12 +8,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use palisade_tests::dev::Dev;
+use palisade_tests::door::Door;
+use palisade_tests::node::Node;
 use palisade_tests::paths;
 use palisade_tests::process::{Process, Stream};
 use palisade_tests::tools;
 use rustix::process::Signal;
 
 use crate::cli_data::Cli;
+use crate::rdkafka::create_topic;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -179,6 +182,31 @@ fn a_password_from_nowhere() {
     let words = "standard input is empty, and no terminal: write the password to it, or give \
                  --password-file FILE";
     refused(&cli, &["user", "create", "alice"], 2, words);
+}
+
+/// A broker that takes connections and says nothing any more is waited for once, not once more for each
+/// thing that could be asked of it.
+#[test]
+fn a_consumer_whose_broker_falls_silent() {
+    let mut node = Node::prepare();
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = door.local_addr().expect("its address").to_string();
+    node.advertise(&address).run();
+    node.create_admin();
+    create_topic(&node.certificate(), "silent", 1);
+    let mut access = node.scram("SCRAM-SHA-512");
+    let door = Door::open(door, &access.bootstrap);
+    access.bootstrap = address.clone();
+    let cli = Cli::new(&access);
+    cli.done(&["produce", "silent", "--file", &cli.file("one", "first\n")]);
+    let consumer = cli.spawn(&["consume", "silent", "--timeout", "2"]);
+    consumer.wait_for_line(PATIENCE, |line| line == "first");
+    door.fall_silent();
+    let exit = consumer.wait(PATIENCE);
+    let said = consumer.stream(Stream::Err).join("\n");
+    assert_eq!(exit.code(), Some(3), "{said}");
+    assert_eq!(door.came_late(), 0, "{said}");
+    assert_eq!(said, format!("palisade: no answer from {address} in time"));
 }
 
 /// The credential that a command came with may be the last that can repair what it does.

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod dev;
+pub mod door;
 pub mod history;
 pub mod kafka;
 pub mod load;

@@ -42,6 +42,9 @@ const COMMIT: Duration = Duration::from_secs(5);
 /// Between two looks for new partitions.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// How long a farewell to a cluster that does not answer may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Arguments of `palisade consume`.
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArgs {
@@ -96,11 +99,7 @@ impl ConsumeArgs {
     }
 
     pub(crate) async fn run(&self) -> Result<(), ClientError> {
-        let mut cluster = self.remote.cluster().await?;
-        cluster.refresh(&self.topics).await?;
-        for topic in &self.topics {
-            cluster.partitions(topic)?;
-        }
+        let mut cluster = self.remote.begin(self.find()).await?;
         // Until here nothing needs an end of its own, and a signal ends the command at once.
         let mut interrupt = Interrupt::listen()?;
         let json = self.remote.output().json;
@@ -134,6 +133,16 @@ impl ConsumeArgs {
             let _ = writeln!(io::stderr(), "{}", reader.progress.words());
         }
         outcome.and_then(|()| reader.finish())
+    }
+
+    /// Connects, and finds the topics.
+    async fn find(&self) -> Result<Cluster, ClientError> {
+        let mut cluster = self.remote.cluster().await?;
+        cluster.refresh(&self.topics).await?;
+        for topic in &self.topics {
+            cluster.partitions(topic)?;
+        }
+        Ok(cluster)
     }
 
     async fn alone(&self, cluster: &mut Cluster, reader: &mut Reader) -> Result<(), ClientError> {
@@ -184,8 +193,12 @@ impl ConsumeArgs {
             let committed = self.commit(cluster, member, &positions).await;
             (committed, member.leave(cluster).await)
         };
+        // Where nobody answers any more, a farewell is hardly heard.
+        let is_lost = outcome.as_ref().is_err_and(ClientError::is_transient);
+        let end = is_lost.then(|| Instant::now() + FAREWELL);
         let (committed, left) = tokio::select! {
             said = farewell => said,
+            () = woken(end) => return outcome,
             // Somebody asks a second time: the group hears of it when the session times out.
             () = interrupt.heard() => {
                 let text = "interrupted before the group knew where reading had come to";
@@ -271,7 +284,12 @@ impl ConsumeArgs {
         reader: &mut Reader,
     ) -> Result<Option<Instant>, ClientError> {
         if std::mem::take(&mut reader.is_stale) {
-            look(cluster, &self.topics).await?;
+            // No longer than what is read is tried for.
+            let end = reader.trying_until(cluster.patience());
+            tokio::select! {
+                looked = look(cluster, &self.topics) => looked?,
+                () = woken(end) => {}
+            }
         }
         // One time for both: what is not due to the first must be waited for by the second.
         let now = Instant::now();

@@ -10,13 +10,11 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::PathBuf,
-    time::Duration,
 };
 
 use clap::Args;
 use palisade_protocol::batch::Codec;
 use serde_json::json;
-use tokio::time::timeout;
 
 use self::{
     backlog::{Backlog, Refused},
@@ -101,10 +99,7 @@ impl ProduceArgs {
             },
             null_marker: self.null_marker.clone().map(String::into_bytes),
         };
-        // A little more than one answer may take: its own limit knows whose it was.
-        let limit = self.remote.patience() + Duration::from_secs(1);
-        let begun = timeout(limit, self.begin()).await;
-        let mut sender = begun.map_err(|_| ClientError::Timeout("the cluster".to_owned()))??;
+        let mut sender = self.remote.begin(self.begin()).await?;
         // Until here nothing was read, and a signal ends the command at once.
         let interrupt = Interrupt::listen()?;
         let outcome = sender.run(input::read(source, parser), interrupt).await;

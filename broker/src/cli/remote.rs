@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use tokio::time::timeout;
 
 use super::{
     client::{Admin, ClientError, ClientSettings, Cluster},
@@ -57,6 +58,20 @@ impl Remote {
     /// Settings that make no sense, or no connection.
     pub(crate) async fn cluster(&self) -> Result<Cluster, ClientError> {
         Cluster::connect(self.settings()?, self.patience()).await
+    }
+
+    /// Takes the first steps of a command, all of them in the time of one answer.
+    ///
+    /// # Errors
+    /// Those of the steps, and `Timeout`.
+    pub(crate) async fn begin<T>(
+        &self,
+        steps: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        // A little more than one answer may take: its own limit knows whose it was.
+        let limit = self.patience() + Duration::from_secs(1);
+        let begun = timeout(limit, steps).await;
+        begun.unwrap_or_else(|_| Err(ClientError::Timeout("the cluster".to_owned())))
     }
 
     /// The time that the broker was promised, and a little for the way.

@@ -15,6 +15,7 @@ use palisade_protocol::{
         metadata::MetadataResponse,
     },
 };
+use tokio::time::{Instant, timeout_at};
 
 use super::{Backoff, ClientError, ClientSettings, Line, hint, printable, requests};
 
@@ -48,6 +49,8 @@ pub(crate) struct Cluster {
     brokers: BTreeMap<i32, (String, u16)>,
     topics: BTreeMap<String, Topic>,
     coordinators: HashMap<String, i32>,
+    /// Address of the broker that was asked last.
+    asked: String,
     /// A line to whichever broker answered, for what any of them knows.
     any: Line,
     idle: HashMap<i32, Vec<Line>>,
@@ -71,6 +74,7 @@ impl Cluster {
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
             coordinators: HashMap::new(),
+            asked: String::new(),
             idle: HashMap::new(),
         };
         let asked = cluster.metadata(Some(&[])).await;
@@ -110,6 +114,7 @@ impl Cluster {
         request: &R,
         max: i16,
     ) -> Result<R::Response, ClientError> {
+        self.asked = self.any.shown_address();
         let mut last = match self.any.send(request, max).await {
             Err(error) if is_unreachable(&error) => error,
             outcome => return outcome,
@@ -125,12 +130,18 @@ impl Cluster {
                 continue;
             }
             self.any = Line::new(&self.settings, address, self.patience);
+            self.asked = self.any.shown_address();
             match self.any.send(request, max).await {
                 Err(error) if is_unreachable(&error) => last = error,
                 outcome => return outcome,
             }
         }
         Err(last)
+    }
+
+    /// Whoever was asked last does not answer in time.
+    fn late(&self) -> ClientError {
+        ClientError::Timeout(self.asked.clone())
     }
 
     fn learn(&mut self, response: &MetadataResponse) {
@@ -233,6 +244,7 @@ impl Cluster {
         max: i16,
     ) -> Result<R::Response, ClientError> {
         let mut line = self.take(node)?;
+        self.asked = line.shown_address();
         let response = line.send(request, max).await?;
         self.give_back(node, line);
         Ok(response)
@@ -243,6 +255,12 @@ impl Cluster {
     /// # Errors
     /// The group may not be seen, or nobody coordinates it in time.
     pub(crate) async fn coordinator(&mut self, group: &str) -> Result<i32, ClientError> {
+        let end = Instant::now() + self.patience;
+        let found = timeout_at(end, self.find_coordinator(group)).await;
+        found.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    async fn find_coordinator(&mut self, group: &str) -> Result<i32, ClientError> {
         if let Some(node) = self.coordinators.get(group) {
             return Ok(*node);
         }
@@ -286,6 +304,18 @@ impl Cluster {
         max: i16,
         code: impl Fn(&R::Response) -> ErrorCode,
     ) -> Result<R::Response, ClientError> {
+        let end = Instant::now() + self.patience;
+        let asked = timeout_at(end, self.keep_asking(group, request, max, code)).await;
+        asked.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    async fn keep_asking<R: Request>(
+        &mut self,
+        group: &str,
+        request: &R,
+        max: i16,
+        code: impl Fn(&R::Response) -> ErrorCode,
+    ) -> Result<R::Response, ClientError> {
         let mut backoff = Backoff::new(self.patience);
         loop {
             let node = self.coordinator(group).await?;
@@ -317,16 +347,19 @@ impl Cluster {
         let mut topics: Vec<String> = left.keys().map(|(topic, _)| topic.clone()).collect();
         topics.dedup();
         let mut backoff = Backoff::new(self.patience);
+        let end = Instant::now() + self.patience;
         while !left.is_empty() {
-            match self.refresh(&topics).await {
+            match timeout_at(end, self.refresh(&topics)).await {
                 // The leaders known so far are asked, and it ends in time if nobody answers.
-                Err(error) if error.is_transient() => {}
-                outcome => outcome?,
+                Err(_) => {}
+                Ok(Err(error)) if error.is_transient() => {}
+                Ok(outcome) => outcome?,
             }
             for (node, request) in self.offset_requests(&left, isolation, &mut found) {
-                let response = match self.ask(node, &request, i16::MAX).await {
-                    Err(error) if error.is_transient() => continue,
-                    outcome => outcome?,
+                let response = match timeout_at(end, self.ask(node, &request, i16::MAX)).await {
+                    Err(_) => continue,
+                    Ok(Err(error)) if error.is_transient() => continue,
+                    Ok(outcome) => outcome?,
                 };
                 for topic in &response.topics {
                     for one in &topic.partitions {

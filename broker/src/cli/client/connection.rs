@@ -58,11 +58,7 @@ impl Connection {
         port: u16,
         patience: Duration,
     ) -> Result<Self, ClientError> {
-        let address = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+        let address = shown(host, port);
         let opened = async {
             let stream = connect(settings, host, port, &address).await?;
             let mut connection = Self {
@@ -300,6 +296,14 @@ impl Connection {
         Err(ClientError::Login(printable(
             text.unwrap_or(response.error_code.name()),
         )))
+    }
+}
+
+/// An address as people write it.
+pub(super) fn shown(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }
 

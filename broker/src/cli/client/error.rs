@@ -151,6 +151,38 @@ impl ClientError {
         }
     }
 
+    /// The same error once more; only those that pass are ever repeated.
+    pub(crate) fn once_more(&self) -> Self {
+        match self {
+            Self::Refused {
+                what,
+                code,
+                message,
+            } => Self::Refused {
+                what: what.clone(),
+                code: *code,
+                message: message.clone(),
+            },
+            Self::Lost(source) => Self::Lost(again(source)),
+            Self::LoginLost(source) => Self::LoginLost(again(source)),
+            Self::Timeout(address) => Self::Timeout(address.clone()),
+            Self::Connect { address, source } => Self::Connect {
+                address: address.clone(),
+                source: again(source),
+            },
+            Self::Mismatch {
+                address,
+                what,
+                hint,
+            } => Self::Mismatch {
+                address: address.clone(),
+                what: what.clone(),
+                hint,
+            },
+            other => Self::Lost(io::Error::other(other.to_string())),
+        }
+    }
+
     /// 1: the broker refused. 2: the command makes no sense. 3: no connection, or no login.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
@@ -173,6 +205,10 @@ impl ClientError {
             | Self::Answer { .. } => 3,
         })
     }
+}
+
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 /// Text from a broker as it may reach a terminal: control characters are escaped, length is bounded.

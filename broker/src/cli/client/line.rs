@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use palisade_protocol::Request;
 
-use super::{ClientError, ClientSettings, Connection};
+use tokio::time::timeout;
+
+use super::{ClientError, ClientSettings, Connection, connection};
 
 /// A connection to one broker, or the address to open it at.
 pub(crate) struct Line {
@@ -54,10 +56,17 @@ impl Line {
         max: i16,
         patience: Duration,
     ) -> Result<R::Response, ClientError> {
-        let mut connection = self.take().await?;
-        let response = connection.send_at_most(request, max, patience).await?;
-        self.connection = Some(connection);
-        Ok(response)
+        // One time for the way there and the answer.
+        let asked = timeout(patience, async {
+            let mut connection = self.take().await?;
+            let response = connection.send_at_most(request, max, patience).await?;
+            self.connection = Some(connection);
+            Ok(response)
+        });
+        match asked.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.late()),
+        }
     }
 
     /// Sends what is not answered.
@@ -73,6 +82,16 @@ impl Line {
         connection.post(request, max).await?;
         self.connection = Some(connection);
         Ok(())
+    }
+
+    /// The broker of this line does not answer in time.
+    pub(crate) fn late(&self) -> ClientError {
+        ClientError::Timeout(self.shown_address())
+    }
+
+    pub(super) fn shown_address(&self) -> String {
+        let (host, port) = &self.address;
+        connection::shown(host, *port)
     }
 
     /// The connection, taken out: a request that is given up in the middle must not leave one behind.

@@ -10,7 +10,10 @@ use palisade_protocol::{
     ErrorCode, Str,
     messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     super::{
@@ -42,8 +45,8 @@ struct Place {
     end: Option<i64>,
     is_busy: bool,
     retry_at: Option<Instant>,
-    /// When it began to fail.
-    failing_since: Option<Instant>,
+    /// Since when it is asked for in vain, or in hope.
+    trying_since: Option<Instant>,
 }
 
 impl Place {
@@ -118,7 +121,7 @@ impl Reader {
                     end: ends.and_then(|ends| ends.get(at)).copied(),
                     is_busy: false,
                     retry_at: None,
-                    failing_since: None,
+                    trying_since: None,
                 };
                 (at.clone(), place)
             })
@@ -163,6 +166,12 @@ impl Reader {
         times.filter(|at| *at > now).min()
     }
 
+    /// Until when something is tried at most, which no answer has come to.
+    pub(super) fn trying_until(&self, patience: Duration) -> Option<Instant> {
+        let since = self.places.values().filter_map(|place| place.trying_since);
+        since.min().map(|since| since + patience)
+    }
+
     /// Asks every leader that is not asked yet for what is due at `now`.
     ///
     /// # Errors
@@ -193,7 +202,7 @@ impl Reader {
         }
         for (node, partitions) in ready {
             match cluster.take(node) {
-                Ok(line) => self.ask(node, line, partitions),
+                Ok(line) => self.ask(node, line, partitions, now, cluster.patience()),
                 Err(_) => {
                     for at in &partitions {
                         let error = refused(at, ErrorCode::LEADER_NOT_AVAILABLE);
@@ -205,13 +214,22 @@ impl Reader {
         Ok(())
     }
 
-    fn ask(&mut self, node: i32, mut line: Line, partitions: Vec<TopicPartition>) {
+    fn ask(
+        &mut self,
+        node: i32,
+        mut line: Line,
+        partitions: Vec<TopicPartition>,
+        now: Instant,
+        patience: Duration,
+    ) {
         let mut topics: Vec<FetchTopic> = Vec::new();
+        let mut end = now + patience;
         for at in &partitions {
             let Some(place) = self.places.get_mut(at) else {
                 continue;
             };
             place.is_busy = true;
+            end = end.min(*place.trying_since.get_or_insert(now) + patience);
             let row = FetchPartition {
                 partition: at.1,
                 fetch_offset: place.position.offset,
@@ -239,7 +257,8 @@ impl Reader {
         let replies = self.replies.0.clone();
         let epoch = self.epoch;
         task::spawn("fetch", async move {
-            let outcome = line.send(&request, BY_NAME).await;
+            let sent = timeout_at(end, line.send(&request, BY_NAME)).await;
+            let outcome = sent.unwrap_or_else(|_| Err(line.late()));
             let reply = Reply {
                 node,
                 line,
@@ -277,10 +296,8 @@ impl Reader {
             }
             Ok(response) => response,
             Err(error) if error.is_transient() => {
-                let text = error.to_string();
                 for at in &reply.partitions {
-                    let error = ClientError::Lost(io::Error::other(text.clone()));
-                    self.fail(at, error, cluster.patience())?;
+                    self.fail(at, error.once_more(), cluster.patience())?;
                 }
                 return Ok(());
             }
@@ -306,7 +323,7 @@ impl Reader {
         let Some(place) = self.places.get_mut(at) else {
             return Ok(());
         };
-        place.failing_since = None;
+        place.trying_since = None;
         place.retry_at = None;
         let (printing, progress, out) = (&mut self.printing, &mut self.progress, &mut self.out);
         let end = place.end;
@@ -416,6 +433,7 @@ impl Reader {
             let wanted = place.position.offset;
             let offset = wanted.clamp(first, end.max(first));
             place.position.offset = offset;
+            place.trying_since = None;
             let side = match wanted < offset {
                 true => "before the first offset",
                 false => "beyond the end",
@@ -442,8 +460,8 @@ impl Reader {
         let Some(place) = self.places.get_mut(at) else {
             return Ok(());
         };
-        let since = *place.failing_since.get_or_insert(now);
-        if now.duration_since(since) > patience {
+        let since = *place.trying_since.get_or_insert(now);
+        if since + patience <= now {
             return Err(error);
         }
         place.retry_at = Some(now + RETRY);

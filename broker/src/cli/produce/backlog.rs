@@ -12,7 +12,7 @@ use super::{
     },
     input::{Parsed, Record},
     partitioner,
-    queue::{Batch, Queue, copy, longest_trouble, wake_at},
+    queue::{Batch, Queue, longest_trouble, wake_at},
 };
 use crate::clock;
 
@@ -277,7 +277,7 @@ impl Backlog {
     pub(super) fn retry(&mut self, partitions: &[i32], error: &ClientError, now: Instant) {
         for index in partitions {
             if let Some(queue) = self.queues.get_mut(index) {
-                queue.try_again(copy(error), now);
+                queue.try_again(error.once_more(), now);
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
     time::Duration,
 };
 
@@ -144,7 +143,7 @@ pub(super) fn longest_trouble(queues: &BTreeMap<i32, Queue>) -> Option<(Instant,
 
 /// The error of a batch that was tried for all the time there was.
 pub(super) fn given_up(error: &ClientError, after: Duration) -> ClientError {
-    match copy(error) {
+    match error.once_more() {
         ClientError::Refused {
             what,
             code,
@@ -156,42 +155,6 @@ pub(super) fn given_up(error: &ClientError, after: Duration) -> ClientError {
         },
         other => other,
     }
-}
-
-/// The same error once more; only those that pass are ever repeated.
-pub(super) fn copy(error: &ClientError) -> ClientError {
-    match error {
-        ClientError::Refused {
-            what,
-            code,
-            message,
-        } => ClientError::Refused {
-            what: what.clone(),
-            code: *code,
-            message: message.clone(),
-        },
-        ClientError::Lost(source) => ClientError::Lost(again(source)),
-        ClientError::LoginLost(source) => ClientError::LoginLost(again(source)),
-        ClientError::Timeout(address) => ClientError::Timeout(address.clone()),
-        ClientError::Connect { address, source } => ClientError::Connect {
-            address: address.clone(),
-            source: again(source),
-        },
-        ClientError::Mismatch {
-            address,
-            what,
-            hint,
-        } => ClientError::Mismatch {
-            address: address.clone(),
-            what: what.clone(),
-            hint,
-        },
-        other => ClientError::Lost(io::Error::other(other.to_string())),
-    }
-}
-
-fn again(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), error.to_string())
 }
 
 #[cfg(test)]
