@@ -1,5 +1,7 @@
 //! `palisade topic`: create, list, describe, alter, delete.
 
+mod describe;
+
 use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
@@ -9,14 +11,13 @@ use palisade_protocol::{
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
-        describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
         incremental_alter_configs::{
             AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
         },
         metadata::MetadataResponseTopic,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     client::{Admin, ClientError, printable},
@@ -129,7 +130,7 @@ impl TopicArgs {
                 self.create(&mut admin, output, topic, *if_not_exists).await
             }
             TopicCommand::List { internal } => list(&mut admin, output, *internal).await,
-            TopicCommand::Describe { names } => describe(&mut admin, output, names).await,
+            TopicCommand::Describe { names } => describe::run(&mut admin, output, names).await,
             TopicCommand::Alter {
                 name,
                 partitions,
@@ -328,103 +329,6 @@ async fn list(admin: &mut Admin, output: Output, internal: bool) -> Result<(), C
         }));
     }
     output.show(&json!({ "topics": rows }), &text)
-}
-
-async fn describe(admin: &mut Admin, output: Output, names: &[String]) -> Result<(), ClientError> {
-    let asked = (!names.is_empty()).then_some(names);
-    let mut metadata = admin.metadata(asked).await?;
-    if asked.is_none() {
-        metadata.topics.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    let found = metadata
-        .topics
-        .iter()
-        .filter(|topic| topic.error_code == ErrorCode::NONE);
-    let request = DescribeConfigsRequest {
-        resources: found
-            .filter_map(|topic| topic.name.as_deref())
-            .map(|name| DescribeConfigsResource {
-                resource_type: TOPIC,
-                resource_name: Str::copy(name),
-                configuration_keys: None,
-            })
-            .collect(),
-        ..DescribeConfigsRequest::default()
-    };
-    let configs = admin.send(&request).await?;
-    let mut text = String::new();
-    let mut rows = Vec::new();
-    let mut refused = Vec::new();
-    for described in &metadata.topics {
-        let name = described.name.as_deref().unwrap_or("?");
-        if let Err(error) = accept_topic(name, described.error_code, None) {
-            let shown = failure(&error, described.error_code);
-            rows.push(json!({ "name": name, "error": shown }));
-            refused.push(error);
-            continue;
-        }
-        let result = configs
-            .results
-            .iter()
-            .find(|one| &*one.resource_name == name);
-        // Whoever may see the topic but not its configuration sees the topic.
-        let readable = result.filter(|result| result.error_code == ErrorCode::NONE);
-        let mut set = serde_json::Map::new();
-        for entry in readable.iter().flat_map(|result| &result.configs) {
-            if entry.config_source == 1 {
-                let value = entry.value.as_deref().map_or(Value::Null, Value::from);
-                set.insert(entry.name.to_string(), value);
-            }
-        }
-        let shown: Vec<String> = set
-            .iter()
-            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("?")))
-            .collect();
-        line(
-            &mut text,
-            format_args!(
-                "{name}\tid {}\tpartitions {}\tconfigs {}",
-                described.topic_id,
-                described.partitions.len(),
-                if readable.is_none() {
-                    "?".to_owned()
-                } else {
-                    shown.join(",")
-                },
-            ),
-        );
-        let mut partitions = Vec::new();
-        for partition in &described.partitions {
-            line(
-                &mut text,
-                format_args!(
-                    "  {}\tleader {}\treplicas {:?}\tISR {:?}",
-                    partition.partition_index,
-                    partition.leader_id,
-                    partition.replica_nodes,
-                    partition.isr_nodes
-                ),
-            );
-            partitions.push(json!({
-                "partition": partition.partition_index,
-                "leader": partition.leader_id,
-                "leader_epoch": partition.leader_epoch,
-                "replicas": partition.replica_nodes,
-                "isr": partition.isr_nodes,
-                "offline_replicas": partition.offline_replicas,
-            }));
-        }
-        rows.push(json!({
-            "name": name,
-            "topic_id": described.topic_id.to_string(),
-            "internal": described.is_internal,
-            "partitions": partitions,
-            "configs": if readable.is_some() { Value::Object(set) } else { Value::Null },
-        }));
-    }
-    let shown = output.show(&json!({ "topics": rows }), &text);
-    some_refused(output, &refused)?;
-    shown
 }
 
 async fn alter_configs(

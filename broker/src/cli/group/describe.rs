@@ -299,12 +299,6 @@ impl Described {
     }
 
     pub(super) fn text(&self) -> String {
-        let dash = || "-".to_owned();
-        let number = |number: Option<i64>| number.map_or_else(dash, |number| number.to_string());
-        let words = |text: &str| match text {
-            "" => dash(),
-            text => printable(text),
-        };
         let mut text = String::new();
         line(
             &mut text,
@@ -319,59 +313,57 @@ impl Described {
                 self.lag().text(),
             ),
         );
-        let rows: Vec<[String; 8]> = self
-            .rows
-            .iter()
-            .map(|(at, row)| {
-                let committed = row.committed.as_ref();
-                let epoch = committed
-                    .map(|one| one.leader_epoch)
-                    .filter(|one| *one >= 0);
-                let owner = self.owner(at);
-                [
-                    printable(&at.0),
-                    at.1.to_string(),
-                    number(committed.map(|one| one.offset)),
-                    number(row.end),
-                    number(row.lag()),
-                    number(epoch.map(i64::from)),
-                    owner.map_or_else(dash, |member| printable(&member.id)),
-                    words(committed.map_or("", |one| &one.metadata)),
-                ]
-            })
-            .collect();
-        if !rows.is_empty() {
-            let heads = [
-                "TOPIC",
-                "PARTITION",
-                "COMMITTED",
-                "END",
-                "LAG",
-                "EPOCH",
-                "MEMBER",
-                "METADATA",
-            ];
-            text.push_str(&table(heads, &rows));
-        }
-        let rows: Vec<[String; 5]> = self
-            .members
-            .iter()
-            .map(|member| {
-                let partitions = member.partitions.as_ref().map(shown);
-                [
-                    printable(&member.id),
-                    member.instance.as_deref().map_or_else(dash, printable),
-                    words(&member.client_id),
-                    words(&member.host),
-                    partitions.map_or("?".to_owned(), |all| words(&all)),
-                ]
-            })
-            .collect();
-        if !rows.is_empty() {
-            let heads = ["MEMBER", "INSTANCE", "CLIENT", "HOST", "PARTITIONS"];
-            text.push_str(&table(heads, &rows));
-        }
+        text.push_str(&self.partitions_table());
+        text.push_str(&self.members_table());
         text
+    }
+
+    /// How far each partition is read; nothing of none.
+    fn partitions_table(&self) -> String {
+        let rows = self.rows.iter().map(|(at, row)| {
+            let committed = row.committed.as_ref();
+            let epoch = committed
+                .map(|one| one.leader_epoch)
+                .filter(|one| *one >= 0);
+            let owner = self.owner(at);
+            [
+                printable(&at.0),
+                at.1.to_string(),
+                number(committed.map(|one| one.offset)),
+                number(row.end),
+                number(row.lag()),
+                number(epoch.map(i64::from)),
+                words(owner.map_or("", |member| &member.id)),
+                words(committed.map_or("", |one| &one.metadata)),
+            ]
+        });
+        let heads = [
+            "TOPIC",
+            "PARTITION",
+            "COMMITTED",
+            "END",
+            "LAG",
+            "EPOCH",
+            "MEMBER",
+            "METADATA",
+        ];
+        table_unless_empty(heads, &rows.collect::<Vec<_>>())
+    }
+
+    /// Who reads what; nothing of nobody.
+    fn members_table(&self) -> String {
+        let rows = self.members.iter().map(|member| {
+            let partitions = member.partitions.as_ref().map(shown);
+            [
+                printable(&member.id),
+                words(member.instance.as_deref().unwrap_or_default()),
+                words(&member.client_id),
+                words(&member.host),
+                partitions.map_or("?".to_owned(), |all| words(&all)),
+            ]
+        });
+        let heads = ["MEMBER", "INSTANCE", "CLIENT", "HOST", "PARTITIONS"];
+        table_unless_empty(heads, &rows.collect::<Vec<_>>())
     }
 
     pub(super) fn json(&self) -> Value {
@@ -412,6 +404,25 @@ impl Described {
             "members": members.collect::<Vec<_>>(),
             "offsets": rows.collect::<Vec<_>>(),
         })
+    }
+}
+
+fn table_unless_empty<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+    match rows.is_empty() {
+        true => String::new(),
+        false => table(heads, rows),
+    }
+}
+
+fn number(number: Option<i64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// Text of a broker, and a dash for none.
+fn words(text: &str) -> String {
+    match text {
+        "" => "-".to_owned(),
+        text => printable(text),
     }
 }
 
