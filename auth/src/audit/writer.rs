@@ -81,11 +81,13 @@ pub struct Started {
 pub struct AuditWriter<F: AuditFile = File> {
     file: F,
     len: u64,
-    /// An append failed and the rest of it may still be in the file.
+    /// More is in the file than `len` says: what a failed append or sync left there.
     dirty: bool,
     reserve: Reserve,
     stream: String,
     head: Head,
+    /// `len` and `head` at the last sync.
+    synced: (u64, Head),
 }
 
 /// The end of the chain. Copied before a batch, so that a failed one leaves no trace.
@@ -135,18 +137,21 @@ impl<F: AuditFile> AuditWriter<F> {
             torn_bytes: found.torn_bytes,
             broken: found.broken,
         };
+        let len = file.size()?;
+        let head = Head {
+            seq: 0,
+            prev: found.prev,
+            at: now,
+            stepped: false,
+        };
         let mut writer = Self {
-            len: file.size()?,
+            len,
             file,
             dirty: false,
             reserve: Reserve::default(),
             stream: format!("{}/{}/{}", stream.cluster, stream.node, started.boot),
-            head: Head {
-                seq: 0,
-                prev: found.prev,
-                at: now,
-                stepped: false,
-            },
+            synced: (len, head.clone()),
+            head,
         };
         let action = if started.clean {
             Action::Start
@@ -209,8 +214,7 @@ impl<F: AuditFile> AuditWriter<F> {
             return Err(AppendError::OnlyReserve { bytes });
         }
         if let Err(error) = self.file.append(lines.as_bytes()) {
-            // If this fails too, the next append begins with it.
-            self.dirty = self.cut().is_err();
+            self.cut_or_note();
             return Err(error.into());
         }
         self.len += bytes;
@@ -221,10 +225,18 @@ impl<F: AuditFile> AuditWriter<F> {
     /// Makes everything appended durable.
     ///
     /// # Errors
-    /// What was appended may be lost; the caller confirms nothing and stops the node's
-    /// fail-closed work.
+    /// Nothing appended since the last sync counts; it is cut off, and can be tried again.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()
+        if let Err(error) = self.file.sync() {
+            // The kernel may have let go of the pages it could not write: a later sync that
+            // succeeds says nothing about them, so they are written anew.
+            self.len = self.synced.0;
+            self.head = self.synced.1.clone();
+            self.cut_or_note();
+            return Err(error);
+        }
+        self.synced = (self.len, self.head.clone());
+        Ok(())
     }
 
     /// Allocates disk space behind the end of the file, for lines that must be written when the
@@ -247,6 +259,11 @@ impl<F: AuditFile> AuditWriter<F> {
     /// Bytes of the reserve that are left.
     pub fn reserve_left(&self) -> u64 {
         self.reserve.left(self.len)
+    }
+
+    /// Cuts off what does not count; if that fails too, the next append begins with it.
+    fn cut_or_note(&mut self) {
+        self.dirty = self.cut().is_err();
     }
 
     fn cut(&mut self) -> io::Result<()> {

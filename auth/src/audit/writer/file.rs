@@ -15,7 +15,7 @@ pub trait AuditFile: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// The length in bytes.
     fn size(&mut self) -> io::Result<u64>;
-    /// Cuts the file after a failed append.
+    /// Cuts the file after a failed append or sync.
     fn truncate(&mut self, len: u64) -> io::Result<()>;
     /// Reads the last bytes, at most `max`.
     fn tail(&mut self, max: u64) -> io::Result<Vec<u8>>;

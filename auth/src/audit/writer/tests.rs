@@ -19,6 +19,8 @@ struct Content {
     /// The next append writes this many bytes and fails.
     fail_after: Option<usize>,
     truncate_fails: bool,
+    /// So many syncs fail.
+    sync_fails: u32,
 }
 
 impl AuditFile for Memory {
@@ -42,7 +44,14 @@ impl AuditFile for Memory {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        Ok(())
+        let mut content = self.0.lock();
+        match content.sync_fails.checked_sub(1) {
+            Some(left) => {
+                content.sync_fails = left;
+                Err(io::Error::other("the device is gone"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn size(&mut self) -> io::Result<u64> {
@@ -267,6 +276,44 @@ fn a_failed_batch_leaves_no_trace_and_can_be_repeated() {
             assert_eq!(actions(&file), ["start", "acl_create", "acl_delete"]);
         }
     }
+}
+
+#[test]
+fn a_batch_that_was_not_synced_stands_in_the_file_once() {
+    for truncate_fails in [false, true] {
+        let file = Memory::default();
+        let (mut writer, _) = open(&file);
+        let (one, two) = (event(Action::LoginOk), event(Action::AclCreate));
+        let batch = [(at(1), &one), (at(2), &two)];
+        put(&mut writer, &batch).unwrap();
+        writer.sync().unwrap();
+        let head = writer.head();
+        let (seq, hash) = (head.0, head.1.to_owned());
+
+        let batch = [(at(3), &one), (at(4), &two)];
+        file.0.lock().sync_fails = 3;
+        for _ in 0..3 {
+            put(&mut writer, &batch).unwrap();
+            file.0.lock().truncate_fails = truncate_fails;
+            assert!(writer.sync().is_err());
+            assert_eq!(writer.head(), (seq, hash.as_str()));
+        }
+        put(&mut writer, &batch).unwrap();
+        writer.sync().unwrap();
+        let expected = ["start", "login_ok", "acl_create", "login_ok", "acl_create"];
+        assert_eq!(actions(&file), expected);
+    }
+}
+
+#[test]
+fn what_was_never_synced_is_not_left_behind() {
+    let file = Memory::default();
+    let (mut writer, _) = open(&file);
+    put(&mut writer, &[(at(1), &event(Action::LoginOk))]).unwrap();
+    file.0.lock().sync_fails = 1;
+    assert!(writer.sync().is_err());
+    // The login was refused: its line would claim what did not happen.
+    assert_eq!(actions(&file), ["start"]);
 }
 
 #[test]
