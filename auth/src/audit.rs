@@ -20,6 +20,7 @@ pub use event::{
     Action, AuditContext, AuditEvent, AuthInfo, AuthzRow, Cause, CertificateInfo, Change, Class,
     ConnectionInfo, Gap, Outcome, RequestInfo, SecretDigest, TlsInfo,
 };
+pub use line::shown;
 pub use overflow::Overflow;
 pub use queue::{AuditQueue, Held, Stamped, Ticket};
 pub use time::UnixMicros;

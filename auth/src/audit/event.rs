@@ -409,7 +409,8 @@ impl AuditEvent {
         self.action.class()
     }
 
-    /// About how many bytes its line has, for the bound of the queue.
+    /// About how many bytes its line has, for the bound of the queue. At least as many as the texts
+    /// have that it keeps in memory, shared ones included: it may be the last to hold them.
     pub(crate) fn weight(&self) -> usize {
         let rows: usize = self
             .authz
@@ -421,7 +422,47 @@ impl AuditEvent {
                 + change.before.as_ref().map_or(0, String::len)
                 + change.after.as_ref().map_or(0, String::len)
         });
-        1024 + rows + change + self.detail.as_ref().map_or(0, String::len)
+        let connection = self.context.connection.as_deref();
+        let auth = connection.and_then(|connection| connection.auth.as_ref());
+        let auth = auth.into_iter().chain(&self.auth);
+        let texts = connection.map_or(0, ConnectionInfo::weight)
+            + auth.map(AuthInfo::weight).sum::<usize>()
+            + self.context.request.as_ref().map_or(0, RequestInfo::weight);
+        1024 + rows + change + texts + self.detail.as_ref().map_or(0, String::len)
+    }
+}
+
+impl ConnectionInfo {
+    /// Bytes of its texts that the peer chooses, but for its login.
+    fn weight(&self) -> usize {
+        let Some(tls) = &self.tls else { return 0 };
+        let certificate = tls.certificate.as_ref().map_or(0, |certificate| {
+            let CertificateInfo {
+                subject,
+                issuer,
+                serial,
+                sha256,
+                not_after,
+            } = certificate;
+            let texts = [subject, issuer, serial, sha256, not_after];
+            texts.iter().map(|text| text.len()).sum()
+        });
+        certificate + tls.sni.as_ref().map_or(0, String::len)
+    }
+}
+
+impl AuthInfo {
+    fn weight(&self) -> usize {
+        let principal = self.principal.as_ref();
+        let token = self.token_id.as_ref().map_or(0, String::len);
+        self.mechanism.len() + token + principal.map_or(0, |one| one.kind.len() + one.name.len())
+    }
+}
+
+impl RequestInfo {
+    fn weight(&self) -> usize {
+        let texts = [&self.client_id, &self.software];
+        texts.into_iter().flatten().map(|text| text.len()).sum()
     }
 }
 
@@ -440,6 +481,44 @@ mod tests {
         }
         assert_eq!(Action::ScopeViolation.class(), Class::Limits);
         assert_eq!(Action::UncleanStart.class(), Class::Node);
+    }
+
+    #[test]
+    fn what_a_client_chooses_has_weight() {
+        let bare = AuditEvent::new(Action::Denied, Outcome::Denied, AuditContext::default());
+        let long = || "x".repeat(1024);
+        let request = RequestInfo {
+            api: "Metadata",
+            key: 3,
+            version: 13,
+            correlation: 1,
+            client_id: Some(long().into()),
+            software: Some(long().into()),
+        };
+        let mut asked = bare.clone();
+        asked.context.request = Some(request);
+        assert!(asked.weight() >= bare.weight() + 2 * 1024);
+        let mut known = bare.clone();
+        known.context.connection = Some(Arc::new(ConnectionInfo {
+            tls: Some(TlsInfo {
+                sni: Some(long()),
+                certificate: Some(CertificateInfo {
+                    subject: long(),
+                    issuer: long(),
+                    ..CertificateInfo::default()
+                }),
+                ..TlsInfo::default()
+            }),
+            ..ConnectionInfo::default()
+        }));
+        assert!(known.weight() >= bare.weight() + 3 * 1024);
+        let tried = bare.clone().with_auth(AuthInfo {
+            mechanism: "PLAIN".to_owned(),
+            principal: Some(Principal::user(long())),
+            token_id: None,
+            session_expires: None,
+        });
+        assert!(tried.weight() >= bare.weight() + 1024);
     }
 
     #[test]

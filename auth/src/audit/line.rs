@@ -14,6 +14,16 @@ use crate::host::java_text;
 /// The longest text, in bytes.
 const TEXT_MAX: usize = 1024;
 
+/// As much of a text as is worth keeping for an event: what a line shows, and where that is cut one
+/// character more, so that the line says so.
+pub fn shown(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_MAX + 1);
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
 /// What the chain adds to an event.
 pub(super) struct Place<'a> {
     pub(super) stream: &'a str,
@@ -379,6 +389,22 @@ mod tests {
         assert_eq!(value["req"]["client_id"].as_str().unwrap().len(), 1024);
         assert_eq!(value["req"]["client_id_truncated"], true);
         assert_eq!(value["auth"].get("principal_truncated"), None);
+    }
+
+    #[test]
+    fn a_text_that_is_kept_looks_as_the_whole_would() {
+        let line = |client_id: &str| {
+            let event = AuditEvent::new(Action::Denied, Outcome::Denied, context(client_id, "bob"));
+            write_line(&event, &place())
+        };
+        for text in ["x", "\u{e9}", "\u{1f600}"] {
+            for count in 0..1100 {
+                let whole = text.repeat(count);
+                let kept = shown(&whole);
+                assert!(kept.len() <= TEXT_MAX + 4);
+                assert_eq!(line(kept), line(&whole));
+            }
+        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use palisade_auth::audit::{AuditContext, ConnectionInfo, Overflow};
+use palisade_auth::audit::{AuditContext, ConnectionInfo, Overflow, shown};
 use palisade_auth::principal::{Caller, Principal};
 use palisade_protocol::Str;
 use parking_lot::Mutex;
@@ -35,7 +35,8 @@ pub struct Session {
     heard_of_transactions: AtomicBool,
 }
 
-/// What the client calls itself, as the audit log writes it; kept, since every request needs it.
+/// What the client calls itself, as much of it as the audit log shows: events keep it for minutes,
+/// and a client can choose another name for each of its requests.
 #[derive(Debug, Default)]
 struct Said {
     /// `name/version`.
@@ -118,16 +119,48 @@ impl Session {
 
     /// The name a request gives its client; nearly always that of the request before.
     pub(crate) fn client_id(&self, said: Option<&str>) -> Option<Arc<str>> {
-        let mut before = self.said.lock();
-        if before.client_id.as_deref() != said {
-            before.client_id = said.map(Arc::from);
-        }
-        before.client_id.clone()
+        self.said.lock().client_id(said)
     }
 
     /// Keeps what a valid ApiVersions request said; the latest one counts.
     pub(crate) fn set_software(&self, software: &ClientSoftware) {
+        self.said.lock().set_software(software);
+    }
+}
+
+impl Said {
+    fn client_id(&mut self, said: Option<&str>) -> Option<Arc<str>> {
+        let said = said.map(shown);
+        if self.client_id.as_deref() != said {
+            self.client_id = said.map(Arc::from);
+        }
+        self.client_id.clone()
+    }
+
+    fn set_software(&mut self, software: &ClientSoftware) {
         let text = format!("{}/{}", software.name, software.version);
-        self.said.lock().software = Some(text.into());
+        self.software = Some(shown(&text).into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_line_shows_is_kept_of_a_name() {
+        let mut said = Said::default();
+        let long = "c".repeat(32_767);
+        let kept = said.client_id(Some(&long)).unwrap();
+        assert!(kept.len() < 1100, "{}", kept.len());
+        let again = said.client_id(Some(&long)).unwrap();
+        assert!(Arc::ptr_eq(&kept, &again), "made once");
+        assert_eq!(said.client_id(Some("me")).as_deref(), Some("me"));
+        assert_eq!(said.client_id(None), None);
+        said.set_software(&ClientSoftware {
+            name: Str::from(long),
+            version: Str::from_static("1"),
+        });
+        assert!(said.software.unwrap().len() < 1100);
     }
 }
