@@ -126,14 +126,13 @@ pub trait CredentialLookup: Send + Sync {
         Vec::new()
     }
 
-    /// The mechanism of the credentials that [`plain`](Self::plain) returns.
-    fn plain_mechanism(&self) -> ScramMechanism {
-        ScramMechanism::Sha512
-    }
-
-    /// Their iteration counts, as [`iteration_counts`](Self::iteration_counts) has them.
-    fn plain_iteration_counts(&self) -> Vec<u32> {
-        self.iteration_counts(self.plain_mechanism())
+    /// Mechanism and iterations of the credentials that [`plain`](Self::plain) returns, sorted,
+    /// without duplicates, and none by which nobody is judged: what is invented for unknown users
+    /// is of one of these kinds.
+    fn plain_kinds(&self) -> Vec<(ScramMechanism, u32)> {
+        let strongest = ScramMechanism::Sha512;
+        let counts = self.iteration_counts(strongest).into_iter();
+        counts.map(|iterations| (strongest, iterations)).collect()
     }
 }
 

@@ -18,4 +18,4 @@ pub use credential::{
 };
 pub use describe::{CredentialInfo, DescribeError, Described, describe};
 pub use exchange::ScramServer;
-pub(crate) use fake::credential as fake_credential;
+pub(crate) use fake::plain_credential as fake_plain_credential;

@@ -8,7 +8,7 @@ use ::sasl::server::{Mechanism, MechanismError, Response};
 
 use super::{CredentialLookup, Details, FOREIGN_AUTHZID, FailureCause, SaslDeps};
 use crate::scram::{CredentialError, ScramCredential, ScramMechanism};
-use crate::scram::{fake_credential, random_salt};
+use crate::scram::{fake_plain_credential, random_salt};
 use crate::secret::Secret;
 
 /// The longest field, in bytes.
@@ -23,6 +23,8 @@ impl PlainUsers {
     pub const MECHANISM: ScramMechanism = ScramMechanism::Sha512;
     /// Its iterations.
     pub const ITERATIONS: u32 = 8192;
+    /// Both, as [`CredentialLookup::plain_kinds`] has them.
+    pub const KIND: (ScramMechanism, u32) = (Self::MECHANISM, Self::ITERATIONS);
 
     /// Takes names and passwords, as [`JaasEntry::users`](super::jaas::JaasEntry::users) has them.
     ///
@@ -132,9 +134,8 @@ impl PlainServer {
         let found = self.credentials.plain(user);
         let known = found.is_some();
         // Invented also where it is not needed, so that the time tells nothing.
-        let mechanism = self.credentials.plain_mechanism();
-        let iterations = self.credentials.plain_iteration_counts();
-        let fake = fake_credential(&self.cluster_secret, mechanism, user, &iterations)
+        let kinds = self.credentials.plain_kinds();
+        let fake = fake_plain_credential(&self.cluster_secret, user, &kinds)
             .map_err(|_| self.fail(FailureCause::Internal, None))?;
         let credential = found.unwrap_or(fake);
         let right = credential

@@ -45,6 +45,26 @@ pub(crate) fn credential(
     })
 }
 
+/// Invents what PLAIN checks the password of a user against that has none.
+///
+/// `kinds`: mechanism and iterations of those that real users are judged by, sorted and without
+/// duplicates, or empty. One of them is taken, by the cluster's secret and the name: checking a
+/// stranger's password takes as long as checking somebody's.
+pub(crate) fn plain_credential(
+    cluster_secret: &Secret,
+    user: &str,
+    kinds: &[(ScramMechanism, u32)],
+) -> Result<ScramCredential, ErrorStack> {
+    let parts: [&[u8]; 2] = [b"plain kind\0", user.as_bytes()];
+    let seed = hmac(ScramMechanism::Sha512, cluster_secret.expose(), &parts)?;
+    let choice = usize::from(u16::from_be_bytes([seed[0], seed[1]]));
+    let (mechanism, iterations) = match kinds.len() {
+        0 => (ScramMechanism::Sha512, DEFAULT_ITERATIONS),
+        count => kinds[choice % count],
+    };
+    credential(cluster_secret, mechanism, user, &[iterations])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +93,28 @@ mod tests {
             seen.insert(fake.iterations);
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [4096, 8192]);
+    }
+    #[test]
+    fn plain_strangers_are_of_every_kind_in_use() {
+        let secret = Secret::from("cluster");
+        let make = |user: &str, kinds: &[_]| plain_credential(&secret, user, kinds).unwrap();
+        let kinds = [
+            (ScramMechanism::Sha256, 8192),
+            (ScramMechanism::Sha512, 4096),
+        ];
+        let mut seen = std::collections::BTreeSet::new();
+        for user in (0..64).map(|i| format!("user-{i}")) {
+            let fake = make(&user, &kinds);
+            assert_eq!(fake, make(&user, &kinds));
+            assert!(fake.check().is_ok());
+            seen.insert((fake.mechanism, fake.iterations));
+            assert_eq!(
+                make(&user, &kinds[..1]).mechanism,
+                ScramMechanism::Sha256,
+                "the only one in use"
+            );
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), kinds);
+        assert_eq!(make("bob", &[]).mechanism, ScramMechanism::Sha512);
     }
 }

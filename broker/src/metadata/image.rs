@@ -119,9 +119,14 @@ impl BrokersImage {
 pub struct ScramImage {
     by_user: OrdMap<Arc<str>, UserCredentials>,
     /// How many credentials of a mechanism have a number of iterations.
-    iterations: OrdMap<(ScramMechanism, u32), usize>,
+    iterations: Kinds,
+    /// The same of the credentials by which PLAIN judges.
+    plain: Kinds,
     pub(super) fake_salt_secret: Option<Arc<Secret>>,
 }
+
+/// How many credentials there are of each mechanism with each number of iterations.
+type Kinds = OrdMap<(ScramMechanism, u32), usize>;
 
 /// The credentials of one user, one per mechanism.
 #[derive(Debug, Clone, Default)]
@@ -138,6 +143,12 @@ impl UserCredentials {
             ScramMechanism::Sha256 => self.sha256.as_ref(),
             ScramMechanism::Sha512 => self.sha512.as_ref(),
         }
+    }
+
+    /// The credential against which PLAIN checks the user's password: the stronger one.
+    #[must_use]
+    pub fn for_plain(&self) -> Option<&Arc<ScramCredential>> {
+        self.sha512.as_ref().or(self.sha256.as_ref())
     }
 
     /// Every credential of the user.
@@ -180,42 +191,41 @@ impl ScramImage {
         counts.map(|((_, iterations), _)| *iterations).collect()
     }
 
+    /// Mechanism and iterations of the credentials by which PLAIN judges, ascending. Asked at every
+    /// login, as [`iteration_counts`](Self::iteration_counts).
+    #[must_use]
+    pub fn plain_kinds(&self) -> Vec<(ScramMechanism, u32)> {
+        self.plain.keys().copied().collect()
+    }
+
     pub(super) fn set(&mut self, user: &str, credential: Arc<ScramCredential>) {
-        let mut credentials = self.by_user.get(user).cloned().unwrap_or_default();
-        *self
-            .iterations
-            .entry((credential.mechanism, credential.iterations))
-            .or_default() += 1;
-        let before = credentials.slot(credential.mechanism).replace(credential);
-        self.discount(before);
-        self.by_user.insert(Arc::from(user), credentials);
+        let before = self.by_user.get(user).cloned().unwrap_or_default();
+        let mut after = before.clone();
+        after.slot(credential.mechanism).replace(credential);
+        self.recount(&before, &after);
+        self.by_user.insert(Arc::from(user), after);
     }
 
     /// False when there is no such credential.
     pub(super) fn remove(&mut self, user: &str, mechanism: ScramMechanism) -> bool {
-        let Some(mut credentials) = self.by_user.get(user).cloned() else {
+        let Some(before) = self.by_user.get(user).cloned() else {
             return false;
         };
-        let before = credentials.slot(mechanism).take();
-        let found = before.is_some();
-        self.discount(before);
-        if credentials.iter().next().is_none() {
+        let mut after = before.clone();
+        let found = after.slot(mechanism).take().is_some();
+        self.recount(&before, &after);
+        if after.iter().next().is_none() {
             self.by_user.remove(user);
         } else {
-            self.by_user.insert(Arc::from(user), credentials);
+            self.by_user.insert(Arc::from(user), after);
         }
         found
     }
 
-    fn discount(&mut self, gone: Option<Arc<ScramCredential>>) {
-        let Some(gone) = gone else { return };
-        let key = (gone.mechanism, gone.iterations);
-        let left = self.iterations.get(&key).map_or(0, |count| count - 1);
-        if left == 0 {
-            self.iterations.remove(&key);
-        } else {
-            self.iterations.insert(key, left);
-        }
+    fn recount(&mut self, before: &UserCredentials, after: &UserCredentials) {
+        recount(&mut self.iterations, before.iter(), after.iter());
+        let (before, after) = (before.for_plain(), after.for_plain());
+        recount(&mut self.plain, before.into_iter(), after.into_iter());
     }
 
     /// How many users have a credential.
@@ -235,6 +245,29 @@ impl ScramImage {
     pub fn fake_salt_secret(&self) -> Option<&Arc<Secret>> {
         self.fake_salt_secret.as_ref()
     }
+}
+
+fn recount<'a>(
+    kinds: &mut Kinds,
+    gone: impl Iterator<Item = &'a Arc<ScramCredential>>,
+    come: impl Iterator<Item = &'a Arc<ScramCredential>>,
+) {
+    for credential in come {
+        *kinds.entry(kind(credential)).or_default() += 1;
+    }
+    for credential in gone {
+        let key = kind(credential);
+        let left = kinds.get(&key).map_or(0, |count| count - 1);
+        if left == 0 {
+            kinds.remove(&key);
+        } else {
+            kinds.insert(key, left);
+        }
+    }
+}
+
+fn kind(credential: &ScramCredential) -> (ScramMechanism, u32) {
+    (credential.mechanism, credential.iterations)
 }
 
 /// A resource that has settings of its own.
