@@ -4,14 +4,20 @@
 //! stops, which 63 bits can bear.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use palisade_protocol::types::{BrokerId, ProducerId};
 use parking_lot::Mutex;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::logging::Throttle;
 use crate::metadata::controller::AllocateProducerIds;
 use crate::metadata::{Actor, Controller, Internal};
+
+/// Longest wait of one request for an id, those for others' turns included.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where blocks come from.
 pub(crate) trait BlockSource: Sync {
@@ -58,8 +64,11 @@ impl BlockSource for NodeBlocks<'_> {
 #[derive(Debug, Default)]
 pub struct ProducerIds {
     rest: Mutex<Range<i64>>,
-    /// One request at a time asks for a new block; the others wait for it.
+    /// One request at a time asks for a new block; the others wait for what comes of it. Held while
+    /// the controller is asked, with nothing else held or taken beside `rest`.
     refill: tokio::sync::Mutex<()>,
+    /// How often asking came to nothing.
+    failures: AtomicU64,
 }
 
 impl ProducerIds {
@@ -68,17 +77,36 @@ impl ProducerIds {
         ProducerIds::default()
     }
 
-    /// The next id; none while no block can be had.
+    /// The next id; none while no block can be had, after [`PATIENCE`] at the latest.
     pub(crate) async fn next(&self, source: &impl BlockSource) -> Option<ProducerId> {
+        self.next_within(PATIENCE, source).await
+    }
+
+    async fn next_within(
+        &self,
+        patience: Duration,
+        source: &impl BlockSource,
+    ) -> Option<ProducerId> {
         if let Some(id) = self.take() {
             return Some(id);
         }
+        timeout(patience, self.refilled(source)).await.ok()?
+    }
+
+    async fn refilled(&self, source: &impl BlockSource) -> Option<ProducerId> {
+        let failures = self.failures.load(Ordering::Relaxed);
         let _turn = self.refill.lock().await;
-        // Whoever had the turn before may have brought a block for all.
+        // Whoever had the turn before may have brought a block for all, or learned that there is none.
         if let Some(id) = self.take() {
             return Some(id);
         }
-        let block = source.allocate().await?;
+        if self.failures.load(Ordering::Relaxed) != failures {
+            return None;
+        }
+        let Some(block) = source.allocate().await else {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
         *self.rest.lock() = block;
         self.take()
     }
@@ -90,7 +118,7 @@ impl ProducerIds {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::AtomicI64;
 
     use super::*;
 
@@ -117,5 +145,53 @@ mod tests {
         assert_eq!(given, [0, 1, 2]);
         assert_eq!(ids.next(&blocks).await, Some(ProducerId::new(3)));
         assert_eq!(ids.next(&blocks).await, None);
+    }
+
+    /// Answers with nothing, or not at all.
+    struct Nobody {
+        asked: AtomicI64,
+        silent: bool,
+    }
+
+    impl BlockSource for Nobody {
+        async fn allocate(&self) -> Option<Range<i64>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            match self.silent {
+                true => std::future::pending().await,
+                false => None,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_share_one_failure() {
+        let ids = ProducerIds::new();
+        let nobody = Nobody {
+            asked: AtomicI64::new(0),
+            silent: false,
+        };
+        let all = tokio::join!(ids.next(&nobody), ids.next(&nobody), ids.next(&nobody));
+        assert_eq!(all, (None, None, None));
+        assert_eq!(nobody.asked.load(Ordering::Relaxed), 1);
+        // Whoever comes later tries for itself.
+        assert_eq!(ids.next(&nobody).await, None);
+        assert_eq!(nobody.asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_others_is_bounded_too() {
+        let ids = ProducerIds::new();
+        let nobody = Nobody {
+            asked: AtomicI64::new(0),
+            silent: true,
+        };
+        let second = tokio::select! {
+            biased;
+            first = ids.next(&nobody) => panic!("before its deadline: {first:?}"),
+            second = ids.next_within(Duration::from_millis(1), &nobody) => second,
+        };
+        assert_eq!(second, None);
+        assert_eq!(nobody.asked.load(Ordering::Relaxed), 1);
     }
 }
