@@ -58,7 +58,8 @@ pub const MAX_BATCH_BYTES: usize = 8 << 20;
 /// Items that one request may have: each costs a decision while all others wait.
 pub const MAX_ROWS: usize = 10_000;
 
-/// How often a request is decided anew because others changed what follows from it.
+/// How often changes are announced before a request is given up because others change, meanwhile,
+/// what follows from it.
 const ANNOUNCEMENTS: usize = 4;
 
 /// Longest wait for an answer where the request does not say one.
@@ -322,7 +323,7 @@ impl Controller {
         }
         let deadline = Instant::now() + timeout;
         let mut intents = None;
-        for _ in 0..ANNOUNCEMENTS {
+        for announced in 0..=ANNOUNCEMENTS {
             let (submission, answer) =
                 submission(Arc::clone(&request), version, actor.clone(), intents.take());
             self.node
@@ -338,6 +339,8 @@ impl Controller {
             };
             match verdict {
                 Verdict::Answer(response) => return Ok(response),
+                // Nothing is announced that would not be decided once more.
+                Verdict::Announce(_) if announced == ANNOUNCEMENTS => break,
                 Verdict::Announce(plan) => intents = Some(self.announce(&actor, plan).await?),
             }
         }

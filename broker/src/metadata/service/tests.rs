@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use palisade_auth::audit::{Action, AuditEvent, AuditSink, Change};
 use palisade_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use palisade_protocol::types::TimestampMs;
 use palisade_protocol::{ErrorCode, Str, Uuid};
@@ -10,13 +11,25 @@ use palisade_storage::LogDirOptions;
 use parking_lot::Mutex;
 
 use super::super::controller::testing::{internal, settings, user};
-use super::super::controller::{ControllerError, RegisterBroker, SetBrokerFenced};
+use super::super::controller::{
+    Context, ControllerError, ControllerRequest, Decision, RegisterBroker, SetBrokerFenced,
+};
 use super::super::delta::ClusterDelta;
 use super::super::handle::ImageListener;
-use super::super::record::BrokerEndpoint;
+use super::super::intents::AuditTrail;
+use super::super::record::{BrokerEndpoint, MetadataRecord};
 use super::*;
+use crate::server::BoxFuture;
 
 fn start(directory: &Path, snapshot_bytes: u64) -> (MetadataService, Arc<LogDir>) {
+    start_with(directory, snapshot_bytes, settings())
+}
+
+fn start_with(
+    directory: &Path,
+    snapshot_bytes: u64,
+    settings: ControllerSettings,
+) -> (MetadataService, Arc<LogDir>) {
     let fs = palisade_storage::fs::real();
     let options = LogDirOptions {
         ballast_bytes: 0,
@@ -29,7 +42,7 @@ fn start(directory: &Path, snapshot_bytes: u64) -> (MetadataService, Arc<LogDir>
         fs,
         directory: directory.to_owned(),
         snapshot_bytes,
-        settings: settings(),
+        settings,
         bootstrap: Bootstrap {
             cluster_id: "cluster".to_owned(),
             fake_salt_secret: Secret::new(vec![1; 32]),
@@ -189,6 +202,80 @@ fn listeners_know_before_the_answer_leaves() {
         assert!(view.borrow().topics.get("after").is_some());
     });
     assert_eq!(seen.resets.load(Ordering::Relaxed), 1);
+}
+
+/// What follows from it is another thing each time it is asked.
+#[derive(Default)]
+struct Fickle {
+    decided: AtomicUsize,
+}
+
+impl ControllerRequest for Arc<Fickle> {
+    type Response = Result<(), ControllerError>;
+
+    fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<Self::Response> {
+        let round = self.decided.fetch_add(1, Ordering::Relaxed);
+        let change = Change {
+            target: format!("round {round}"),
+            ..Change::default()
+        };
+        Decision {
+            records: vec![MetadataRecord::Topic {
+                id: context.random_id(),
+                name: "never".to_owned(),
+            }],
+            response: Ok(()),
+            changes: vec![(Action::TopicCreate, change)],
+        }
+    }
+
+    fn refused(&self, _version: i16, error: &ControllerError) -> Self::Response {
+        Err(error.clone())
+    }
+}
+
+/// How announcements ended.
+#[derive(Default)]
+struct Trail(Mutex<Vec<(String, &'static str)>>);
+
+impl AuditSink for Trail {
+    fn record(&self, event: AuditEvent) {
+        let outcome = event.reason.unwrap_or(event.outcome.name());
+        let change = event.change.expect("only changes are recorded");
+        self.0.lock().push((change.target, outcome));
+    }
+}
+
+impl AuditTrail for Trail {
+    fn record_ahead(&self, events: Vec<AuditEvent>) -> BoxFuture<'_, bool> {
+        events.into_iter().for_each(|event| self.record(event));
+        Box::pin(std::future::ready(true))
+    }
+}
+
+#[test]
+fn what_is_announced_is_decided_once_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let trail = Arc::new(Trail::default());
+    let settings = ControllerSettings {
+        audit: Some(Arc::clone(&trail) as Arc<dyn AuditTrail>),
+        ..settings()
+    };
+    let (service, _log_dir) = start_with(directory.path(), 1 << 20, settings);
+    runtime().block_on(async {
+        register(&service).await;
+        let fickle = Arc::new(Fickle::default());
+        let submitted = service
+            .controller()
+            .submit(Arc::clone(&fickle), 0, user("root"))
+            .await;
+        assert_eq!(submitted, Err(ControllerError::Busy));
+        let told = std::mem::take(&mut *trail.0.lock());
+        let of = |outcome| told.iter().filter(|line| line.1 == outcome).count();
+        assert!(of("intent") > 1, "{told:?}");
+        assert_eq!(of("intent"), of("not_executed"), "{told:?}");
+        assert_eq!(fickle.decided.load(Ordering::Relaxed), of("intent") + 1);
+    });
 }
 
 #[test]
