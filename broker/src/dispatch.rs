@@ -136,7 +136,7 @@ impl<T> Future for Guarded<T> {
                 if SAID.may_speak() {
                     tracing::error!(
                         api = self.key.name(),
-                        message = panic_text(&*panic),
+                        error = panic_text(&*panic),
                         "handler panicked"
                     );
                 }

@@ -3,11 +3,20 @@
 //! Text from outside enters a log line only through `?` (Debug) formatting, which escapes control
 //! characters, so that a client cannot write lines of its own.
 
+use std::any::Any;
+use std::panic::{self, Location};
+use std::sync::Once;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread;
 
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 
 use crate::clock;
+use crate::task::panic_text;
+
+/// The part of a panic's text that is told, in bytes.
+const PANIC_TEXT_MAX: usize = 1024;
 
 /// Lets one kind of line through at most once per second, so that strangers cannot fill the disk.
 #[derive(Debug)]
@@ -54,7 +63,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Installs the process-wide log output; a second call changes nothing.
+/// Installs the process-wide log output, in which panics appear too; a second call changes nothing.
 ///
 /// `filter` is a tracing filter such as `info` or `palisade=debug`; when it does not parse, `info`
 /// is used and a warning says so.
@@ -70,7 +79,117 @@ pub fn init(filter: &str, format: LogFormat) {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
+    static TOLD: Once = Once::new();
+    TOLD.call_once(tell_panics);
     if bad {
         tracing::warn!(?filter, "log filter does not parse; using \"info\"");
+    }
+}
+
+/// Makes every panic of the process a line of level ERROR, whoever catches it.
+fn tell_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        // An operator who wants no log still learns of these.
+        if tracing::enabled!(tracing::Level::ERROR) {
+            tell_panic(panic.location(), panic.payload());
+        } else {
+            usual(panic);
+        }
+    }));
+}
+
+fn tell_panic(place: Option<&Location<'_>>, payload: &(dyn Any + Send)) {
+    let file = place.map_or("", |place| place.file());
+    let place = place.map(Location::to_string).unwrap_or_default();
+    if !may_tell(&place) {
+        return;
+    }
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("(no name)");
+    // A text may quote what the code worked at; in that crate it is passwords and keys.
+    let text = match file.contains("auth/src/") {
+        true => "(withheld)",
+        false => panic_text(payload),
+    };
+    let mut end = text.len().min(PANIC_TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let error = text.get(..end).unwrap_or_default();
+    tracing::error!(thread, place, error, "a thread panicked");
+}
+
+/// Whoever found the request that panics can send it again and again: one place gets one line a
+/// second, while another place's is not lost for that.
+fn may_tell(place: &str) -> bool {
+    static SAID: Throttle = Throttle::new();
+    static LAST: Mutex<String> = Mutex::new(String::new());
+    let is_due = SAID.may_speak();
+    let mut last = LAST.lock();
+    let is_new = *last != place;
+    if is_new {
+        place.clone_into(&mut last);
+    }
+    is_due || is_new
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::*;
+    use crate::task::AbortOnPanic;
+
+    const CHILD: &str = "PALISADE_TEST_PANICS";
+    const SIGABRT: i32 = 6;
+
+    /// A process of its own: the hook is the whole process's, and the end too.
+    #[test]
+    fn a_panic_is_a_line_of_the_log_and_ends_who_must_not_go_on() {
+        if std::env::var_os(CHILD).is_some() {
+            init("info", LogFormat::Text);
+            let thread = thread::Builder::new().name("audit".to_owned());
+            let thread = thread.spawn(|| {
+                let _abort = AbortOnPanic;
+                let number = 7;
+                panic!("number {number}\n ERROR a line of its own");
+            });
+            let _ = thread.unwrap().join();
+            return;
+        }
+        let name = "logging::tests::a_panic_is_a_line_of_the_log_and_ends_who_must_not_go_on";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1");
+        let output = child.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
+        let lines: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("number"))
+            .collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        for part in [
+            " ERROR ",
+            "a thread panicked",
+            r#"thread="audit""#,
+            r#"place="broker/src/logging.rs:"#,
+            r#"error="number 7\n ERROR a line of its own""#,
+        ] {
+            assert!(lines[0].contains(part), "{part}: {said}");
+        }
+        assert!(
+            !said.lines().any(|line| line.starts_with(" ERROR")),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn one_place_speaks_once_a_second() {
+        assert!(may_tell("a:1"));
+        let repeated = (0..100).filter(|_| may_tell("a:1")).count();
+        assert!(repeated < 100, "{repeated}");
+        assert!(may_tell("b:1"));
     }
 }

@@ -118,8 +118,11 @@ impl Server {
 
     /// Lets a bound listener accept connections.
     pub fn serve(self: &Arc<Self>, bound: Bound) {
+        let name = Arc::clone(&bound.state.name);
         let accept = bound.serve(Arc::clone(self));
-        task::spawn_in(&self.gate, "listener", accept);
+        task::spawn_in(&self.gate, "listener", async move {
+            task::missed(&format!("listener {name}"), accept).await;
+        });
     }
 
     /// The gate that listeners and connections are inside of.

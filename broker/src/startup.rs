@@ -258,7 +258,7 @@ fn schedule(
     let stopping = shutdown.clone();
     task::spawn_in(shutdown.gate(), "maintenance", async move {
         tokio::select! {
-            () = maintenance => {}
+            () = task::missed("maintenance of the logs", maintenance) => {}
             () = stopping.reached(Stage::Stopped) => {}
         }
     });

@@ -85,6 +85,32 @@ pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
     .await
 }
 
+/// Runs `future` and, should it panic, says what is not done any more: for tasks that nobody waits
+/// for and that do the same thing for as long as the node runs.
+pub(crate) async fn missed<F>(what: &str, future: F)
+where
+    F: Future<Output = ()>,
+{
+    if let Err(error) = caught(future).await {
+        tracing::error!(
+            what,
+            error,
+            "a task of the node has panicked; its work is not done any more"
+        );
+    }
+}
+
+/// Ends the process when the thread that holds it panics: nothing may go on without that thread.
+pub(crate) struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// What a panic says.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
@@ -131,6 +157,11 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::shutdown::Gate;
 
@@ -149,6 +180,43 @@ mod tests {
         release.send(()).unwrap();
         gate.emptied().await;
         assert_eq!(gate.inside(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_says_what_is_missing() {
+        let said = Said::default();
+        let output = said.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || output.clone());
+        let _guard = tracing::dispatcher::set_default(&lines.finish().into());
+        missed("LISTENER", async {}).await;
+        assert_eq!(said.text(), "");
+        missed("LISTENER", async { panic!("on\npurpose") }).await;
+        let text = said.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in [" ERROR ", r#"what="LISTENER""#, r#""on\npurpose""#] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    /// Lines of the log, in memory.
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Said {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
-use palisade_tests::process::{Process, Stream};
+use palisade_tests::process::{Process, Stream, is_complaint};
 use palisade_tests::requests;
 use palisade_tests::tools::{self, Java, Need};
 use palisade_tests::wire::Connection;
@@ -93,7 +93,7 @@ fn secured_and_gone() {
         .process()
         .lines()
         .into_iter()
-        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        .filter(|line| is_complaint(line))
         .collect();
     assert!(noise.is_empty(), "{noise:#?}");
 }

@@ -13,7 +13,7 @@ use crate::certs::{Authority, Identity};
 use crate::check::eventually;
 use crate::kafka::{ADMIN, ADMIN_PASSWORD};
 use crate::paths;
-use crate::process::Process;
+use crate::process::{Process, is_complaint};
 use crate::requests;
 use crate::wire::Connection;
 
@@ -203,7 +203,7 @@ impl Node {
         let unexpected: Vec<_> = process
             .lines()
             .into_iter()
-            .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+            .filter(|line| is_complaint(line))
             .filter(|line| !self.allowed.iter().any(|part| line.contains(part)))
             .filter(|line| !(self.after_kill && is_torn_tail(line)))
             .collect();

@@ -206,6 +206,14 @@ impl Drop for Process {
     }
 }
 
+/// Whether a line of a node's output says that something is wrong: a warning, an error, or a panic
+/// that came before the log or past it.
+pub fn is_complaint(line: &str) -> bool {
+    [" WARN ", " ERROR ", "panicked at"]
+        .iter()
+        .any(|part| line.contains(part))
+}
+
 fn read_lines(shared: Arc<Shared>, stream: Stream, source: impl Read + Send + 'static) {
     thread::spawn(move || {
         let mut source = BufReader::new(source);
@@ -235,4 +243,17 @@ fn reap(shared: Arc<Shared>, mut child: Child) {
         drop(state);
         shared.changed.notify_all();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_complaint() {
+        let panic = "thread 'tokio-rt-worker' (7) panicked at broker/src/server/tls.rs:1:2:";
+        assert!(is_complaint(panic));
+        assert!(is_complaint("2026-01-01T00:00:00Z ERROR palisade: x"));
+        assert!(!is_complaint("2026-01-01T00:00:00Z  INFO palisade: x"));
+    }
 }

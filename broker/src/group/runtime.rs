@@ -181,10 +181,10 @@ impl Runner {
     /// Serves, after a panic from the log anew: a defect that one request meets must not take the
     /// coordinator from all groups of this partition.
     async fn serve_on(&mut self) {
-        while let Err(message) = task::caught(self.serve()).await {
+        while let Err(text) = task::caught(self.serve()).await {
             static SAID: Throttle = Throttle::new();
             if SAID.may_speak() {
-                error!(partition = %self.handle.index, message, "group coordinator panicked");
+                error!(partition = %self.handle.index, error = text, "group coordinator panicked");
             }
             if self.handle.phase() == Phase::Active {
                 self.handle.set_phase(Phase::Loading);

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::command::{Input, Machine};
 use super::engine::Engine;
 use super::{RaftError, broker_of};
+use crate::task::AbortOnPanic;
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_millis(100);
@@ -136,16 +137,6 @@ impl<R: Send + 'static> RaftNode<R> {
 impl<R: Send + 'static> Drop for RaftNode<R> {
     fn drop(&mut self) {
         let _ = self.stop();
-    }
-}
-
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::abort();
-        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::{AuditFullPolicy, AuditSettings};
 use crate::metadata::AuditTrail;
 use crate::server::{BoxFuture, Hold, Room};
+use crate::task::AbortOnPanic;
 
 /// Name of the file in `palisade.audit.dir`.
 const FILE: &str = "audit.log";
@@ -81,7 +82,11 @@ impl AuditLog {
         });
         let (queue, durable) = (Arc::clone(&log.room.queue), log.room.durable.clone());
         let thread = thread::Builder::new().name("audit".to_owned());
-        let thread = thread.spawn(move || writing::run(writer, &queue, &durable))?;
+        let thread = thread.spawn(move || {
+            // Without it no login and no change would ever succeed again.
+            let _abort = AbortOnPanic;
+            writing::run(writer, &queue, &durable);
+        })?;
         *log.thread.lock() = Some(thread);
         Ok(log)
     }
@@ -159,9 +164,8 @@ impl AuditLog {
         };
         let stop = AuditEvent::new(Action::Stop, Outcome::Ok, AuditContext::default());
         self.room.queue.finish(stop);
-        if thread.join().is_err() {
-            tracing::error!("the audit thread panicked");
-        }
+        // A panic in there has ended the process.
+        let _ = thread.join();
     }
 }
 
