@@ -107,6 +107,16 @@ enum Closing {
     Revoked(Instant),
 }
 
+impl Closing {
+    /// When it ends even if answers are still waited for.
+    fn until(self) -> Option<Instant> {
+        match self {
+            Closing::Peer(until) | Closing::Revoked(until) => Some(until),
+            Closing::Asked => None,
+        }
+    }
+}
+
 /// What the poll function hands to the loop around it.
 enum Turn {
     End(End),
@@ -117,10 +127,13 @@ impl Work<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         match self.connection.signals.poll(cx) {
             Poll::Ready(Signal::End) => return Poll::Ready(Turn::End(End::Now)),
-            Poll::Ready(Signal::Drain) => self.closing = Some(Closing::Asked),
+            Poll::Ready(Signal::Drain) => self.close_when_settled(),
             // Whoever changes the own password is still told that it worked.
             Poll::Ready(Signal::Revoked) => {
-                self.closing = Some(Closing::Revoked(Instant::now() + REVOKED_GRACE));
+                let until = Instant::now() + REVOKED_GRACE;
+                let before = self.closing.and_then(Closing::until);
+                let until = before.map_or(until, |before| before.min(until));
+                self.closing = Some(Closing::Revoked(until));
             }
             Poll::Pending => {}
         }
@@ -189,7 +202,7 @@ impl Work<'_> {
             Moved::Some => moved = true,
             Moved::Close => {
                 self.stage = None;
-                self.closing = Some(Closing::Asked);
+                self.close_when_settled();
                 moved = true;
             }
         }
@@ -250,7 +263,7 @@ impl Work<'_> {
                 report::session_event(connection, &self.session, action, Recorded::Denied, words);
                 tracing::debug!(%error, peer = %connection.peer, "unacceptable frame");
                 // What was asked before is answered first.
-                self.closing = Some(Closing::Asked);
+                self.close_when_settled();
                 Ok(Some(0))
             }
         }
@@ -268,7 +281,7 @@ impl Work<'_> {
             .expires
             .is_some_and(|expires| expires <= self.active_at)
         {
-            self.closing = Some(Closing::Asked);
+            self.close_when_settled();
             return;
         }
         match self.stage(frame.bytes) {
@@ -286,7 +299,7 @@ impl Work<'_> {
                         Recorded::Denied,
                         None,
                     );
-                    self.closing = Some(Closing::Asked);
+                    self.close_when_settled();
                 }
                 self.answers.push(outcome);
             }
@@ -308,6 +321,11 @@ impl Work<'_> {
             .renewed_at
             .is_none_or(|before| self.active_at >= before + RENEWAL_INTERVAL);
         self.expires.is_some() && key == Some(ApiKey::SaslHandshake.value()) && rested
+    }
+
+    /// Takes nothing new and ends once all is answered, or sooner where that was settled before.
+    fn close_when_settled(&mut self) {
+        self.closing.get_or_insert(Closing::Asked);
     }
 
     /// Whether every request is answered and every answer is with the kernel.
@@ -354,10 +372,11 @@ impl Work<'_> {
         let settled = self.is_settled();
         let unsent =
             !self.connection.sender.is_empty() || self.connection.transport.socket().has_unsent();
-        // A request in work is not idleness; a peer that takes no bytes is. So is one that is read
-        // no more, for it has asked so much or the audit log holds it back: nobody can see any
-        // longer whether it is there.
-        let unheard = !self.answers.has_room() || self.connection.hold.is_waiting();
+        // A request in work is not idleness; a peer that takes no bytes is. So is one that is read no
+        // more, for it has asked so much, or the connection closes, or the audit log holds it back:
+        // nobody can see any longer whether it is there.
+        let unheard =
+            !self.answers.has_room() || self.closing.is_some() || self.connection.hold.is_waiting();
         let idle = limits
             .idle
             .filter(|_| settled || unsent || unheard)
@@ -370,10 +389,7 @@ impl Work<'_> {
             .filter(|_| !self.connection.hold.is_waiting())
             .map(|since| since + limits.frame);
         let expired = self.expires.filter(|_| settled).map(|at| at + EXPIRED_IDLE);
-        let grace = match self.closing {
-            Some(Closing::Peer(until) | Closing::Revoked(until)) => Some(until),
-            Some(Closing::Asked) | None => None,
-        };
+        let grace = self.closing.and_then(Closing::until);
         [idle, frame, expired, grace].into_iter().flatten().min()
     }
 }

@@ -243,6 +243,33 @@ async fn a_frame_is_not_slow_because_its_connection_was_held() {
 }
 
 #[tokio::test]
+async fn a_connection_that_closes_behind_a_waiting_request_is_idle_in_the_end() {
+    let mut bounds = limits();
+    bounds.idle = Some(Duration::from_millis(50));
+    let rig = Rig::start(SecurityProtocol::Plaintext, bounds).await;
+    for last in [request(999, 0, 2, b""), (-1_i32).to_be_bytes().to_vec()] {
+        let mut client = rig.connect().await;
+        // Nobody reads whether this client is still there.
+        client.send(&[ask(WAITS, 1), last].concat()).await;
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn draining_gives_a_revoked_session_no_more_time() {
+    let rig = plain().await;
+    let mut client = rig.connect().await;
+    client.send(&ask(WAITS, 1)).await;
+    while rig.service.begun.lock().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    rig.server
+        .revoke(|session| session.principal.is_anonymous());
+    rig.shutdown.advance(Stage::Draining);
+    client.closed().await;
+}
+
+#[tokio::test]
 async fn draining_answers_what_was_begun_and_takes_nothing_new() {
     let rig = plain().await;
     let mut client = rig.connect().await;
