@@ -382,13 +382,53 @@ async fn step(exchange: Exchange, mechanism: &str, token: Bytes) -> Step {
     if mechanism != "PLAIN" {
         return exchange.step(&token);
     }
-    let _turn = DERIVATIONS.acquire().await;
-    match tokio::task::spawn_blocking(move || exchange.step(&token)).await {
-        Ok(step) => step,
-        Err(_) => Step::Failure {
+    match in_turn(&DERIVATIONS, move || exchange.step(&token)).await {
+        Some(step) => step,
+        None => Step::Failure {
             message: "Authentication failed".to_owned(),
             cause: FailureCause::Internal,
             user: None,
         },
+    }
+}
+
+/// Runs `work` away from the workers once there is a turn for it; `None` when it panicked. The turn
+/// is over when the work is: nobody stops it, whoever goes away meanwhile.
+async fn in_turn<T: Send + 'static>(
+    turns: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let turn = turns.acquire().await;
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_its_work() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = channel::<()>();
+        let work = in_turn(&TURNS, move || {
+            begun.send(()).unwrap();
+            ends.recv().unwrap();
+        });
+        // The login's deadline passes while its key is derived.
+        tokio::select! {
+            biased;
+            _ = work => panic!("not asked to end yet"),
+            begins = begins => begins.unwrap(),
+        }
+        assert_eq!(TURNS.available_permits(), 0);
+        end.send(()).unwrap();
+        drop(TURNS.acquire().await);
     }
 }
