@@ -105,9 +105,12 @@ impl AuditLog {
             Action::ReauthOk => Action::ReauthFailed,
             _ => Action::LoginFailed,
         };
+        // It names the login itself, so that it is never merged with another: one line takes one back.
+        let connection = event.context.connection.as_deref();
         let correction = AuditEvent {
             action: failed,
             outcome: Outcome::Error,
+            auth: connection.and_then(|connection| connection.auth.clone()),
             ..event.clone()
         };
         match self.keep(vec![event]).await {
