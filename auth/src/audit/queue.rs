@@ -65,7 +65,6 @@ pub struct AuditQueue {
     now: Box<dyn Fn() -> UnixMicros + Send + Sync>,
     state: Mutex<State>,
     filled: Condvar,
-    written: Condvar,
 }
 
 #[derive(Default)]
@@ -104,7 +103,6 @@ impl AuditQueue {
             now: Box::new(now),
             state: Mutex::default(),
             filled: Condvar::new(),
-            written: Condvar::new(),
         }
     }
 
@@ -313,23 +311,11 @@ impl AuditQueue {
             let line = state.line(event.ticket.fails_closed);
             line.durable = line.durable.max(event.ticket.number);
         }
-        drop(state);
-        self.written.notify_all();
     }
 
     /// Tells whether an event is on stable storage.
     pub fn is_durable(&self, ticket: Ticket) -> bool {
         self.state.lock().is_durable(ticket)
-    }
-
-    /// Waits until an event is on stable storage; false when the patience ran out.
-    pub fn wait_durable(&self, ticket: Ticket, patience: Duration) -> bool {
-        let mut state = self.state.lock();
-        if !state.is_durable(ticket) {
-            self.written
-                .wait_while_for(&mut state, |state| !state.is_durable(ticket), patience);
-        }
-        state.is_durable(ticket)
     }
 
     /// Takes an event of the log itself, in front of everything that waits and beyond the bound:
@@ -373,11 +359,6 @@ impl AuditQueue {
     pub fn lost_total(&self, class: Class) -> u64 {
         let state = self.state.lock();
         state.lost_total.get(&class).copied().unwrap_or_default()
-    }
-
-    /// Tells whether something was counted that is not in the queue as a gap yet.
-    pub fn is_gapped(&self) -> bool {
-        !self.state.lock().lost.is_empty()
     }
 }
 
