@@ -2,9 +2,8 @@
 //!
 //! Only mechanism and iterations are told; salts and keys never leave the metadata.
 
-use std::collections::HashMap;
-
 use palisade_auth::grant::Describe;
+use palisade_auth::scram::{DescribeError, Described, describe};
 use palisade_protocol::messages::describe_user_scram_credentials::{
     CredentialInfo, DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
     DescribeUserScramCredentialsResult,
@@ -13,7 +12,6 @@ use palisade_protocol::{ErrorCode, Str};
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::metadata::image::{ScramImage, UserCredentials};
 
 /// Answers a DescribeUserScramCredentials request; needs DESCRIBE on CLUSTER.
 pub(crate) async fn handle(
@@ -21,97 +19,54 @@ pub(crate) async fn handle(
     req: DescribeUserScramCredentialsRequest,
 ) -> Handled<DescribeUserScramCredentialsResponse> {
     let mut response = DescribeUserScramCredentialsResponse::default();
-    let mut names = Asked::new(
-        req.users
-            .unwrap_or_default()
-            .into_iter()
-            .map(|user| user.name),
-    );
+    let asked = req.users.unwrap_or_default();
+    let mut users: Vec<String> = asked.iter().map(|user| user.name.to_string()).collect();
     if ctx.access().cluster::<Describe>().is_err() {
         response.error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
         response.error_message = Some(Str::from(REFUSED));
-        response.results = names
-            .in_order
-            .drain(..)
-            .map(|name| {
-                error_row(
-                    name,
-                    ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
-                    REFUSED.into(),
-                )
+        response.results = describe(&users, |_| Vec::new())
+            .into_iter()
+            .map(|(user, _)| {
+                let code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
+                error_row(user, code, REFUSED.into())
             })
             .collect();
         return Handled::Now(response);
     }
     let scram = &ctx.image.scram;
-    response.results = if names.in_order.is_empty() {
-        scram
-            .iter()
-            .map(|(name, known)| row(Str::copy(name), known))
+    if users.is_empty() {
+        users = scram.iter().map(|(name, _)| name.to_string()).collect();
+    }
+    let rows = describe(&users, |user| {
+        let known = scram.user(user).into_iter().flat_map(|known| known.iter());
+        known
+            .map(|credential| (credential.mechanism, credential.iterations))
             .collect()
-    } else {
-        names
-            .in_order
-            .drain(..)
-            .map(|name| answer(scram, &names.times, name))
-            .collect()
-    };
+    });
+    response.results = rows.into_iter().map(row).collect();
     Handled::Now(response)
 }
 
 const REFUSED: &str = "DESCRIBE on the cluster is needed to describe SCRAM credentials";
 
-/// The users of a request, each once, with how often each was named.
-struct Asked {
-    in_order: Vec<Str>,
-    times: HashMap<Str, usize>,
-}
-
-impl Asked {
-    fn new(names: impl Iterator<Item = Str>) -> Asked {
-        let mut asked = Asked {
-            in_order: Vec::new(),
-            times: HashMap::new(),
-        };
-        for name in names {
-            let times = asked.times.entry(name.clone()).or_default();
-            *times += 1;
-            if *times == 1 {
-                asked.in_order.push(name);
-            }
+fn row((user, described): Described) -> DescribeUserScramCredentialsResult {
+    let infos = match described {
+        Ok(infos) => infos,
+        Err(error) => {
+            let code = match error {
+                DescribeError::NotFound(_) => ErrorCode::RESOURCE_NOT_FOUND,
+                DescribeError::Twice(_) => ErrorCode::DUPLICATE_RESOURCE,
+            };
+            return error_row(user, code, error.to_string());
         }
-        asked
-    }
-}
-
-fn answer(
-    scram: &ScramImage,
-    times: &HashMap<Str, usize>,
-    name: Str,
-) -> DescribeUserScramCredentialsResult {
-    if times.get(&name).is_some_and(|times| *times > 1) {
-        let text = format!(
-            "Cannot describe SCRAM credentials for the same user twice in a single request: {name}"
-        );
-        return error_row(name, ErrorCode::DUPLICATE_RESOURCE, text);
-    }
-    match scram.user(&name) {
-        Some(known) => row(name, known),
-        None => {
-            let text = format!("Attempt to describe a user credential that does not exist: {name}");
-            error_row(name, ErrorCode::RESOURCE_NOT_FOUND, text)
-        }
-    }
-}
-
-fn row(user: Str, known: &UserCredentials) -> DescribeUserScramCredentialsResult {
+    };
     DescribeUserScramCredentialsResult {
-        user,
-        credential_infos: known
-            .iter()
-            .map(|credential| CredentialInfo {
-                mechanism: credential.mechanism.code(),
-                iterations: i32::try_from(credential.iterations).unwrap_or(i32::MAX),
+        user: Str::from(user),
+        credential_infos: infos
+            .into_iter()
+            .map(|(mechanism, iterations)| CredentialInfo {
+                mechanism: mechanism.code(),
+                iterations: i32::try_from(iterations).unwrap_or(i32::MAX),
             })
             .collect(),
         ..DescribeUserScramCredentialsResult::default()
@@ -119,12 +74,12 @@ fn row(user: Str, known: &UserCredentials) -> DescribeUserScramCredentialsResult
 }
 
 fn error_row(
-    user: Str,
+    user: String,
     error_code: ErrorCode,
     message: String,
 ) -> DescribeUserScramCredentialsResult {
     DescribeUserScramCredentialsResult {
-        user,
+        user: Str::from(user),
         error_code,
         error_message: Some(Str::from(message)),
         ..DescribeUserScramCredentialsResult::default()
