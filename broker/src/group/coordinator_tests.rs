@@ -1,5 +1,7 @@
 //! The whole coordinator over real logs: elected, deposed, elected again.
 
+mod turns;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -40,11 +42,16 @@ impl Rig {
 
     /// A coordinator of what a node has.
     fn over(node: TestNode) -> Self {
+        Self::with(node, GroupConfig::defaults())
+    }
+
+    /// The same with settings besides those that keep a test waiting.
+    fn with(node: TestNode, config: GroupConfig) -> Self {
         let shutdown = Shutdown::new();
         let config = GroupConfig {
             initial_rebalance_delay: Duration::ZERO,
             commit_timeout: Duration::from_secs(60),
-            ..GroupConfig::defaults()
+            ..config
         };
         let metadata = MetadataHandle::new(Arc::clone(&node.image));
         let groups = GroupCoordinator::with(
@@ -150,12 +157,18 @@ impl Rig {
 
     /// A new member: the first one is let in, the next one waits for the first to rejoin.
     async fn parked(&self, chance: u8) -> Awaited<JoinAnswer> {
+        let session = Duration::from_secs(45);
+        self.join("members", chance, session).await
+    }
+
+    /// A new member of a group.
+    async fn join(&self, group: &str, chance: u8, session: Duration) -> Awaited<JoinAnswer> {
         let ask = JoinAsk {
             member_id: Str::EMPTY,
             instance_id: None,
             client_id: "c".into(),
             client_host: "/h".into(),
-            session_timeout: Duration::from_secs(45),
+            session_timeout: session,
             rebalance_timeout: Duration::from_secs(60),
             protocol_type: "consumer".into(),
             protocols: vec![("range".into(), Bytes::new())],
@@ -163,10 +176,11 @@ impl Rig {
             may_skip_assignment: false,
             chance: Uuid::from_bytes([chance; 16]),
         };
+        let group = Str::copy(group);
         let asked = self
             .groups
-            .ask("members".into(), |shard, moment, asker| {
-                shard.join(&"members".into(), ask, asker, moment)
+            .ask(group.clone(), move |shard, moment, asker| {
+                shard.join(&group, ask, asker, moment)
             })
             .await;
         asked.expect("an active coordinator")
@@ -310,11 +324,10 @@ async fn a_log_that_does_not_decode_is_not_served() {
     assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
 }
 
-/// A log that holds one commit of `g`, as the coordinator writes it.
-async fn node_with_commit(offset: i64) -> TestNode {
-    let node = TestNode::new().topic(TOPIC, 1, &[]);
-    let record = GroupRecord::Offset {
-        group: "g".into(),
+/// A commit of a group, as the coordinator writes it.
+fn commit_of(group: &str, offset: i64) -> GroupRecord {
+    GroupRecord::Offset {
+        group: Str::copy(group),
         topic: "t".into(),
         partition: 0,
         value: Some(OffsetCommitValue {
@@ -325,10 +338,17 @@ async fn node_with_commit(offset: i64) -> TestNode {
             expire_timestamp: -1,
             topic_id: Uuid::NIL,
         }),
-    };
-    let (key, value) = record.encode().unwrap();
+    }
+}
+
+/// A log that holds these records.
+async fn node_with(records: impl IntoIterator<Item = GroupRecord>) -> TestNode {
+    let node = TestNode::new().topic(TOPIC, 1, &[]);
     let mut builder = BatchBuilder::new(Codec::None);
-    builder.add(NOW, Some(&key), value.as_deref(), &[]).unwrap();
+    for record in records {
+        let (key, value) = record.encode().unwrap();
+        builder.add(NOW, Some(&key), value.as_deref(), &[]).unwrap();
+    }
     let token = Internal::for_purpose("test");
     let index = PartitionIndex::new(0);
     let partition = node.replicas.own_partition(&token, TOPIC, index).unwrap();
@@ -339,7 +359,7 @@ async fn node_with_commit(offset: i64) -> TestNode {
 
 #[tokio::test]
 async fn a_partition_that_comes_back_is_coordinated() {
-    let mut node = node_with_commit(7).await;
+    let mut node = node_with([commit_of("g", 7)]).await;
     let log = node.log_file("__consumer_offsets-0");
     let log = log.parent().unwrap();
     let away = log.with_file_name("away");

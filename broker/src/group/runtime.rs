@@ -38,7 +38,7 @@ pub(crate) const MAILBOX: usize = 1024;
 const TURN: usize = 128;
 /// How long to wait before a log that did not load is read again.
 const RELOAD: Duration = Duration::from_secs(10);
-/// Groups looked at for expired offsets before others get their turn.
+/// Groups looked at for expired offsets before members get their turn.
 const EXPIRY_TURN: usize = 50;
 
 /// An event on its way to a shard.
@@ -280,9 +280,9 @@ struct Work<'a> {
     timers: Timers,
     /// Log end after the last append; what answers depend on.
     end: Offset,
-    /// Steps whose records are not appended yet.
-    queue: Vec<Step>,
-    /// The groups of those.
+    /// Steps whose records are not appended yet, with the group of each.
+    queue: Vec<(Option<Str>, Step)>,
+    /// Those groups: what happens to one next waits for its records.
     busy: HashSet<Str>,
     expiry_at: Instant,
     /// The node stops: nothing is kept waiting.
@@ -364,10 +364,10 @@ impl Work<'_> {
     fn take(&mut self, group: Option<Str>, mut step: Step) {
         self.change_timers(std::mem::take(&mut step.timers));
         if step.records.is_empty() {
-            self.finish(step, Ok(()));
+            self.finish(group, step, Ok(()));
         } else {
-            self.busy.extend(group);
-            self.queue.push(step);
+            self.busy.extend(group.clone());
+            self.queue.push((group, step));
         }
     }
 
@@ -379,7 +379,7 @@ impl Work<'_> {
     }
 
     /// What follows a step whose records are appended, or not.
-    fn finish(&mut self, step: Step, result: Result<(), GroupError>) {
+    fn finish(&mut self, group: Option<Str>, step: Step, result: Result<(), GroupError>) {
         for delivery in step.deliveries {
             delivery(self.end);
         }
@@ -387,7 +387,7 @@ impl Work<'_> {
             let image = self.runner.metadata.image();
             let moment = Self::moment_of(self.runner, &image);
             let next = after(&mut self.shard, &moment, result);
-            self.take(None, next);
+            self.take(group, next);
         }
         // What it stood for is counted by now.
         drop(step.reserved);
@@ -396,10 +396,11 @@ impl Work<'_> {
     /// Appends and replays everything that is queued.
     async fn flush(&mut self) {
         while !self.queue.is_empty() {
-            let mut steps = std::mem::take(&mut self.queue);
+            let queue = std::mem::take(&mut self.queue);
+            let (groups, mut steps): (Vec<_>, Vec<_>) = queue.into_iter().unzip();
             let results = self.store(&mut steps).await;
-            for (step, result) in steps.into_iter().zip(results) {
-                self.finish(step, result);
+            for ((group, step), result) in groups.into_iter().zip(steps).zip(results) {
+                self.finish(group, step, result);
             }
         }
         self.busy.clear();
@@ -435,13 +436,22 @@ impl Work<'_> {
             }
         }
         let now = Instant::now();
+        let mut taken = 0;
         while let Some(key) = self.timers.pop_due(now) {
+            if self.busy.contains(key.group().as_str()) {
+                self.flush().await;
+            }
             let image = self.runner.metadata.image();
             let moment = Self::moment_of(self.runner, &image);
             let step = self.shard.expired(&key, &moment);
-            self.take(None, step);
-            self.flush().await;
+            self.take(Some(key.group().clone()), step);
+            taken += 1;
+            if taken % TURN == 0 {
+                self.flush().await;
+                self.give_way().await;
+            }
         }
+        self.flush().await;
         if now >= self.expiry_at {
             self.expire().await;
             self.expiry_at = Instant::now() + self.runner.config.offsets_retention_check_interval;
@@ -454,10 +464,10 @@ impl Work<'_> {
                 let image = self.runner.metadata.image();
                 let moment = Self::moment_of(self.runner, &image);
                 let step = self.shard.expire(group, &moment);
-                self.take(None, step);
+                self.take(Some(group.clone()), step);
             }
             self.flush().await;
-            tokio::task::yield_now().await;
+            self.give_way().await;
         }
     }
 
@@ -470,18 +480,28 @@ impl Work<'_> {
             for group in groups {
                 for (name, id) in &topics {
                     let step = self.shard.drop_topic(group, name, *id);
-                    self.take(None, step);
+                    self.take(Some(group.clone()), step);
                 }
             }
             self.flush().await;
-            tokio::task::yield_now().await;
+            self.give_way().await;
+        }
+    }
+
+    /// Lets other tasks run, and members of this shard be served, in the middle of a long work.
+    ///
+    /// To be awaited with nothing queued.
+    async fn give_way(&mut self) {
+        tokio::task::yield_now().await;
+        if let Ok(event) = self.runner.events.try_recv() {
+            self.turn(event).await;
         }
     }
 
     /// Answers everything that waits in a group.
     fn release(&mut self) {
         let step = self.shard.release_parked();
-        self.finish(step, Ok(()));
+        self.finish(None, step, Ok(()));
     }
 }
 
