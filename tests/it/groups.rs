@@ -1,6 +1,7 @@
 //! Consumer groups of the classic protocol: members of several makes, ends of all kinds, formats.
 
 mod crash;
+mod damage;
 mod formats;
 mod hostile;
 mod limits;

@@ -3,6 +3,7 @@
 mod turns;
 
 use std::future::poll_fn;
+use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -322,6 +323,27 @@ async fn a_log_that_does_not_decode_is_not_served() {
     rig.elect(1, 1);
     // Never -1, from which consumers would start anew.
     assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
+}
+
+#[tokio::test]
+async fn a_bit_that_flipped_is_not_served() {
+    const COMMITTED: i64 = 0x0123_4567_89AB;
+    let mut rig = Rig::new();
+    assert_eq!(rig.commit(1).await, Ok(vec![ErrorCode::NONE]));
+    assert_eq!(rig.commit(COMMITTED).await, Ok(vec![ErrorCode::NONE]));
+    let log = rig.node.log_file("__consumer_offsets-0");
+    let bytes = std::fs::read(&log).unwrap();
+    let value = COMMITTED.to_be_bytes();
+    let place = bytes.windows(8).position(|window| *window == value);
+    let at = u64::try_from(place.unwrap()).unwrap();
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    file.write_all_at(&[value[0] ^ 0x40], at).unwrap();
+    rig.elect(1, 1);
+    // A consumer would go on wherever the damage says.
+    assert_eq!(rig.offset().await, Err(GroupError::NotAvailable));
+    file.write_all_at(&value[..1], at).unwrap();
+    rig.elect(1, 2);
+    assert_eq!(rig.offset().await, Ok(COMMITTED));
 }
 
 /// A commit of a group, as the coordinator writes it.

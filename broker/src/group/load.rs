@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use palisade_protocol::batch::{
-    BATCH_HEADER_LEN, BatchError, BatchIter, Codec, RecordIter, compression,
+    BATCH_HEADER_LEN, BatchError, BatchIter, Codec, RecordIter, compression, verify_crc,
 };
 use palisade_protocol::types::Offset;
+use palisade_storage::StorageError;
 use thiserror::Error;
 use tracing::warn;
 
@@ -24,10 +25,27 @@ const MAX_UNPACKED: usize = 256 << 20;
 pub(crate) enum LoadError {
     /// The partition.
     #[error(transparent)]
-    Partition(#[from] PartitionError),
-    /// A batch.
-    #[error("batch: {0}")]
-    Batch(#[from] BatchError),
+    Partition(PartitionError),
+    /// Bytes that are not those that were written.
+    #[error(
+        "the batch at offset {offset} is damaged ({reason}); with the node stopped, restore the \
+         partition's directory from a copy, or give up the groups and offsets in it: put a new \
+         directory with an empty file accept-loss in its place"
+    )]
+    Damaged {
+        /// Where it is.
+        offset: Offset,
+        /// Which check failed.
+        reason: &'static str,
+    },
+    /// A batch that verifies and does not open.
+    #[error("batch at offset {offset}: {error}")]
+    Batch {
+        /// Where it is.
+        offset: Offset,
+        /// What is wrong with it.
+        error: BatchError,
+    },
     /// A record that this release cannot have written and does not understand.
     #[error("record at offset {offset}: {error}")]
     Record {
@@ -36,6 +54,18 @@ pub(crate) enum LoadError {
         /// What is wrong with it.
         error: RecordError,
     },
+}
+
+impl From<PartitionError> for LoadError {
+    fn from(error: PartitionError) -> Self {
+        match error {
+            PartitionError::Storage(StorageError::Corrupt { from, reason, .. }) => Self::Damaged {
+                offset: from,
+                reason,
+            },
+            error => Self::Partition(error),
+        }
+    }
 }
 
 /// What a load found.
@@ -68,7 +98,8 @@ pub(crate) async fn load(
     let mut loaded = Loaded::default();
     let mut next = partition.log_start_offset();
     while next < end {
-        let chunk = partition.read_with(next, end, CHUNK, decode).await??;
+        let work = move |bytes: &[u8]| decode(bytes, next, end);
+        let chunk = partition.read_with(next, end, CHUNK, work).await??;
         let mut budget = Budget::start();
         let each = chunk.bytes / chunk.records.len().max(1);
         for record in &chunk.records {
@@ -92,7 +123,8 @@ pub(crate) async fn load(
     Ok(loaded)
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Chunk, LoadError> {
+/// Decodes the batches from the one that holds `from`, none of which reaches beyond `end`.
+pub(super) fn decode(bytes: &[u8], from: Offset, end: Offset) -> Result<Chunk, LoadError> {
     let mut chunk = Chunk {
         records: Vec::new(),
         skipped: 0,
@@ -100,18 +132,36 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Chunk, LoadError> {
         next: None,
     };
     for batch in BatchIter::new(bytes) {
-        let (header, batch) = batch?;
+        let expected = chunk.next.unwrap_or(from);
+        let damaged = |reason| LoadError::Damaged {
+            offset: expected,
+            reason,
+        };
+        let (header, batch) = batch.map_err(|_| damaged("no batch"))?;
+        // The log checks it above its recovery point only, and no client is there to do so.
+        if !verify_crc(batch) {
+            return Err(damaged("wrong checksum"));
+        }
+        // The checksum does not cover it; only a log start may lie inside a batch.
+        let is_behind = chunk.next.is_none() || header.base_offset >= expected;
+        if !is_behind || header.next_offset() <= expected || header.next_offset() > end {
+            return Err(damaged("wrong offset"));
+        }
         chunk.next = Some(header.next_offset());
         if header.is_control() {
             continue;
         }
+        let unread = |error| LoadError::Batch {
+            offset: header.base_offset,
+            error,
+        };
         let section = batch.get(BATCH_HEADER_LEN..).unwrap_or_default();
-        let section = match header.codec()? {
+        let section = match header.codec().map_err(unread)? {
             Codec::None => Bytes::copy_from_slice(section),
-            codec => compression::decompress(codec, section, MAX_UNPACKED)?,
+            codec => compression::decompress(codec, section, MAX_UNPACKED).map_err(unread)?,
         };
         for record in RecordIter::new(&section, header.records_count) {
-            let record = record?;
+            let record = record.map_err(unread)?;
             let key = record.key.map(|key| section.slice_ref(key));
             let value = record.value.map(|value| section.slice_ref(value));
             match GroupRecord::decode(key, value) {

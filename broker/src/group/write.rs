@@ -232,7 +232,11 @@ mod tests {
         for (batch, packed) in (1..).zip(packed) {
             let appended = match takes(batch) {
                 true => {
-                    log.extend(decode(&packed.batch).unwrap().records);
+                    log.extend(
+                        decode(&packed.batch, Offset::ZERO, Offset::new(1000))
+                            .unwrap()
+                            .records,
+                    );
                     Ok(())
                 }
                 false => Err(PartitionError::TooFewInSync),
