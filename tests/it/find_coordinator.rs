@@ -11,7 +11,7 @@ use palisade_protocol::{ApiKey, ErrorCode, Str};
 use palisade_tests::check::eventually;
 use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
-use palisade_tests::requests::newest;
+use palisade_tests::requests::{self, newest};
 use palisade_tests::wire::Connection;
 
 /// One of them has the topic made, and the others meet it half made.
@@ -28,6 +28,31 @@ fn who_is_named_coordinator_while_the_topic_is_made_is_one() {
             scope.spawn(move || first_member(&mut connection, &format!("group-{number}")));
         }
     });
+}
+
+/// While the topic cannot be made, whoever may describe a group fills neither the log nor the controller's queue.
+#[test]
+fn a_topic_that_cannot_be_made_is_told_now_and_then() {
+    const ASKED: usize = 500;
+    let mut node = Node::prepare();
+    node.allow("not created").run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    // Points and underscores are one in names of metrics, so Kafka lets no two topics differ in them alone.
+    requests::create_topic(&mut connection, "__consumer.offsets", 1, &[]).expect("a topic");
+    let look = FindCoordinatorRequest {
+        key: "group".into(),
+        ..FindCoordinatorRequest::default()
+    };
+    for _ in 0..ASKED {
+        let found = connection.call(3, &look).expect("an answer");
+        assert_eq!(found.error_code, ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    }
+    let said = node.terminate();
+    let said = said.iter().filter(|line| line.contains("not created"));
+    let said = said.inspect(|line| assert!(line.contains("collides with"), "{line}"));
+    let said = said.count();
+    // Once a second at most, however long the questions took.
+    assert!((1..ASKED / 4).contains(&said), "{said} lines");
 }
 
 /// Asks as clients do: at once for the coordinator, at once to join.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use palisade_protocol::{Str, Uuid};
 use palisade_storage::failpoint;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -30,6 +31,10 @@ use crate::task;
 /// The topic in which groups are kept.
 pub(crate) const TOPIC: &str = "__consumer_offsets";
 
+/// How long nobody has the topic made after that failed: whoever may describe a group asks for it,
+/// as often as he likes.
+const TOPIC_PAUSE: Duration = Duration::from_secs(1);
+
 /// The group coordinator of this node.
 pub(crate) struct GroupCoordinator {
     config: Arc<GroupConfig>,
@@ -45,6 +50,8 @@ pub(crate) struct GroupCoordinator {
     shards: RwLock<BTreeMap<PartitionIndex, Arc<ShardHandle>>>,
     /// Told whenever those have changed.
     reconciled: watch::Sender<()>,
+    /// When the topic could not be made.
+    not_made: Mutex<Option<Instant>>,
 }
 
 /// An answer that is on its way.
@@ -92,12 +99,24 @@ impl GroupCoordinator {
             runtime: Handle::current(),
             shards: RwLock::new(BTreeMap::new()),
             reconciled: watch::Sender::new(()),
+            not_made: Mutex::new(None),
         })
     }
 
     /// The settings of groups.
     pub(crate) fn config(&self) -> &GroupConfig {
         &self.config
+    }
+
+    /// Whether the topic may be made: it did not fail a moment ago.
+    pub(crate) fn may_make_topic(&self, now: Instant) -> bool {
+        let failed = *self.not_made.lock();
+        failed.is_none_or(|at| now.saturating_duration_since(at) >= TOPIC_PAUSE)
+    }
+
+    /// The topic could not be made.
+    pub(crate) fn topic_not_made(&self, now: Instant) {
+        *self.not_made.lock() = Some(now);
     }
 
     /// Waits until this node has taken up the groups of a partition that it leads; false when that

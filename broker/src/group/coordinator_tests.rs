@@ -215,6 +215,18 @@ async fn without_a_topic_there_is_no_coordinator() {
 }
 
 #[tokio::test]
+async fn a_topic_that_could_not_be_made_is_left_for_a_moment() {
+    let rig = Rig::new();
+    let now = tokio::time::Instant::now();
+    assert!(rig.groups.may_make_topic(now));
+    rig.groups.topic_not_made(now);
+    assert!(!rig.groups.may_make_topic(now));
+    let almost = now + Duration::from_millis(999);
+    assert!(!rig.groups.may_make_topic(almost));
+    assert!(rig.groups.may_make_topic(now + Duration::from_secs(1)));
+}
+
+#[tokio::test]
 async fn a_coordinator_in_the_making_loads() {
     let mut rig = Rig::new();
     rig.elect(2, 1);

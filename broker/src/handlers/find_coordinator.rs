@@ -32,6 +32,7 @@ use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::TOPIC;
 use crate::group::coordinator::partition_of;
+use crate::logging::Throttle;
 use crate::metadata::{Actor, Internal};
 
 /// Several keys in one request.
@@ -59,7 +60,8 @@ pub(crate) async fn handle(
     let may_ask =
         |key: &Str| request.key_type == 0 && access.probe_group::<Describe>(key).is_some();
     let is_missing = ctx.broker.metadata.image().topics.get(TOPIC).is_none();
-    if is_missing && keys.iter().any(may_ask) {
+    let may_try = || ctx.broker.groups.may_make_topic(Instant::now());
+    if is_missing && may_try() && keys.iter().any(may_ask) {
         create_topic(ctx).await;
     }
     let deadline = Instant::now() + TAKE_UP;
@@ -234,15 +236,24 @@ async fn create_topic(ctx: &RequestContext) {
         .controller
         .submit(request, CREATE_VERSION, actor)
         .await;
-    match created {
+    let failed = match created {
         Ok(response) => {
-            let row = response.topics.first();
-            let code = row.map_or(ErrorCode::NONE, |row| row.error_code);
-            if code.is_error() && code != ErrorCode::TOPIC_ALREADY_EXISTS {
-                tracing::warn!(topic = TOPIC, %code, "not created");
-            }
+            let row = response.topics.into_iter().next();
+            row.filter(|row| row.error_code.is_error())
+                .filter(|row| row.error_code != ErrorCode::TOPIC_ALREADY_EXISTS)
+                .map(|row| match row.error_message {
+                    Some(text) => format!("{}: {text}", row.error_code),
+                    None => row.error_code.to_string(),
+                })
         }
-        Err(error) => tracing::warn!(topic = TOPIC, %error, "not created"),
+        Err(error) => Some(error.to_string()),
+    };
+    let Some(error) = failed else { return };
+    ctx.broker.groups.topic_not_made(Instant::now());
+    // Those who asked meanwhile fail with it.
+    static SAID: Throttle = Throttle::new();
+    if SAID.may_speak() {
+        tracing::warn!(topic = TOPIC, %error, "not created");
     }
 }
 
