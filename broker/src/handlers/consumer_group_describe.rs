@@ -1,7 +1,9 @@
 //! ConsumerGroupDescribe (69), versions 0-1: consumer groups and their members (KIP-848).
 //!
 //! v1 the kind of each member (KIP-1099). A caller who may not see a topic that some member owns
-//! sees no member at all.
+//! sees no member at all. A group that is named twice has one row, as in DescribeGroups.
+
+use std::collections::HashSet;
 
 use palisade_auth::Access;
 use palisade_auth::grant::Describe;
@@ -25,7 +27,11 @@ pub(crate) async fn handle(
 ) -> Handled<ConsumerGroupDescribeResponse> {
     let access = ctx.access();
     let mut asked = Vec::with_capacity(request.group_ids.len());
+    let mut seen = HashSet::new();
     for group in &request.group_ids {
+        if !seen.insert(group) {
+            continue;
+        }
         let (id, name) = (group.detached(), group.detached());
         let event = move |shard: &mut Shard, moment: &Moment<'_>, asker| {
             Step::decided(shard.describe_consumer(&name, moment), asker)
@@ -33,7 +39,9 @@ pub(crate) async fn handle(
         let named = (id, request.include_authorized_operations);
         asked.push(group_view::ask(ctx, &access, named, check, event).await);
     }
+    drop(seen);
     drop(request);
+    access.flush();
     Handled::Patient(Box::pin(async move {
         let mut response = ConsumerGroupDescribeResponse::default();
         for group in asked {
