@@ -1,13 +1,19 @@
-//! Requests that name a topic and its partition more than once, as no library does.
+//! Requests that name a thing more than once, as no library does.
 
 use std::time::Duration;
 
 use palisade_protocol::Str;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use palisade_protocol::messages::describe_cluster::DescribeClusterRequest;
+use palisade_protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
 use palisade_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use palisade_protocol::messages::produce::ProduceRequest;
 use palisade_tests::check::eventually;
+use palisade_tests::node::Node;
 use palisade_tests::requests::{self, newest};
 use palisade_tests::target::Target;
 use palisade_tests::wire::Connection;
@@ -87,4 +93,67 @@ fn a_topic_asked_for_by_its_id_has_one_row() {
     };
     let rows = eventually("the topic", Duration::from_secs(20), rows);
     assert_eq!(rows, [Some("by-id".to_owned())]);
+}
+
+/// Kafka answers each time; one large group named ten thousand times is then described as often.
+#[test]
+fn descriptions_are_not_repeated() {
+    let mut node = Node::prepare();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec!["a".into(), "b".into(), "a".into()],
+        ..ConsumerGroupDescribeRequest::default()
+    };
+    let version = newest(ApiKey::ConsumerGroupDescribe);
+    let answer = connection.call(version, &request).expect("an answer");
+    let groups: Vec<_> = answer.groups.iter().map(|row| &*row.group_id).collect();
+    assert_eq!(groups, ["a", "b"]);
+
+    requests::create_topic(&mut connection, "twice", 1, &[]).expect("a topic");
+    let version = newest(ApiKey::DescribeCluster);
+    let answer = connection.call(version, &DescribeClusterRequest::default());
+    let id = answer.expect("an answer").brokers[0].broker_id;
+    let resource = |kind, name: &str, keys: Option<&[&'static str]>| DescribeConfigsResource {
+        resource_type: kind,
+        resource_name: name.to_owned().into(),
+        configuration_keys: keys.map(|keys| keys.iter().map(|key| (*key).into()).collect()),
+    };
+    const TOPIC: i8 = 2;
+    const BROKER: i8 = 4;
+    let id = id.to_string();
+    let request = DescribeConfigsRequest {
+        resources: vec![
+            resource(TOPIC, "twice", None),
+            resource(BROKER, &id, None),
+            resource(TOPIC, "twice", Some(&["retention.ms"])),
+            resource(TOPIC, "twice", Some(&[])),
+            resource(BROKER, &format!("+0{id}"), None),
+            resource(BROKER, "", None),
+        ],
+        ..DescribeConfigsRequest::default()
+    };
+    let version = newest(ApiKey::DescribeConfigs);
+    let answer = connection.call(version, &request).expect("an answer");
+    let rows = answer.results.iter();
+    let rows: Vec<_> = rows
+        .map(|row| {
+            assert!(!row.error_code.is_error(), "{row:?}");
+            (
+                row.resource_type,
+                &*row.resource_name,
+                row.configs.len() > 1,
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (TOPIC, "twice", true),
+            (BROKER, id.as_str(), true),
+            (TOPIC, "twice", false),
+            (BROKER, "", false),
+        ]
+    );
+    assert_eq!(&*answer.results[2].configs[0].name, "retention.ms");
 }

@@ -2,7 +2,10 @@
 //!
 //! v1 sources and synonyms (KIP-226), v3 types and documentation (KIP-569). Topics, groups and this
 //! node are described; loggers and client metrics have no settings here yet and are refused, after
-//! their rights.
+//! their rights. A resource that is named twice with the same keys has one row.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
 
 use palisade_auth::access::Access;
 use palisade_auth::grant::DescribeConfigs;
@@ -19,6 +22,7 @@ use crate::metadata::ConfigResourceType;
 use crate::metadata::group_config::{self, GroupKey};
 use crate::metadata::topic_config::{ConfigKind, DescribedConfig, describe};
 use crate::metadata::topic_name;
+use crate::task::Budget;
 
 /// Codes of `config_source` for settings of a node (configs.md §4).
 const STATIC_BROKER: i8 = 4;
@@ -72,16 +76,25 @@ pub(crate) async fn handle(
             .into_iter()
             .map(|resource| refuse(resource, unknown_kind()))
             .collect(),
-        Some(kinds) => kinds
-            .into_iter()
-            .zip(req.resources)
-            .map(
-                |(kind, resource)| match configs(ctx, &access, kind, &resource, shown) {
+        Some(kinds) => {
+            let named_anew = named_anew(&kinds, &req.resources);
+            let report = OnceCell::new();
+            let mut budget = Budget::start();
+            let mut rows = Vec::new();
+            let asked = kinds.into_iter().zip(req.resources).zip(named_anew);
+            for ((kind, resource), is_new) in asked {
+                if !is_new {
+                    continue;
+                }
+                let found = configs(ctx, &access, kind, &resource, shown, &report);
+                rows.push(match found {
                     Ok(configs) => row(resource, configs),
                     Err(refused) => refuse(resource, refused),
-                },
-            )
-            .collect(),
+                });
+                budget.breathe(0).await;
+            }
+            rows
+        }
     };
     Handled::Now(DescribeConfigsResponse {
         results,
@@ -94,6 +107,24 @@ pub(crate) async fn handle(
 struct Shown {
     synonyms: bool,
     documentation: bool,
+}
+
+/// Of each resource whether it is the first of its name that is asked for these keys: a row of an
+/// answer may be a thousand times as long as a name.
+fn named_anew(kinds: &[ConfigResourceType], resources: &[DescribeConfigsResource]) -> Vec<bool> {
+    let mut seen = HashSet::new();
+    let rows = kinds.iter().zip(resources).map(|(kind, resource)| {
+        let name = &*resource.resource_name;
+        // A number has many spellings.
+        let id = match kind {
+            ConfigResourceType::Broker => name.parse::<i32>().ok(),
+            _ => None,
+        };
+        let name = id.is_none().then_some(name);
+        let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+        seen.insert((kind, id, name, keys))
+    });
+    rows.collect()
 }
 
 fn unknown_kind() -> Refused {
@@ -109,14 +140,17 @@ fn configs(
     kind: ConfigResourceType,
     resource: &DescribeConfigsResource,
     shown: Shown,
+    report: &OnceCell<Vec<Reported>>,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
     let name = &*resource.resource_name;
     authorize(access, kind, name)?;
-    let wanted = Wanted(resource.configuration_keys.as_deref().unwrap_or_default());
+    let wanted = Wanted::of(resource);
+    // One for all rows: it takes every setting of the node.
+    let report = || &**report.get_or_init(|| ctx.broker.config.report());
     match kind {
-        ConfigResourceType::Topic => topic_configs(ctx, name, wanted, shown),
-        ConfigResourceType::Broker => node_configs(ctx, name, wanted, shown),
-        ConfigResourceType::Group => group_configs(ctx, name, wanted, shown),
+        ConfigResourceType::Topic => topic_configs(ctx, name, &wanted, shown),
+        ConfigResourceType::Broker => node_configs(ctx, name, report, &wanted, shown),
+        ConfigResourceType::Group => group_configs(ctx, name, report, &wanted, shown),
         ConfigResourceType::BrokerLogger | ConfigResourceType::ClientMetrics => Err(Refused(
             ErrorCode::INVALID_REQUEST,
             "This broker has no settings for this type of resource yet".to_owned(),
@@ -125,19 +159,23 @@ fn configs(
 }
 
 /// The keys that the request names; without any it wants all.
-#[derive(Clone, Copy)]
-struct Wanted<'a>(&'a [Str]);
+struct Wanted<'a>(HashSet<&'a str>);
 
-impl Wanted<'_> {
-    fn has(self, name: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|key| **key == *name)
+impl<'a> Wanted<'a> {
+    fn of(resource: &'a DescribeConfigsResource) -> Self {
+        let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+        Wanted(keys.iter().map(|key| &**key).collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.is_empty() || self.0.contains(name)
     }
 }
 
 fn topic_configs(
     ctx: &RequestContext,
     name: &str,
-    wanted: Wanted<'_>,
+    wanted: &Wanted<'_>,
     shown: Shown,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
     topic_name::validate(name).map_err(|text| Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, text))?;
@@ -152,10 +190,11 @@ fn topic_configs(
         .collect())
 }
 
-fn node_configs(
+fn node_configs<'a>(
     ctx: &RequestContext,
     name: &str,
-    wanted: Wanted<'_>,
+    report: impl FnOnce() -> &'a [Reported],
+    wanted: &Wanted<'_>,
     shown: Shown,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
     // Settings of all brokers that changed at run time: there are none yet.
@@ -169,17 +208,17 @@ fn node_configs(
             format!("Unexpected broker id, expected {own} or the empty string"),
         ));
     }
-    let reported = ctx.broker.config.report().into_iter();
-    let reported = reported.filter(|config| wanted.has(&config.name));
+    let reported = report().iter().filter(|config| wanted.has(&config.name));
     Ok(reported
         .map(|config| broker_config(config, shown))
         .collect())
 }
 
-fn group_configs(
+fn group_configs<'a>(
     ctx: &RequestContext,
     name: &str,
-    wanted: Wanted<'_>,
+    report: impl FnOnce() -> &'a [Reported],
+    wanted: &Wanted<'_>,
     shown: Shown,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
     if name.is_empty() {
@@ -188,7 +227,7 @@ fn group_configs(
     }
     let configs = &ctx.image.configs;
     let own = configs.get(ConfigResourceType::Group, name);
-    let node = ctx.broker.config.report();
+    let node = report();
     let keys = group_config::KEYS.iter();
     let keys = keys.filter(|key| wanted.has(key.name));
     let settings = keys.filter_map(|key| {
@@ -247,12 +286,12 @@ fn topic_config(config: DescribedConfig, shown: Shown) -> DescribeConfigsResourc
     }
 }
 
-fn broker_config(config: Reported, shown: Shown) -> DescribeConfigsResourceResult {
+fn broker_config(config: &Reported, shown: Shown) -> DescribeConfigsResourceResult {
     DescribeConfigsResourceResult {
-        synonyms: broker_synonyms(&config, shown),
-        config_source: source_code(&config),
-        name: Str::from(config.name),
-        value: config.value.map(Str::from),
+        synonyms: broker_synonyms(config, shown),
+        config_source: source_code(config),
+        name: Str::copy(&config.name),
+        value: config.value.as_deref().map(Str::copy),
         // Nothing of a node can be changed while it runs yet, whatever Kafka allows.
         read_only: true,
         is_sensitive: config.is_sensitive,
