@@ -16,6 +16,7 @@ pub(crate) struct Replacement {
     old_id: Str,
     old: Member,
     old_leader: Option<Str>,
+    awaits_sync: bool,
     may_skip_assignment: bool,
 }
 
@@ -68,6 +69,7 @@ impl ClassicGroup {
                 old_id,
                 old,
                 old_leader,
+                awaits_sync,
                 may_skip_assignment: ask.may_skip_assignment,
             };
             let record = self.record_as_is();
@@ -91,6 +93,7 @@ impl ClassicGroup {
             old_id,
             old,
             old_leader,
+            awaits_sync,
             may_skip_assignment,
         } = replacement;
         if let Err(error) = result {
@@ -102,7 +105,10 @@ impl ClassicGroup {
                 sync: None,
                 ..old
             };
-            self.insert(old_id, old);
+            self.insert(old_id.clone(), old);
+            if awaits_sync {
+                self.pending_sync.insert(old_id);
+            }
             self.leader = old_leader;
             return fx.refuse_join(token, error, Str::EMPTY);
         }

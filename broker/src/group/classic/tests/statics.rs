@@ -178,6 +178,29 @@ fn a_replacement_that_is_not_stored_is_undone() {
 }
 
 #[test]
+fn who_comes_back_undone_still_owes_a_sync() {
+    let mut scene = Scene::new();
+    let tokens = ["a", "b"].map(|name| scene.join("", instance(name)));
+    while scene.timers.contains_key(&join_timer()) {
+        scene.fire(join_timer());
+    }
+    let joined = tokens.map(|token| scene.joined(token));
+    let leader = joined[0].leader.clone();
+    let late = joined.iter().position(|one| one.member_id != leader);
+    let late = ["a", "b"][late.unwrap()];
+    scene.sync(&leader, 1, &[(&leader, b"lead")], |_| {});
+    assert_eq!(scene.group.state(), State::Stable);
+    scene.store = Err(GroupError::NotAvailable);
+    let token = scene.join("", instance(late));
+    let expected = Fate::Refused(ErrorCode::COORDINATOR_NOT_AVAILABLE, Str::EMPTY);
+    assert_eq!(scene.fate(token), expected);
+    // It never asked for its assignment, whichever id it has.
+    scene.fire(sync_timer());
+    assert_eq!(scene.group.state(), State::PreparingRebalance);
+    assert_eq!(scene.group.describe().members.len(), 1);
+}
+
+#[test]
 fn a_session_that_ran_out_in_a_refused_sync_begins_anew() {
     let (mut scene, a, b) = pair();
     scene.join(&a, instance("a"));
