@@ -63,13 +63,13 @@ fn killed_under_load() {
     let mut connection = Connection::open(&access).expect("a login");
     let id = requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
     let mut verified = 0;
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut consumed) = (0, 0);
     for round in 0..ROUNDS {
         let load = Load::start(&access, TOPIC, id, round, PRODUCERS, verified);
         load.wait_for_acknowledged(1 + next(&mut random) % 400);
-        node.kill();
-        let history = load.finish();
+        let history = load.kill(&mut node);
         acknowledged += history.acknowledged();
+        consumed += history.consumed();
 
         node.run();
         let mut connection = Connection::open(&access).expect("a login after the kill");
@@ -79,7 +79,8 @@ fn killed_under_load() {
         }
         verified += i64::try_from(log.len()).expect("a small log");
     }
-    println!("{ROUNDS} kills, {acknowledged} records acknowledged, none lost");
+    println!("{ROUNDS} kills, {acknowledged} records acknowledged, {consumed} consumed, none lost");
+    assert!(consumed > 0, "nobody consumed anything");
 }
 
 /// Asked to stop under load, and started again: the client never learns of it, and nothing had to be scanned.

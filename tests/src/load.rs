@@ -1,6 +1,7 @@
 //! A load whose every record is known: what was sent, what was acknowledged and where, what a consumer saw.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +14,9 @@ use palisade_protocol::messages::produce::ProduceRequest;
 use palisade_protocol::uuid::Uuid;
 
 use crate::access::Access;
+use crate::node::Node;
 use crate::requests::{self, newest};
-use crate::wire::Connection;
+use crate::wire::{self, Connection};
 
 /// Requests that a producer has under way at once.
 const IN_FLIGHT: usize = 4;
@@ -31,11 +33,13 @@ pub struct Produced {
 }
 
 /// Producers and a consumer at work on partition 0 of a topic.
+///
+/// Whatever the node answers but success is a failure, and so is a connection that ends before the kill.
 pub struct Load {
     round: u64,
     producers: Vec<JoinHandle<Produced>>,
     consumer: JoinHandle<Vec<(i64, Vec<u8>)>>,
-    stop: Arc<AtomicBool>,
+    killed: Arc<AtomicBool>,
     progress: Receiver<u64>,
 }
 
@@ -63,7 +67,7 @@ impl Load {
         producers: usize,
         from: i64,
     ) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
+        let killed = Arc::new(AtomicBool::new(false));
         let (report, progress) = channel();
         let producers = (0..producers)
             .map(|number| {
@@ -73,21 +77,27 @@ impl Load {
                     round,
                     number,
                     report: report.clone(),
-                    stop: Arc::clone(&stop),
+                    killed: Arc::clone(&killed),
                 };
                 let access = access.clone();
                 thread::spawn(move || producer.run(&access))
             })
             .collect();
         let consumer = {
-            let (access, topic, stop) = (access.clone(), topic.to_owned(), Arc::clone(&stop));
-            thread::spawn(move || consume(&access, &topic, id, from, &stop))
+            let (access, topic) = (access.clone(), topic.to_owned());
+            let killed = Arc::clone(&killed);
+            thread::spawn(move || {
+                let mut consumed = Vec::new();
+                let ended = consume(&access, &topic, id, from, &mut consumed);
+                judge("the consumer", ended, &killed);
+                consumed
+            })
         };
         Load {
             round,
             producers,
             consumer,
-            stop,
+            killed,
             progress,
         }
     }
@@ -105,10 +115,14 @@ impl Load {
         }
     }
 
-    /// Asks all to end, waits for them, and tells what happened.
-    pub fn finish(self) -> History {
-        self.stop.store(true, Ordering::Relaxed);
-        let join = "a thread of the load does not panic";
+    /// Kills the node, waits until all have noticed, and tells what happened.
+    ///
+    /// # Panics
+    /// When one of them was answered an error, or ended before.
+    pub fn kill(self, node: &mut Node) -> History {
+        self.killed.store(true, Ordering::SeqCst);
+        node.kill();
+        let join = "all was well until the kill";
         History {
             round: self.round,
             produced: self
@@ -125,6 +139,11 @@ impl History {
     /// Records that were acknowledged.
     pub fn acknowledged(&self) -> usize {
         self.produced.iter().map(|p| p.acknowledged.len()).sum()
+    }
+
+    /// Records that the consumer saw.
+    pub fn consumed(&self) -> usize {
+        self.consumed.len()
     }
 
     /// Compares the history with the records found in the log afterwards, by offset.
@@ -190,23 +209,34 @@ struct Producer {
     round: u64,
     number: usize,
     report: Sender<u64>,
-    stop: Arc<AtomicBool>,
+    killed: Arc<AtomicBool>,
+}
+
+/// Judges how the work of one client ended, which it does with its connection only.
+///
+/// # Panics
+/// When it ended before the kill, or with anything else.
+fn judge(who: &str, ended: io::Result<Infallible>, killed: &AtomicBool) {
+    let Err(error) = ended;
+    assert!(wire::is_end(&error), "{who} was answered: {error}");
+    let was_killed = killed.load(Ordering::SeqCst);
+    assert!(was_killed, "{who} lost its connection: {error}");
 }
 
 impl Producer {
     fn run(&self, access: &Access) -> Produced {
         let mut produced = Produced::default();
-        // The end of the connection is the end of the story, not a failure: the node was killed.
-        let _ = self.produce(access, &mut produced);
+        let ended = self.produce(access, &mut produced);
+        judge(&format!("producer {}", self.number), ended, &self.killed);
         produced
     }
 
-    fn produce(&self, access: &Access, produced: &mut Produced) -> io::Result<()> {
+    fn produce(&self, access: &Access, produced: &mut Produced) -> io::Result<Infallible> {
         let mut connection = Connection::open(access)?;
         let version = newest(ApiKey::Produce);
-        let mut under_way = std::collections::VecDeque::new();
+        let mut under_way = VecDeque::new();
         loop {
-            while under_way.len() < IN_FLIGHT && !self.stop.load(Ordering::Relaxed) {
+            while under_way.len() < IN_FLIGHT {
                 let values: Vec<_> = (produced.sent..produced.sent + RECORDS)
                     .map(|sequence| value(self.round, self.number, sequence))
                     .collect();
@@ -216,9 +246,8 @@ impl Producer {
                 let request = requests::produce_request(&self.topic, self.id, 0, -1, records);
                 under_way.push_back((connection.ask(version, &request)?, values));
             }
-            let Some((correlation_id, values)) = under_way.pop_front() else {
-                return Ok(());
-            };
+            let oldest = under_way.pop_front();
+            let (correlation_id, values) = oldest.expect("some are under way");
             let answer = connection.answer::<ProduceRequest>(version, correlation_id)?;
             let partition = answer
                 .responses
@@ -240,31 +269,57 @@ fn consume(
     topic: &str,
     id: Uuid,
     from: i64,
-    stop: &AtomicBool,
-) -> Vec<(i64, Vec<u8>)> {
-    let mut consumed = Vec::new();
+    consumed: &mut Vec<(i64, Vec<u8>)>,
+) -> io::Result<Infallible> {
+    let mut connection = Connection::open(access)?;
     let mut next = from;
-    let Ok(mut connection) = Connection::open(access) else {
-        return consumed;
-    };
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(data) = requests::fetch(&mut connection, topic, id, next, 100) else {
-            break;
-        };
-        let Ok(more) = requests::values(&data, next) else {
-            break;
-        };
+    loop {
+        let data = requests::fetch(&mut connection, topic, id, next, 100)?;
+        requests::check(data.error_code)?;
+        let more = requests::values(&data, next)?;
         if let Some((offset, _)) = more.last() {
             next = offset + 1;
         }
         consumed.extend(more);
     }
-    consumed
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{History, Produced, value};
+    use std::io::{Error, ErrorKind};
+    use std::sync::atomic::AtomicBool;
+
+    use super::{History, Produced, judge, value};
+    use crate::requests;
+    use palisade_protocol::error_code::ErrorCode;
+
+    static KILLED: AtomicBool = AtomicBool::new(true);
+
+    #[test]
+    fn a_client_ends_with_its_connection() {
+        judge("one", Err(ErrorKind::ConnectionReset.into()), &KILLED);
+        judge("one", Err(ErrorKind::UnexpectedEof.into()), &KILLED);
+    }
+
+    #[test]
+    #[should_panic(expected = "one lost its connection")]
+    fn no_client_ends_before_the_kill() {
+        let ended = Err(ErrorKind::UnexpectedEof.into());
+        judge("one", ended, &AtomicBool::new(false));
+    }
+
+    #[test]
+    #[should_panic(expected = "one was answered: NOT_ENOUGH_REPLICAS")]
+    fn an_error_that_was_answered_is_no_end() {
+        let answered = requests::check(ErrorCode::NOT_ENOUGH_REPLICAS);
+        judge("one", Err(answered.expect_err("a code")), &KILLED);
+    }
+
+    #[test]
+    #[should_panic(expected = "one was answered")]
+    fn silence_is_no_end() {
+        judge("one", Err(Error::from(ErrorKind::WouldBlock)), &KILLED);
+    }
 
     fn history() -> History {
         let records = |sequences: [u64; 2]| {

@@ -1,10 +1,13 @@
 //! A client that speaks frames: for requests that no library would send, and for errors none would show.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use openssl::ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslRef, SslStream};
+use openssl::ssl::{
+    self, HandshakeError, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslRef,
+    SslStream,
+};
 
 use palisade_protocol::frame;
 use palisade_protocol::header;
@@ -90,6 +93,36 @@ pub fn connector(access: &Access) -> SslConnectorBuilder {
     builder
 }
 
+/// What kind of end of the connection an error of TLS is; `None` where it is about what came over it.
+fn broken(error: &ssl::Error) -> Option<io::ErrorKind> {
+    if let Some(error) = error.io_error() {
+        return Some(error.kind());
+    }
+    let reasons = error
+        .ssl_error()
+        .into_iter()
+        .flat_map(|stack| stack.errors());
+    let mut reasons = reasons.filter_map(|one| one.reason());
+    let is_end = error.code() == ssl::ErrorCode::SYSCALL
+        || error.code() == ssl::ErrorCode::ZERO_RETURN
+        || reasons.any(|reason| reason.contains("unexpected eof"));
+    is_end.then_some(io::ErrorKind::UnexpectedEof)
+}
+
+/// Whether an error says that the other end is gone, as it is after a kill, and nothing of what it answered.
+pub fn is_end(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let kind = inner.and_then(broken).unwrap_or(error.kind());
+    matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
 impl Connection {
     /// Wraps a transport.
     pub fn new(transport: Transport) -> Connection {
@@ -124,7 +157,13 @@ impl Connection {
         let stream = settings
             .build()
             .connect("127.0.0.1", stream)
-            .map_err(|error| io::Error::other(error.to_string()))?;
+            .map_err(|error| {
+                let broken = match &error {
+                    HandshakeError::Failure(stream) => broken(stream.error()),
+                    _ => None,
+                };
+                io::Error::new(broken.unwrap_or(io::ErrorKind::Other), error.to_string())
+            })?;
         Ok(Connection::new(Transport::Tls(Box::new(stream))))
     }
 
@@ -190,6 +229,18 @@ impl Connection {
         let mut body = vec![0; length];
         self.transport.read_exact(&mut body)?;
         Ok(body)
+    }
+
+    /// The client's own end.
+    ///
+    /// # Panics
+    /// When the socket has none any more.
+    pub fn local_address(&self) -> SocketAddr {
+        let stream = match &self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(stream) => stream.get_ref(),
+        };
+        stream.local_addr().expect("an open socket")
     }
 
     /// The TLS session, where there is one.

@@ -2,9 +2,10 @@
 
 mod readers;
 
+use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_protocol::error_code::ErrorCode;
@@ -19,7 +20,7 @@ use palisade_tests::access::Access;
 use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
 use palisade_tests::requests;
-use palisade_tests::wire::Connection;
+use palisade_tests::wire::{self, Connection};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use self::readers::{Kind, Readers};
@@ -66,12 +67,20 @@ impl Member {
         self.acknowledged
     }
 
-    /// Goes on until the connection breaks.
-    fn run(&mut self, access: &Access, progress: &AtomicU64) {
-        let Ok(mut connection) = Connection::open(access) else {
-            return;
-        };
-        while self.cycle(&mut connection, progress).is_ok() {}
+    /// Goes on until the connection breaks, which it does when the node is killed and not before.
+    fn run(&mut self, access: &Access, progress: &AtomicU64, killed: &AtomicBool) {
+        let Err(error) = self.work(access, progress);
+        let partition = self.partition;
+        assert!(wire::is_end(&error), "member {partition}: {error}");
+        let was_killed = killed.load(Ordering::SeqCst);
+        assert!(was_killed, "member {partition} was cut off: {error}");
+    }
+
+    fn work(&mut self, access: &Access, progress: &AtomicU64) -> io::Result<Infallible> {
+        let mut connection = Connection::open(access)?;
+        loop {
+            self.cycle(&mut connection, progress)?;
+        }
     }
 
     /// One generation: join, sync, a few commits, maybe a farewell.
@@ -95,7 +104,7 @@ impl Member {
                 self.id = Str::EMPTY;
                 return Ok(());
             }
-            code => return retry(code),
+            code => panic!("a join is answered {code}"),
         }
         let assignments = joined
             .members
@@ -113,12 +122,12 @@ impl Member {
         };
         let synced = connection.call(3, &request)?;
         if synced.error_code.is_error() {
-            return retry(synced.error_code);
+            return self.rejoin(synced.error_code);
         }
         for _ in 0..1 + next(&mut self.random) % 10 {
             match self.commit(connection, joined.generation_id)? {
                 ErrorCode::NONE => progress.fetch_add(1, Ordering::Relaxed),
-                code => return retry(code),
+                code => return self.rejoin(code),
             };
         }
         if next(&mut self.random).is_multiple_of(4) {
@@ -127,7 +136,20 @@ impl Member {
                 member_id: std::mem::take(&mut self.id),
                 ..LeaveGroupRequest::default()
             };
-            connection.call(2, &request)?;
+            let code = connection.call(2, &request)?.error_code;
+            // Its session may have run out meanwhile.
+            let is_known = [ErrorCode::NONE, ErrorCode::UNKNOWN_MEMBER_ID].contains(&code);
+            assert!(is_known, "a farewell is answered {code}");
+        }
+        Ok(())
+    }
+
+    /// What a member hears while others come and go; it then joins again.
+    fn rejoin(&mut self, code: ErrorCode) -> io::Result<()> {
+        match code {
+            ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => {}
+            ErrorCode::UNKNOWN_MEMBER_ID => self.id = Str::EMPTY,
+            code => panic!("a member of a generation is answered {code}"),
         }
         Ok(())
     }
@@ -155,17 +177,6 @@ impl Member {
             self.acknowledged = self.attempted;
         }
         Ok(code)
-    }
-}
-
-/// Codes after which a member joins again.
-fn retry(code: ErrorCode) -> io::Result<()> {
-    match code {
-        ErrorCode::REBALANCE_IN_PROGRESS
-        | ErrorCode::ILLEGAL_GENERATION
-        | ErrorCode::UNKNOWN_MEMBER_ID
-        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Ok(()),
-        code => Err(io::Error::other(format!("unexpected {}", code.name()))),
     }
 }
 
@@ -239,13 +250,13 @@ fn killed_in_rebalances_and_commits() {
             story.spawn(move || readers.run(access, kind, seed));
         }
         for round in 0..ROUNDS {
-            let progress = AtomicU64::new(0);
+            let (progress, killed) = (AtomicU64::new(0), AtomicBool::new(false));
             let wanted = 1 + next(&mut random) % 60;
             let read = readers.commits() + 1 + next(&mut random) % 20;
             std::thread::scope(|scope| {
                 for member in &mut members {
-                    let (access, progress) = (&access, &progress);
-                    scope.spawn(move || member.run(access, progress));
+                    let (access, progress, killed) = (&access, &progress, &killed);
+                    scope.spawn(move || member.run(access, progress, killed));
                 }
                 let what = format!("round {round}: the groups to go on");
                 let question = || match (progress.load(Ordering::Relaxed), readers.commits()) {
@@ -255,6 +266,7 @@ fn killed_in_rebalances_and_commits() {
                 let waiting = AssertUnwindSafe(|| eventually(&what, UNSTUCK, question));
                 let waited = catch_unwind(waiting);
                 // Also where they are stuck: the members go on until their connections break.
+                killed.store(true, Ordering::SeqCst);
                 node.kill();
                 if let Err(panic) = waited {
                     resume_unwind(panic);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use palisade_tests::access::Access;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -95,8 +96,13 @@ impl Readers {
         let mut commits = 0;
         while commits < stays && !self.over.load(Ordering::Acquire) {
             // Errors are those of a client whose broker is away.
-            let Some(Ok(message)) = member.poll(Duration::from_millis(20)) else {
-                continue;
+            let message = match member.poll(Duration::from_millis(20)) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    assert!(is_away(&error), "a member is told {error}");
+                    continue;
+                }
+                None => continue,
             };
             if self.commit(member, message.partition(), message.offset() + 1) {
                 self.commits[kind as usize].fetch_add(1, Ordering::AcqRel);
@@ -112,12 +118,56 @@ impl Readers {
         offsets
             .add_partition_offset(TOPIC, partition, Offset::Offset(offset))
             .expect("an offset");
-        let is_committed = member.commit(&offsets, CommitMode::Sync).is_ok();
-        if is_committed {
-            self.acknowledged[at].fetch_max(offset, Ordering::AcqRel);
+        match member.commit(&offsets, CommitMode::Sync) {
+            Ok(()) => {
+                self.acknowledged[at].fetch_max(offset, Ordering::AcqRel);
+                true
+            }
+            Err(error) => {
+                let is_known = is_away(&error) || is_out_of_step(&error);
+                assert!(is_known, "a commit is answered {error}");
+                false
+            }
         }
-        is_committed
     }
+}
+
+/// What the client says while its broker is killed or starts.
+fn is_away(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, CoordinatorLoadInProgress, OperationTimedOut,
+        WaitingForCoordinator,
+    };
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            AllBrokersDown
+                | BrokerTransportFailure
+                | CoordinatorLoadInProgress
+                | OperationTimedOut
+                | WaitingForCoordinator
+        )
+    })
+}
+
+/// What a member hears that commits while the group goes on without it, or from one state to the next.
+fn is_out_of_step(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        FencedMemberEpoch, IllegalGeneration, RebalanceInProgress, StaleMemberEpoch,
+        UnknownMemberId,
+    };
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            FencedMemberEpoch
+                | IllegalGeneration
+                | RebalanceInProgress
+                | StaleMemberEpoch
+                | UnknownMemberId
+        )
+    })
 }
 
 fn member(access: &Access, kind: Kind) -> BaseConsumer {
