@@ -47,6 +47,15 @@ impl World {
         ])
     }
 
+    /// With times that do not pass while a test waits.
+    pub(super) fn patient() -> World {
+        World::with(&[
+            ("palisade.login.timeout.ms", "600000"),
+            ("palisade.frame.timeout.ms", "600000"),
+            ("palisade.tls.handshake.timeout.ms", "600000"),
+        ])
+    }
+
     fn with(more: &[(&str, &str)]) -> World {
         let mut node = Node::prepare();
         let [open, token, asked, strict] =
