@@ -1,5 +1,10 @@
 //! Q: robustness and the audit log under it.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::frame;
@@ -7,9 +12,10 @@ use palisade_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use palisade_protocol::text::Str;
+use palisade_tests::access::Access;
 use palisade_tests::audit;
 use palisade_tests::requests::newest;
-use palisade_tests::wire::Connection;
+use palisade_tests::wire::{self, Connection};
 use serde_json::Value;
 
 use super::Row;
@@ -73,27 +79,63 @@ fn be_denied(bob: &mut Connection, client_id: &str, name: &str) {
     assert_eq!(code, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
 }
 
-/// The log goes on after a kill: a new stream that says so, chained to the last whole line.
+/// Logs in again and again until the node is gone, and reports each login that it was told of by its port.
+fn keep_logging_in(access: &Access, killed: &AtomicBool, told: &Sender<u64>) {
+    loop {
+        match Connection::open(access) {
+            Ok(connection) => {
+                let port = u64::from(connection.local_address().port());
+                told.send(port).expect("the test listens");
+            }
+            Err(error) => {
+                assert!(wire::is_end(&error), "a login is answered: {error}");
+                assert!(killed.load(Ordering::SeqCst), "cut off: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Killed while clients log in: every login that a client was told of is in the log, and the log goes on as a new
+/// stream that says so, chained to the last whole line.
 fn killed_under_load(_: &World) {
+    const CLIENTS: usize = 4;
+    const LIVES: usize = 3;
     // A node of its own: the others' stays up.
     let mut node = palisade_tests::node::Node::start();
-    for life in 1..=2 {
+    let mut told: Vec<Vec<u64>> = Vec::new();
+    for life in 1..=LIVES {
         let access = node.scram("SCRAM-SHA-256");
-        for _ in 0..10 {
-            Connection::open(&access).expect("a login");
-        }
-        node.kill();
+        let killed = AtomicBool::new(false);
+        let (report, progress) = channel();
+        told.push(thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                let (report, access, killed) = (report.clone(), &access, &killed);
+                scope.spawn(move || keep_logging_in(access, killed, &report));
+            }
+            drop(report);
+            let logins = (0..10 * CLIENTS * life).map(|_| progress.recv());
+            let mut told: Vec<_> = logins.map(|login| login.expect("clients go on")).collect();
+            killed.store(true, Ordering::SeqCst);
+            node.kill();
+            told.extend(progress.iter());
+            told
+        }));
         node.run();
         let lines = audit::verified(&node.dir().join("data/audit/audit.log"));
-        let unclean = lines
-            .iter()
-            .filter(|line| line["action"] == "unclean_start");
-        assert_eq!(unclean.count(), life);
-        let logins = lines.iter().filter(|line| line["action"] == "login_ok");
-        assert!(
-            logins.count() >= 10 * life,
-            "a login counts only once it is durable"
-        );
+        let lives: Vec<_> = lines
+            .split(|line| line["action"] == "unclean_start")
+            .collect();
+        assert_eq!(lives.len(), life + 1);
+        for (told, lines) in told.iter().zip(lives) {
+            let logins = lines.iter().filter(|line| line["action"] == "login_ok");
+            let ports: BTreeSet<_> = logins
+                .filter_map(|line| line["src"]["port"].as_u64())
+                .collect();
+            for port in told {
+                assert!(ports.contains(port), "the login from {port} is not there");
+            }
+        }
     }
 }
 
