@@ -51,7 +51,7 @@ fn sealed(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Flips a bit of the record in the middle of a segment; the file then has the other one's bytes no more.
+/// Flips a bit in the middle of a segment, and says which offset the batch begins with that it belongs to.
 fn flip(segment: &Path) -> i64 {
     let bytes = fs::read(segment).expect("a segment");
     let mut at = 0;
