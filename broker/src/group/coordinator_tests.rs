@@ -217,7 +217,7 @@ async fn without_a_topic_there_is_no_coordinator() {
 #[tokio::test]
 async fn a_topic_that_could_not_be_made_is_left_for_a_moment() {
     let rig = Rig::new();
-    let now = tokio::time::Instant::now();
+    let now = Instant::now();
     assert!(rig.groups.may_make_topic(now));
     rig.groups.topic_not_made(now);
     assert!(!rig.groups.may_make_topic(now));
