@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::types::{LeaderEpoch, PartitionIndex};
 use palisade_protocol::{ErrorCode, Str, Uuid};
@@ -165,17 +164,8 @@ impl Rig {
     /// A new member of a group.
     async fn join(&self, group: &str, chance: u8, session: Duration) -> Awaited<JoinAnswer> {
         let ask = JoinAsk {
-            member_id: Str::EMPTY,
-            instance_id: None,
-            client_id: "c".into(),
-            client_host: "/h".into(),
             session_timeout: session,
-            rebalance_timeout: Duration::from_secs(60),
-            protocol_type: "consumer".into(),
-            protocols: vec![("range".into(), Bytes::new())],
-            needs_known_id: false,
-            may_skip_assignment: false,
-            chance: Uuid::from_bytes([chance; 16]),
+            ..JoinAsk::of_a_consumer(Uuid::from_bytes([chance; 16]))
         };
         let group = Str::copy(group);
         let asked = self

@@ -46,6 +46,26 @@ pub(crate) struct JoinAsk {
     pub(crate) chance: Uuid,
 }
 
+#[cfg(test)]
+impl JoinAsk {
+    /// Of a consumer that has no id yet, with the protocol `range` and nothing to say in it.
+    pub(crate) fn of_a_consumer(chance: Uuid) -> JoinAsk {
+        JoinAsk {
+            member_id: Str::EMPTY,
+            instance_id: None,
+            client_id: "c".into(),
+            client_host: "/h".into(),
+            session_timeout: Duration::from_secs(45),
+            rebalance_timeout: Duration::from_secs(60),
+            protocol_type: "consumer".into(),
+            protocols: vec![("range".into(), Bytes::new())],
+            needs_known_id: false,
+            may_skip_assignment: false,
+            chance,
+        }
+    }
+}
+
 impl ClassicGroup {
     /// Lets a member in, parks it, or refuses it.
     pub(crate) fn join(

@@ -111,17 +111,8 @@ impl Bench {
     /// One member in a stable group; its id.
     fn member(&mut self, group: &'static str, metadata: Bytes) -> Str {
         let ask = JoinAsk {
-            member_id: Str::EMPTY,
-            instance_id: None,
-            client_id: "c".into(),
-            client_host: "/h".into(),
-            session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(60),
-            protocol_type: "consumer".into(),
             protocols: vec![("range".into(), metadata)],
-            needs_known_id: false,
-            may_skip_assignment: false,
-            chance: Uuid::NIL,
+            ..JoinAsk::of_a_consumer(Uuid::NIL)
         };
         let answer = self.ask(|shard, moment, asker| shard.join(&group.into(), ask, asker, moment));
         let key = TimerKey::Join {
@@ -369,17 +360,8 @@ fn what_is_parked_is_released_when_the_partition_is_lost() {
     let mut bench = Bench::new();
     bench.member("g", subscribed_to_a());
     let ask = JoinAsk {
-        member_id: Str::EMPTY,
-        instance_id: None,
-        client_id: "c".into(),
-        client_host: "/h".into(),
-        session_timeout: Duration::from_secs(45),
-        rebalance_timeout: Duration::from_secs(60),
-        protocol_type: "consumer".into(),
         protocols: vec![("range".into(), subscribed_to_a())],
-        needs_known_id: false,
-        may_skip_assignment: false,
-        chance: TOPIC_ID,
+        ..JoinAsk::of_a_consumer(TOPIC_ID)
     };
     let mut parked = bench.ask(|shard, moment, asker| shard.join(&"g".into(), ask, asker, moment));
     assert!(parked.try_recv().is_err());
@@ -392,17 +374,9 @@ fn what_is_parked_is_released_when_the_partition_is_lost() {
 /// Asks for a place in a group; ids come before members.
 fn ask_to_join(bench: &mut Bench, group: &Str, protocols: usize) -> JoinRefused {
     let ask = JoinAsk {
-        member_id: Str::EMPTY,
-        instance_id: None,
-        client_id: "c".into(),
-        client_host: "/h".into(),
-        session_timeout: Duration::from_secs(45),
-        rebalance_timeout: Duration::from_secs(60),
-        protocol_type: "consumer".into(),
         protocols: vec![("range".into(), subscribed_to_a()); protocols],
         needs_known_id: true,
-        may_skip_assignment: false,
-        chance: TOPIC_ID,
+        ..JoinAsk::of_a_consumer(TOPIC_ID)
     };
     let answer = bench.ask(|shard, moment, asker| shard.join(group, ask, asker, moment));
     answered(answer).unwrap_err()

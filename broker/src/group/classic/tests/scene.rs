@@ -87,16 +87,8 @@ impl Scene {
         chance[15] = token.0 as u8;
         let mut ask = JoinAsk {
             member_id: Str::copy(id),
-            instance_id: None,
-            client_id: "c".into(),
-            client_host: "/h".into(),
-            session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(60),
-            protocol_type: "consumer".into(),
             protocols: vec![("range".into(), Bytes::from_static(b"meta"))],
-            needs_known_id: false,
-            may_skip_assignment: false,
-            chance: Uuid::from_bytes(chance),
+            ..JoinAsk::of_a_consumer(Uuid::from_bytes(chance))
         };
         with(&mut ask);
         let effects = self.group.join(ask, token, NOW, &self.config);

@@ -26,16 +26,8 @@ impl Bench {
     ) -> oneshot::Receiver<Verdict<JoinAnswer>> {
         let mut ask = JoinAsk {
             member_id: id.clone(),
-            instance_id: None,
-            client_id: "c".into(),
-            client_host: "/h".into(),
-            session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(60),
-            protocol_type: "consumer".into(),
             protocols: vec![("range".into(), vec![0; bytes].into())],
-            needs_known_id: false,
-            may_skip_assignment: false,
-            chance: Uuid::from_bytes([self.shard.next_token as u8; 16]),
+            ..JoinAsk::of_a_consumer(Uuid::from_bytes([self.shard.next_token as u8; 16]))
         };
         with(&mut ask);
         self.ask(|shard, moment, asker| shard.join(&group.into(), ask, asker, moment))
