@@ -21,7 +21,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(dir_of(path))?.sync_all()
 }
 
-/// As [`write`], for what can be made again: a file that says the same already is left alone, and
+/// As [`write()`], for what can be made again: a file that says the same already is left alone, and
 /// nothing waits for the disk. After a power cut the file may be empty or old.
 ///
 /// # Errors
