@@ -251,6 +251,7 @@ fn schedule(
         MaintenanceIntervals {
             retention: log.retention_check_interval,
             checkpoint: log.checkpoint_interval,
+            ..MaintenanceIntervals::default()
         },
         move || reactions::reopen(&seen, &reopened),
         clock::now,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_protocol::types::TimestampMs;
 use palisade_storage::StorageError;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tracing::{info, warn};
 
 use super::directory::Directory;
@@ -14,9 +14,6 @@ use super::replica_manager::ReplicaManager;
 /// How often logs look at their clocks: flushes by interval, rolls by age, delayed removals.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often logs that could not be opened are tried again.
-const REOPEN: Duration = Duration::from_secs(2);
-
 /// How often the periodic work runs.
 #[derive(Debug, Clone, Copy)]
 pub struct MaintenanceIntervals {
@@ -24,6 +21,8 @@ pub struct MaintenanceIntervals {
     pub retention: Duration,
     /// Between two checkpoints (`replica.high.watermark.checkpoint.interval.ms`).
     pub checkpoint: Duration,
+    /// Between two tries to open logs that could not be opened.
+    pub reopen: Duration,
 }
 
 impl Default for MaintenanceIntervals {
@@ -31,28 +30,36 @@ impl Default for MaintenanceIntervals {
         MaintenanceIntervals {
             retention: Duration::from_secs(300),
             checkpoint: Duration::from_secs(5),
+            reopen: Duration::from_secs(2),
         }
     }
 }
 
 /// Runs until it is dropped; everything that may block goes to other threads.
 ///
-/// `reopen`: tries again to open logs; may block, and is called only where one waits for it.
+/// `reopen`: tries again to open logs; may block, and is not called again before it has ended.
 pub async fn maintain(
     replicas: Arc<ReplicaManager>,
     intervals: MaintenanceIntervals,
     reopen: impl Fn() + Clone + Send + 'static,
     now: impl Fn() -> TimestampMs + Send + Sync,
 ) {
-    let timer = |period: Duration| {
-        let mut timer = interval_at(Instant::now() + period, period);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        timer
-    };
+    // Side by side: to open one log may take minutes, and the others must not wait for it.
+    tokio::join!(
+        look_after(&replicas, intervals, now),
+        try_again(&replicas, intervals.reopen, reopen),
+    );
+}
+
+/// Does for all open logs what is due.
+async fn look_after(
+    replicas: &ReplicaManager,
+    intervals: MaintenanceIntervals,
+    now: impl Fn() -> TimestampMs,
+) {
     let mut tick = timer(TICK);
     let mut retention = timer(intervals.retention);
     let mut checkpoint = timer(intervals.checkpoint);
-    let mut waiting = timer(REOPEN);
     loop {
         // Cancel-safe: each arm is the tick of a timer.
         tokio::select! {
@@ -66,15 +73,33 @@ pub async fn maintain(
                 replicas.expire_producers(now());
             }
             _ = checkpoint.tick() => replicas.checkpoint(),
-            _ = waiting.tick() => if !replicas.waiting().is_empty() {
-                // Not on a directory's thread, which the opening of a log may have to wait for.
-                let tried = tokio::task::spawn_blocking(reopen.clone()).await;
-                if let Err(error) = tried {
-                    warn!(%error, "logs not tried again");
-                }
-            },
         }
     }
+}
+
+/// Has logs opened that could not be, one round after the other.
+async fn try_again(
+    replicas: &ReplicaManager,
+    every: Duration,
+    reopen: impl Fn() + Clone + Send + 'static,
+) {
+    let mut waiting = timer(every);
+    loop {
+        waiting.tick().await;
+        if replicas.waiting().is_empty() {
+            continue;
+        }
+        // Not on a directory's thread, which the opening of a log may have to wait for.
+        if let Err(error) = tokio::task::spawn_blocking(reopen.clone()).await {
+            warn!(%error, "logs not tried again");
+        }
+    }
+}
+
+fn timer(period: Duration) -> Interval {
+    let mut timer = interval_at(Instant::now() + period, period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
 }
 
 impl ReplicaManager {
@@ -150,5 +175,77 @@ impl ReplicaManager {
 fn write_checkpoint(directory: &Directory) {
     if let Err(error) = directory.storage().checkpoint() {
         warn!(path = %directory.storage().path().display(), %error, "checkpoint not written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+
+    use palisade_storage::fs::FaultyFs;
+    use parking_lot::Mutex;
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::FlushPolicyName;
+    use crate::partition::testing::{NOW, TestNode, batch, open_on};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const AT_ONCE: Duration = Duration::from_millis(1);
+
+    #[tokio::test]
+    async fn a_log_that_takes_long_to_open_holds_nothing_up() {
+        let fs = FaultyFs::new();
+        let mut node = TestNode::new();
+        node.replicas = open_on(Path::new("/logs"), fs.as_fs(), FlushPolicyName::Os);
+        node = node.topic("open", 1, &[]);
+        fs.set_capacity(fs.used());
+        node = node.topic("shut", 1, &[]);
+        fs.set_capacity(1 << 40);
+        // It looks at the space again.
+        let directory = node.replicas.directories()[0].storage();
+        directory.tick(NOW);
+        assert_eq!(node.replicas.waiting().len(), 1);
+
+        let (begun, mut begins) = unbounded_channel();
+        let (permit, permits) = channel::<()>();
+        let permits = Arc::new(Mutex::new(permits));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let reopen = move || {
+            let before = inside.fetch_add(1, Ordering::SeqCst);
+            let _ = begun.send(before);
+            // Over as well when the test is.
+            let _ = permits.lock().recv();
+            inside.fetch_sub(1, Ordering::SeqCst);
+        };
+        let intervals = MaintenanceIntervals {
+            checkpoint: AT_ONCE,
+            reopen: AT_ONCE,
+            ..MaintenanceIntervals::default()
+        };
+        let maintenance = maintain(Arc::clone(&node.replicas), intervals, reopen, || NOW);
+        let maintenance = crate::task::spawn("maintenance", maintenance);
+        assert_eq!(begins.recv().await, Some(0));
+        let file = Path::new("/logs/replication-offset-checkpoint");
+        // What was asked for before is over.
+        let (done, is_done) = channel();
+        directory.spawn(move || done.send(()).unwrap());
+        is_done.recv().unwrap();
+        let before = fs.content(file);
+        node.append("open", 0, batch(1)).await;
+        let written = async {
+            while fs.content(file) == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        let written = timeout(PATIENCE, written).await;
+        assert!(written.is_ok(), "no checkpoint meanwhile");
+        assert!(begins.try_recv().is_err(), "one round at a time");
+        permit.send(()).unwrap();
+        assert_eq!(begins.recv().await, Some(0), "and then the next one");
+        maintenance.abort();
     }
 }
