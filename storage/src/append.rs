@@ -67,10 +67,9 @@ pub struct Appended {
 pub enum TryAppend {
     /// The batch is in the log (not yet durable).
     Done(Appended),
-    /// The lock is taken or a roll is under way; nothing was written, the batch is as it was.
+    /// The lock is taken or the segment must be rolled; nothing was written, the batch is as it was.
     ///
-    /// [`crate::LogObserver::writable`] follows every such answer, maybe before it is seen: try
-    /// again then, or call `append` where blocking is allowed.
+    /// Call [`Log::append_split`] where blocking is allowed: it waits, and rolls.
     Busy,
 }
 
@@ -163,23 +162,13 @@ impl Log {
             return Ok(TryAppend::Busy);
         };
         let outcome = self.append_locked(&mut writer, &mut batch, &checked, how, now);
-        let queued = writer.roll_queued;
-        if let Ok(Outcome::Roll(_)) = &outcome {
-            writer.roll_queued = true;
-        }
         drop(writer);
         match outcome {
             Ok(Outcome::Done(appended, after)) => {
                 self.finish(after);
                 Ok(TryAppend::Done(appended))
             }
-            Ok(Outcome::Roll(active)) => {
-                if !queued {
-                    self.queue_roll(active, now);
-                }
-                Ok(TryAppend::Busy)
-            }
-            Ok(Outcome::Exclusive) => Ok(TryAppend::Busy),
+            Ok(Outcome::Exclusive | Outcome::Roll(_)) => Ok(TryAppend::Busy),
             Err(error) => Err(self.append_failed(error, now)),
         }
     }
@@ -246,9 +235,6 @@ impl Log {
         self.check_writable()?;
         if writer.exclusive {
             return Ok(Outcome::Exclusive);
-        }
-        if let Some(error) = writer.roll_error.take() {
-            return Err(error);
         }
         let config = self.config.load();
         if self.shared.space.is_full() && !config.essential {

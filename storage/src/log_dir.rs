@@ -348,7 +348,7 @@ impl LogDir {
                 log.request_flush(log.log_end_offset());
             }
             if let Some(active) = log.roll_is_due(now) {
-                log.queue_roll_once(active, now);
+                log.queue_roll(active, now);
             }
         }
         let due = shared.graveyard.is_due(now);

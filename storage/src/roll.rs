@@ -19,22 +19,11 @@ use crate::types::{Offset, TimestampMs};
 const CRC_STEP: u64 = 4 << 20;
 
 impl Log {
-    /// Has the disk thread roll `active`.
+    /// Has the disk thread roll `active` for a timer: at most one such roll stands in its queue.
+    ///
+    /// One that fails is no append's failure: the next tick tries again.
     pub(crate) fn queue_roll(&self, active: Arc<Segment>, now: TimestampMs) {
         let Some(me) = self.me.upgrade() else { return };
-        self.shared.disk.push(Box::new(move || {
-            let rolled = me.roll(&active, now);
-            {
-                let mut writer = me.lock_writer();
-                writer.roll_queued = false;
-                writer.roll_error = rolled.err();
-            }
-            me.observer().writable();
-        }));
-    }
-
-    /// The same from a timer: at most one roll stands in the queue.
-    pub(crate) fn queue_roll_once(&self, active: Arc<Segment>, now: TimestampMs) {
         {
             let Some(mut writer) = self.try_lock_writer() else {
                 return;
@@ -44,7 +33,24 @@ impl Log {
             }
             writer.roll_queued = true;
         }
-        self.queue_roll(active, now);
+        self.shared.disk.push(Box::new(move || {
+            // A full disk is told of by the directory.
+            let failed = me
+                .roll(&active, now)
+                .err()
+                .filter(|error| !matches!(error, StorageError::DiskFull { .. }));
+            let told = {
+                let mut writer = me.lock_writer();
+                writer.roll_queued = false;
+                std::mem::replace(&mut writer.roll_failed, failed.is_some())
+            };
+            if let Some(error) = failed
+                && !told
+                && !me.is_failed()
+            {
+                tracing::warn!(log = %me.name, %error, "segment not rolled");
+            }
+        }));
     }
 
     /// Clean stop of one log: everything synced, the active segment sealed, the state kept.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::error::StorageError;
 use crate::fs::FsFile;
 use crate::producer_state::ProducerStates;
 use crate::segment::Segment;
@@ -20,10 +19,10 @@ pub(crate) struct Writer {
     pub(crate) producers: ProducerStates,
     /// A roll, truncation or close owns the end of the log: appends wait.
     pub(crate) exclusive: bool,
-    /// A roll of the active segment stands in the disk thread's queue.
+    /// A roll that a timer asked for stands in the disk thread's queue.
     pub(crate) roll_queued: bool,
-    /// That roll failed; the next append answers it.
-    pub(crate) roll_error: Option<StorageError>,
+    /// Such a roll of this segment has failed, which was told.
+    pub(crate) roll_failed: bool,
     pub(crate) allocation: Allocation,
     pub(super) written_back: u64,
 }
@@ -57,7 +56,7 @@ impl Writer {
             producers,
             exclusive: false,
             roll_queued: false,
-            roll_error: None,
+            roll_failed: false,
             allocation: Allocation {
                 end: position,
                 ..Allocation::default()

@@ -155,6 +155,30 @@ fn the_reserve_is_for_essential_logs_and_the_ballast_for_the_last_writes() {
 }
 
 #[test]
+fn a_roll_that_a_timer_asked_for_fails_for_nobody() {
+    let fs = FaultyFs::new();
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        segment_ms: 1000,
+        ..small()
+    };
+    let bench = Bench::on(fs.clone(), config);
+    bench.put(batch(0, 1, 100, 0));
+    fs.refuse_growth_at(fs.growths());
+    bench.dir.tick(time(5000));
+    bench.dir.run_pending();
+    assert_eq!(bench.log.segment_count(), 1, "no room for the next one");
+    bench.dir.tick(time(0));
+    bench.dir.run_pending();
+    assert!(!bench.dir.usage().below_reserve);
+    bench.put(batch(1, 1, 100, 0));
+    assert_eq!(bench.log.segment_count(), 1, "which this one did not need");
+    bench.dir.tick(time(5000));
+    bench.dir.run_pending();
+    assert_eq!(bench.log.segment_count(), 2, "it is tried again");
+}
+
+#[test]
 fn retention_runs_at_once_on_a_full_disk() {
     let fs = FaultyFs::new();
     // The ballast makes room for the log start, which must be stored before files go.
