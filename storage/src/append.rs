@@ -115,9 +115,9 @@ struct After {
 impl Log {
     /// Appends one batch if that needs no waiting.
     ///
-    /// `batch`: exactly one encoded RecordBatch v2 (KIP-98), header and CRC already validated, at
-    /// most `segment_bytes` bytes. Base offset and leader epoch are stamped into it, except for
-    /// [`AppendAs::Replica`].
+    /// `head` and `section`: the two pieces of exactly one encoded RecordBatch v2 (KIP-98), header and
+    /// CRC already validated, together at most `segment_bytes` bytes. Base offset and leader epoch
+    /// are stamped into it, except for [`AppendAs::Replica`].
     ///
     /// # Errors
     /// - `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidTxnState`,
@@ -128,19 +128,6 @@ impl Log {
     /// - `RecordBatchTooLarge`, `InvalidBatch`.
     /// - `DiskFull`: nothing was written, the log keeps its old end.
     /// - `Poisoned`, `Offline`, `Io`: the log takes no writes.
-    pub fn try_append(
-        &self,
-        batch: &mut [u8],
-        how: AppendAs,
-        now: TimestampMs,
-    ) -> Result<TryAppend, StorageError> {
-        self.try_append_pieces(Pieces::of(batch)?, how, now)
-    }
-
-    /// The same for a batch whose header lies elsewhere than its records, which are shared.
-    ///
-    /// # Errors
-    /// Those of [`Log::try_append`].
     pub fn try_append_split(
         &self,
         head: &mut [u8; HEADER_LEN],
@@ -148,15 +135,7 @@ impl Log {
         how: AppendAs,
         now: TimestampMs,
     ) -> Result<TryAppend, StorageError> {
-        self.try_append_pieces(Pieces { head, section }, how, now)
-    }
-
-    fn try_append_pieces(
-        &self,
-        mut batch: Pieces<'_>,
-        how: AppendAs,
-        now: TimestampMs,
-    ) -> Result<TryAppend, StorageError> {
+        let mut batch = Pieces { head, section };
         let checked = check(&batch, how)?;
         let Some(mut writer) = self.try_lock_writer() else {
             return Ok(TryAppend::Busy);
@@ -173,10 +152,10 @@ impl Log {
         }
     }
 
-    /// Appends one batch, waiting for the lock and for a roll where needed; blocks.
+    /// Appends one batch in one piece, waiting for the lock and for a roll where needed; blocks.
     ///
     /// # Errors
-    /// Those of [`Log::try_append`].
+    /// Those of [`Log::try_append_split`].
     pub fn append(
         &self,
         batch: &mut [u8],
@@ -189,7 +168,7 @@ impl Log {
     /// The same for a batch whose header lies elsewhere than its records, which are shared.
     ///
     /// # Errors
-    /// Those of [`Log::try_append`].
+    /// Those of [`Log::try_append_split`].
     pub fn append_split(
         &self,
         head: &mut [u8; HEADER_LEN],

@@ -88,8 +88,6 @@ pub struct Log {
     /// Some transaction may bound what is stable; readers ask for the lock only then.
     pub(crate) transactions: AtomicBool,
     pub(crate) closed: AtomicBool,
-    /// An append found the lock taken and waits to hear of its release.
-    pub(crate) contended: AtomicBool,
     /// The log stands in the flusher's queue.
     pub(crate) queued: AtomicBool,
     /// Records appended since the last sync was asked for (policy `Interval`).
@@ -156,7 +154,6 @@ impl Log {
             cuts: AtomicU64::new(0),
             writer: Mutex::new(parts.writer),
             closed: AtomicBool::new(false),
-            contended: AtomicBool::new(false),
             // Until the first release of the append lock has looked.
             transactions: AtomicBool::new(true),
             queued: AtomicBool::new(false),
@@ -247,13 +244,8 @@ impl Log {
         WriterGuard::new(self, self.writer.lock())
     }
 
-    /// Takes the append lock if it is free; if not, `writable` follows its release.
+    /// Takes the append lock if it is free.
     pub(crate) fn try_lock_writer(&self) -> Option<WriterGuard<'_>> {
-        if let Some(guard) = self.writer.try_lock() {
-            return Some(WriterGuard::new(self, guard));
-        }
-        self.contended.store(true, Ordering::SeqCst);
-        // The holder looks at the mark after its release; if it has looked already, this succeeds.
         self.writer
             .try_lock()
             .map(|guard| WriterGuard::new(self, guard))

@@ -15,9 +15,6 @@ pub trait LogObserver: Send + Sync {
 
     /// The log start offset moved up to `start`.
     fn log_start_advanced(&self, start: Offset);
-
-    /// An append that answered `Busy` is worth trying again (a roll has ended).
-    fn writable(&self) {}
 }
 
 /// An observer that ignores everything.

@@ -129,7 +129,6 @@ impl Log {
                 self.install(&mut writer, segment.clone(), file.clone());
             }
         }
-        self.observer.writable();
         created.map_err(|error| self.shared.judge(error))?;
         Ok(Some((base, producers)))
     }

@@ -125,7 +125,6 @@ pub(crate) struct Ear {
     pub(crate) durable: Mutex<Option<Offset>>,
     pub(crate) failed: Mutex<bool>,
     pub(crate) started: Mutex<Option<Offset>>,
-    pub(crate) writable: Mutex<u32>,
 }
 
 impl LogObserver for Ear {
@@ -137,9 +136,6 @@ impl LogObserver for Ear {
     }
     fn log_start_advanced(&self, start: Offset) {
         *self.started.lock() = Some(start);
-    }
-    fn writable(&self) {
-        *self.writable.lock() += 1;
     }
 }
 

@@ -82,7 +82,6 @@ impl Log {
             self.lock_writer().exclusive = false;
             result
         };
-        self.observer.writable();
         match result {
             Ok(()) | Err(StorageError::OutOfRange { .. }) => result,
             Err(error) => {

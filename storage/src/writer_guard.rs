@@ -1,4 +1,4 @@
-//! The append lock, with a word to whoever found it taken.
+//! The append lock; its release shows readers whether transactions bound what is stable.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
@@ -8,19 +8,15 @@ use parking_lot::MutexGuard;
 use crate::append::Writer;
 use crate::log::Log;
 
-/// Holds the append lock; its release wakes an append that was told `Busy` meanwhile.
+/// Holds the append lock.
 pub(crate) struct WriterGuard<'a> {
     log: &'a Log,
-    /// Taken only in `drop`.
-    guard: Option<MutexGuard<'a, Writer>>,
+    guard: MutexGuard<'a, Writer>,
 }
 
 impl<'a> WriterGuard<'a> {
     pub(crate) fn new(log: &'a Log, guard: MutexGuard<'a, Writer>) -> Self {
-        Self {
-            log,
-            guard: Some(guard),
-        }
+        Self { log, guard }
     }
 }
 
@@ -28,25 +24,21 @@ impl Deref for WriterGuard<'_> {
     type Target = Writer;
 
     fn deref(&self) -> &Writer {
-        self.guard.as_ref().expect("held until drop")
+        &self.guard
     }
 }
 
 impl DerefMut for WriterGuard<'_> {
     fn deref_mut(&mut self) -> &mut Writer {
-        self.guard.as_mut().expect("held until drop")
+        &mut self.guard
     }
 }
 
 impl Drop for WriterGuard<'_> {
     fn drop(&mut self) {
-        if let Some(writer) = self.guard.take() {
-            self.log
-                .transactions
-                .store(writer.producers.has_transactions(), Ordering::Release);
-        }
-        if self.log.contended.swap(false, Ordering::SeqCst) {
-            self.log.observer().writable();
-        }
+        let has_transactions = self.guard.producers.has_transactions();
+        self.log
+            .transactions
+            .store(has_transactions, Ordering::Release);
     }
 }
