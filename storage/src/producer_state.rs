@@ -101,15 +101,6 @@ fn next_sequence(sequence: i32) -> i32 {
     sequence.checked_add(1).unwrap_or(0)
 }
 
-/// Sequence of the last record of a batch, with the same wrap.
-pub(crate) fn last_sequence(header: &BatchHeader) -> i32 {
-    let (first, delta) = (header.base_sequence, header.last_offset_delta);
-    first.checked_add(delta).unwrap_or_else(|| {
-        let until_wrap = i32::MAX.wrapping_sub(first);
-        delta.wrapping_sub(until_wrap).wrapping_sub(1)
-    })
-}
-
 impl ProducerStates {
     /// Judges a client's batch; changes nothing.
     pub(crate) fn judge(&self, header: &BatchHeader) -> Result<Verdict, StorageError> {
@@ -136,7 +127,7 @@ impl ProducerStates {
                 return Err(wrong(Some(0)));
             }
         } else {
-            let last = last_sequence(header);
+            let last = header.last_sequence();
             if let Some(batch) = entry
                 .batches()
                 .find(|batch| batch.first_sequence == found && batch.last_sequence == last)
@@ -197,7 +188,7 @@ impl ProducerStates {
         entry.last_timestamp = header.max_timestamp;
         entry.remember(BatchMeta {
             first_sequence: header.base_sequence,
-            last_sequence: last_sequence(header),
+            last_sequence: header.last_sequence(),
             first_offset: base_offset,
             last_offset: Offset::new(base_offset.value() + i64::from(header.last_offset_delta)),
             timestamp: header.max_timestamp,

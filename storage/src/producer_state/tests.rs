@@ -84,7 +84,7 @@ fn five_batches_are_remembered() {
 #[test]
 fn sequences_wrap() {
     let known = states(&[(4, 0, i32::MAX - 1)]);
-    assert_eq!(last_sequence(&header(4, 0, i32::MAX - 1)), 1);
+    assert_eq!(header(4, 0, i32::MAX - 1).last_sequence(), 1);
     assert_eq!(known.judge(&header(1, 0, 2)).unwrap(), Verdict::Accept);
     assert_eq!(next_sequence(i32::MAX), 0);
 }
