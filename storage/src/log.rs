@@ -27,7 +27,7 @@ use crate::segment::{Segment, SegmentHome};
 use crate::shared::Shared;
 use crate::sync::AtomicOffset;
 use crate::txn_index::AbortedTxn;
-use crate::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicId};
+use crate::types::{LeaderEpoch, Offset, TimestampMs, TopicId};
 use crate::writer_guard::WriterGuard;
 
 /// File of the leader epochs.
@@ -200,11 +200,6 @@ impl Log {
         self.high_watermark.load()
     }
 
-    /// The same under the name it has right after opening.
-    pub fn checkpointed_high_watermark(&self) -> Offset {
-        self.noted_high_watermark()
-    }
-
     /// Remembers the high watermark for the next checkpoint, and for retention on a full disk.
     pub fn note_high_watermark(&self, high_watermark: Offset) {
         self.high_watermark.store(high_watermark);
@@ -305,11 +300,6 @@ impl Log {
         Ok(start)
     }
 
-    /// The latest leader epoch of the log.
-    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.epochs.read().latest()
-    }
-
     /// Writes the epochs if they have changed; blocks.
     pub(crate) fn store_epochs(&self) -> Result<(), StorageError> {
         let copy = {
@@ -336,16 +326,6 @@ impl Log {
         self.lock_writer()
             .producers
             .last_stable_bound(high_watermark)
-    }
-
-    /// True while `producer_id` has a transaction open in this log.
-    pub fn has_open_transaction(&self, producer_id: ProducerId) -> bool {
-        self.lock_writer().producers.has_open_txn(producer_id)
-    }
-
-    /// Number of producers whose state is kept.
-    pub fn producer_count(&self) -> usize {
-        self.lock_writer().producers.len()
     }
 
     /// Forgets idle producers; called by [`crate::LogDir::tick`].

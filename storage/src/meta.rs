@@ -13,7 +13,7 @@ use crate::fs::Fs;
 use crate::types::{BrokerId, Uuid};
 
 const META_FILE: &str = "meta.properties";
-const CLEAN_FILE: &str = "clean-shutdown";
+pub(crate) const CLEAN_FILE: &str = "clean-shutdown";
 /// Layout version of a log directory written and read.
 const VERSION: u32 = 1;
 

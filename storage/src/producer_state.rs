@@ -262,6 +262,7 @@ impl ProducerStates {
     }
 
     /// True while `producer_id` has an open transaction in this log.
+    #[cfg(test)]
     pub(crate) fn has_open_txn(&self, producer_id: ProducerId) -> bool {
         self.producers
             .get(&producer_id)

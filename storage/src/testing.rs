@@ -10,6 +10,7 @@ use crate::config::{Background, LogConfig, LogDirOptions};
 use crate::fs::FaultyFs;
 use crate::log::Log;
 use crate::log_dir::{LogDir, LogSpec};
+use crate::meta::CLEAN_FILE;
 use crate::observer::LogObserver;
 use crate::recovery::RecoveryReport;
 use crate::types::{Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId};
@@ -146,6 +147,8 @@ pub(crate) struct Bench {
     pub(crate) log: Arc<Log>,
     pub(crate) ear: Arc<Ear>,
     pub(crate) report: RecoveryReport,
+    /// A clean stop came before it.
+    pub(crate) was_clean: bool,
 }
 
 impl Bench {
@@ -158,6 +161,8 @@ impl Bench {
     }
 
     pub(crate) fn try_on(fs: FaultyFs, config: LogConfig) -> Result<Self, StorageError> {
+        let marker = Path::new(DIR).join(CLEAN_FILE);
+        let was_clean = fs.content(&marker).is_some();
         let dir = LogDir::open(Path::new(DIR), fs.as_fs(), manual())?;
         let ear = Arc::new(Ear::default());
         let spec = LogSpec {
@@ -171,6 +176,7 @@ impl Bench {
             log,
             ear,
             report,
+            was_clean,
         })
     }
 

@@ -102,7 +102,7 @@ fn a_clean_stop_scans_nothing_and_loses_nothing() {
     bench.fill(0, 40);
     for round in 1..4 {
         bench = bench.reopen(small());
-        assert_eq!(bench.dir.was_clean(), Some(7));
+        assert!(bench.was_clean);
         assert_eq!(bench.report.scanned_bytes, 0);
         assert_eq!(bench.report.rebuilt_indexes, 0);
         assert_eq!(read_all(&bench.log).len(), 40 * round);
@@ -116,7 +116,7 @@ fn a_kill_and_a_power_loss_lose_nothing_synced() {
         let bench = Bench::new(small());
         bench.fill(0, 40);
         let bench = bench.crash(crash, small());
-        assert_eq!(bench.dir.was_clean(), None);
+        assert!(!bench.was_clean);
         assert_eq!(read_all(&bench.log).len(), 40);
         assert_eq!(bench.report.cut_bytes, 0);
         bench.fill(40, 10);
@@ -262,7 +262,7 @@ fn a_raft_log_takes_terms_and_has_no_producers() {
         };
         bench.put_as(produced(tag, 1, 9, 0, 77), how);
     }
-    assert_eq!(bench.log.producer_count(), 0);
+    assert_eq!(bench.log.lock_writer().producers.len(), 0);
     assert_eq!(bench.log.epoch_at(offset(2)), Some(LeaderEpoch::new(4)));
     bench.log.truncate_to(offset(1)).unwrap();
     bench.put_as(
@@ -499,7 +499,7 @@ fn a_failed_sync_is_final_for_the_directory() {
     ));
     assert!(bench.dir.close(1).is_err());
     let bench = bench.crash(Crash::PowerLoss, small());
-    assert_eq!(bench.dir.was_clean(), None);
+    assert!(!bench.was_clean);
     assert_eq!(read_all(&bench.log).len(), 5);
 }
 
@@ -598,12 +598,12 @@ fn high_watermarks_are_checkpointed_and_bounded() {
     bench.log.note_high_watermark(offset(8));
     bench.dir.checkpoint().unwrap();
     let bench = bench.crash(Crash::Kill, small());
-    assert_eq!(bench.log.checkpointed_high_watermark(), offset(8));
+    assert_eq!(bench.log.noted_high_watermark(), offset(8));
     bench.log.note_high_watermark(offset(10));
     bench.dir.checkpoint().unwrap();
     bench.log.truncate_to(offset(4)).unwrap();
     let bench = bench.crash(Crash::PowerLoss, small());
-    assert_eq!(bench.log.checkpointed_high_watermark(), offset(4));
+    assert_eq!(bench.log.noted_high_watermark(), offset(4));
 }
 
 #[test]

@@ -127,7 +127,8 @@ fn aborted_transactions_are_listed_through_every_kind_of_stop() {
     assert_eq!(bench.log.last_stable_bound(offset(49)), Some(offset(48)));
     bench = bench.crash(Crash::Kill, small());
     assert_eq!(bench.log.last_stable_bound(offset(49)), Some(offset(48)));
-    assert!(bench.log.has_open_transaction(ProducerId::new(9)));
+    let is_open = |id| bench.log.lock_writer().producers.has_open_txn(id);
+    assert!(is_open(ProducerId::new(9)));
     bench.log.truncate_to(offset(48)).unwrap();
     check(&bench);
     // Indexes are caches, what they say of transactions included.
