@@ -136,16 +136,6 @@ pub trait CredentialLookup: Send + Sync {
     }
 }
 
-/// Whether a connection logs in or renews its session; the client's error text says which.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Phase {
-    /// The first login of the connection.
-    #[default]
-    Authentication,
-    /// KIP-368.
-    Reauthentication,
-}
-
 /// What exchanges of a listener need.
 #[derive(Clone)]
 pub struct SaslDeps {
@@ -157,8 +147,6 @@ pub struct SaslDeps {
     pub cluster_secret: Secret,
     /// `palisade.sasl.scram.strict.nonce`: refuse the doubled nonce of librdkafka < 2.6.1.
     pub strict_nonce: bool,
-    /// Login or renewal.
-    pub phase: Phase,
 }
 
 /// The mechanism named is not enabled; the wire answer is UNSUPPORTED_SASL_MECHANISM.
@@ -263,7 +251,6 @@ pub(crate) const FOREIGN_AUTHZID: &str =
 /// One login in progress. Each message consumes it, so that none can be sent twice.
 pub struct Exchange {
     state: State,
-    phase: Phase,
 }
 
 enum State {
@@ -284,10 +271,7 @@ impl Exchange {
             Mechanism::Plain => State::Plain(PlainServer::new(deps)),
             Mechanism::Scram(scram) => State::Scram(Box::new(ScramServer::new(scram, deps))),
         };
-        Ok(Self {
-            state,
-            phase: deps.phase,
-        })
+        Ok(Self { state })
     }
 
     /// The name of the mechanism.
@@ -323,12 +307,9 @@ impl Exchange {
     }
 
     fn fixed_text(&self) -> String {
-        let during = match self.phase {
-            Phase::Authentication => "authentication",
-            Phase::Reauthentication => "re-authentication",
-        };
         format!(
-            "Authentication failed during {during} due to invalid credentials with SASL mechanism {}",
+            "Authentication failed during authentication due to invalid credentials with SASL \
+             mechanism {}",
             self.mechanism()
         )
     }

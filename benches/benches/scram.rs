@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use palisade_auth::Secret;
-use palisade_auth::sasl::{CredentialLookup, Exchange, Mechanisms, Phase, SaslDeps, Step};
+use palisade_auth::sasl::{CredentialLookup, Exchange, Mechanisms, SaslDeps, Step};
 use palisade_auth::scram::{ScramCredential, ScramMechanism};
 use palisade_benches::scram::{MECHANISM, ScramClient, salted_password};
 
@@ -35,7 +35,6 @@ fn scram(c: &mut Criterion) {
         credentials: Arc::new(OneUser(credential.expect("a salt and 4096 iterations"))),
         cluster_secret: Secret::from("bench"),
         strict_nonce: true,
-        phase: Phase::Authentication,
     };
     let salted = salted_password(PASSWORD, SALT, ITERATIONS as usize).expect("PBKDF2 runs");
 

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palisade_auth::audit::AuditSink;
-use palisade_auth::sasl::{Mechanisms, Phase, SaslDeps};
+use palisade_auth::sasl::{Mechanisms, SaslDeps};
 use palisade_auth::scram::ScramCredential;
 use palisade_auth::{Authorizer, AuthorizerConfig, Secret, SuperUsers};
 use palisade_protocol::types::BrokerId;
@@ -315,7 +315,6 @@ fn sasl_deps(
         cluster_secret: cluster_secret
             .map_or_else(|| Secret::new(Vec::new()), |one| (**one).clone()),
         strict_nonce: sasl.strict_nonce,
-        phase: Phase::Authentication,
     }))
 }
 

@@ -78,7 +78,6 @@ fn deps_of(users: Users) -> SaslDeps {
         credentials: Arc::new(users),
         cluster_secret: Secret::from("the cluster's secret"),
         strict_nonce: false,
-        phase: Phase::Authentication,
     }
 }
 

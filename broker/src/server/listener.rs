@@ -8,7 +8,7 @@ use std::time::Duration;
 use openssl::ssl::SslContext;
 use openssl::x509::X509Ref;
 use palisade_auth::principal::Principal;
-use palisade_auth::sasl::{Exchange, Mechanism, Phase, SaslDeps};
+use palisade_auth::sasl::{Exchange, Mechanism, SaslDeps};
 use palisade_auth::tls::principal::{MappingRules, PrincipalFailure, certificate_principal};
 use palisade_auth::tls::{ServerTls, TlsError, TlsSettings};
 use palisade_protocol::Str;
@@ -38,8 +38,6 @@ pub struct ListenerState {
     tls: Option<ServerTls>,
     mapping: MappingRules,
     sasl: Option<SaslDeps>,
-    /// Always `None` for now: the configuration refuses `connections.max.reauth.ms` above 0.
-    max_reauth: Option<Duration>,
 }
 
 impl std::fmt::Debug for ListenerState {
@@ -65,13 +63,8 @@ impl ListenerState {
     }
 
     /// Begins a login by the mechanism of that name; `None` when it is not enabled here.
-    pub(crate) fn start_exchange(&self, mechanism: &str, phase: Phase) -> Option<Exchange> {
-        let deps = self.sasl.as_ref()?;
-        let deps = SaslDeps {
-            phase,
-            ..deps.clone()
-        };
-        Exchange::start(mechanism, &deps).ok()
+    pub(crate) fn start_exchange(&self, mechanism: &str) -> Option<Exchange> {
+        Exchange::start(mechanism, self.sasl.as_ref()?).ok()
     }
 
     /// Names the credential by which a login of that user would be judged now.
@@ -82,17 +75,6 @@ impl ListenerState {
             Mechanism::Scram(scram) => credentials.scram(user, scram),
         };
         found.map(|credential| credential.fingerprint())
-    }
-
-    /// How long a session lives before it must be renewed (KIP-368).
-    pub(crate) fn session_lifetime(&self) -> Option<Duration> {
-        self.max_reauth
-    }
-
-    /// The same in milliseconds as SaslAuthenticate says it; 0 for ever.
-    pub(crate) fn session_lifetime_ms(&self) -> i64 {
-        let lifetime = self.session_lifetime().unwrap_or_default();
-        i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX)
     }
 
     pub(super) fn tls_context(&self) -> Option<SslContext> {
@@ -208,7 +190,6 @@ impl Bound {
                 tls,
                 mapping,
                 sasl,
-                max_reauth: None,
             }),
         })
     }

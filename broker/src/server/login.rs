@@ -1,7 +1,6 @@
-//! From a finished handshake to an authenticated session, and its renewal.
+//! From a finished handshake to an authenticated session.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use palisade_auth::audit::{Action, AuditEvent, AuthInfo, Outcome, TlsInfo};
 use palisade_auth::principal::Principal;
@@ -9,15 +8,12 @@ use palisade_auth::tls::principal::{PrincipalFailure, session_info};
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, End, NoFrame};
-use super::receive::{Frame, ReceiveError};
+use super::receive::ReceiveError;
 use super::report::{self, Failure};
 use super::sasl_answer::{Login, Reaction};
 use super::sasl_gate::Gate;
 use super::session::Session;
 use super::transport::Transport;
-
-/// Time for one renewal of a session.
-const RENEWAL: Duration = Duration::from_secs(30);
 
 /// Authenticates a connection whose transport is ready.
 ///
@@ -35,7 +31,7 @@ pub(super) async fn enter(connection: &mut Connection) -> Result<Arc<Session>, E
     } else {
         "SSL"
     };
-    let session = session(connection, principal, mechanism, tls);
+    let session = session(connection, principal, (mechanism, None), tls);
     if !session.principal.is_anonymous() && !admit(connection, &session).await {
         return Err(End::Now);
     }
@@ -69,9 +65,9 @@ fn certificate_principal(connection: &Connection) -> Result<Principal, End> {
 async fn sasl(connection: &mut Connection, tls: Option<TlsInfo>) -> Result<Arc<Session>, End> {
     let deadline = connection.accepted + connection.server.service.limits().login;
     let mut gate = Gate::new(Arc::clone(&connection.listener));
-    let login = converse(connection, &mut gate, None, deadline).await?;
-    let session = session(connection, login.principal, &login.mechanism, tls);
-    session.set_credential(login.credential);
+    let login = converse(connection, &mut gate, deadline).await?;
+    let proven = (login.mechanism.as_str(), Some(login.credential));
+    let session = session(connection, login.principal, proven, tls);
     if let Some(software) = gate.software() {
         session.set_software(&software);
     }
@@ -82,46 +78,16 @@ async fn sasl(connection: &mut Connection, tls: Option<TlsInfo>) -> Result<Arc<S
     Ok(session)
 }
 
-/// Lets the live session prove itself anew, beginning with the frame that asked for it.
-///
-/// # Errors
-/// How to close when it fails; the old session does not survive that.
-pub(super) async fn renew(
-    connection: &mut Connection,
-    session: &Session,
-    first: Frame,
-) -> Result<(), End> {
-    let deadline = Instant::now() + RENEWAL;
-    let mut gate = Gate::renewal(
-        Arc::clone(&connection.listener),
-        session.mechanism.clone(),
-        session.principal.clone(),
-    );
-    let login = converse(connection, &mut gate, Some(first), deadline).await?;
-    let event = AuditEvent::new(Action::ReauthOk, Outcome::Ok, session.audit_context());
-    let service = Arc::clone(&connection.server.service);
-    if !service.record_login(event).await {
-        return Err(End::Delayed(login.refusal));
-    }
-    session.set_credential(login.credential);
-    connection.send(login.answer, deadline).await
-}
-
 /// Takes frames through the gate until it opens or stays closed for good.
 async fn converse(
     connection: &mut Connection,
     gate: &mut Gate,
-    mut first: Option<Frame>,
     deadline: Instant,
 ) -> Result<Login, End> {
     let service = Arc::clone(&connection.server.service);
     loop {
         let limit = gate.frame_limit(service.limits());
-        let received = match first.take() {
-            Some(frame) => Ok(frame),
-            None => connection.receive(limit, deadline).await,
-        };
-        let frame = match received {
+        let frame = match connection.receive(limit, deadline).await {
             Ok(frame) => frame,
             Err(none) => return Err(without_frame(connection, gate, none)),
         };
@@ -140,7 +106,7 @@ async fn converse(
                     tried: cause.tried(),
                     ..Failure::of(cause.reason())
                 };
-                report::failed(connection, gate.failure(), failure);
+                report::failed(connection, Action::LoginFailed, failure);
                 return Err(if delayed || answer.is_some() {
                     End::Delayed(answer)
                 } else {
@@ -156,12 +122,12 @@ fn without_frame(connection: &Connection, gate: &Gate, none: NoFrame) -> End {
         NoFrame::Signalled => End::Now,
         NoFrame::Ended => {
             if gate.was_offered_credentials() {
-                report::failed(connection, gate.failure(), Failure::of("disconnected"));
+                report::failed(connection, Action::LoginFailed, Failure::of("disconnected"));
             }
             End::Peer
         }
         NoFrame::Late => {
-            report::failed(connection, gate.failure(), Failure::of("timeout"));
+            report::failed(connection, Action::LoginFailed, Failure::of("timeout"));
             End::Now
         }
         NoFrame::Bad(error) => {
@@ -181,7 +147,7 @@ fn without_frame(connection: &Connection, gate: &Gate, none: NoFrame) -> End {
                     words,
                     ..Failure::of(reason)
                 };
-                report::failed(connection, gate.failure(), failure);
+                report::failed(connection, Action::LoginFailed, failure);
             }
             end
         }
@@ -191,7 +157,7 @@ fn without_frame(connection: &Connection, gate: &Gate, none: NoFrame) -> End {
 fn session(
     connection: &Connection,
     principal: Principal,
-    mechanism: &str,
+    (mechanism, credential): (&str, Option<[u8; 32]>),
     tls: Option<TlsInfo>,
 ) -> Arc<Session> {
     let mut info = report::connection_info(connection);
@@ -207,7 +173,7 @@ fn session(
         principal,
         (connection.peer, connection.local),
         Arc::clone(&connection.listener),
-        mechanism.to_owned(),
+        (mechanism.to_owned(), credential),
         (Arc::new(info), connection.hold.overflow()),
     ))
 }

@@ -11,12 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_auth::audit::{Action, Outcome as Recorded};
-use palisade_protocol::ApiKey;
 use tokio::time::Instant;
 
 use super::connection::{Connection, End, Signal};
 use super::frame_budget::Reservation;
-use super::login;
 use super::queue::{AnswerQueue, Moved};
 use super::receive::{Frame, ReceiveError, Received};
 use super::report;
@@ -26,10 +24,6 @@ use crate::task::Budget;
 
 /// How long answers in preparation are waited for after the peer ended its stream.
 const GRACE: Duration = Duration::from_secs(5);
-/// How far an expired session is tolerated while nothing is asked.
-const EXPIRED_IDLE: Duration = Duration::from_secs(60);
-/// Shortest time between two renewals.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 /// What the timer is set to when nothing has a deadline.
 const FAR: Duration = Duration::from_secs(3600);
 
@@ -38,34 +32,16 @@ pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) ->
     connection.place.authenticated();
     connection.transport.socket_mut().logged_in();
     let _registered = connection.server.enter(&session, &connection.switch);
-    let now = Instant::now();
-    let lifetime = connection.listener.session_lifetime();
     let mut work = Work {
         connection,
         session,
         answers: AnswerQueue::new(),
         stage: None,
         closing: None,
-        renewal: None,
-        renewed_at: None,
-        expires: lifetime.map(|lifetime| now + lifetime),
-        active_at: now,
+        active_at: Instant::now(),
         progress: 0,
     };
-    let end = loop {
-        match std::future::poll_fn(|cx| work.poll(cx)).await {
-            Turn::End(end) => break end,
-            Turn::Renew(frame) => {
-                let session = Arc::clone(&work.session);
-                if let Err(end) = login::renew(work.connection, &session, frame).await {
-                    break end;
-                }
-                let now = Instant::now();
-                work.expires = lifetime.map(|lifetime| now + lifetime);
-                work.active_at = now;
-            }
-        }
-    };
+    let end = std::future::poll_fn(|cx| work.poll(cx)).await;
     if !work.session.principal.is_anonymous() {
         report::session_event(
             work.connection,
@@ -88,10 +64,6 @@ struct Work<'a> {
     /// The newest request, and its share of the frame budget.
     stage: Option<(Stage, Option<Reservation>)>,
     closing: Option<Closing>,
-    /// A SaslHandshake that starts a renewal once everything before it is answered.
-    renewal: Option<Frame>,
-    renewed_at: Option<Instant>,
-    expires: Option<Instant>,
     active_at: Instant,
     progress: u64,
 }
@@ -117,16 +89,10 @@ impl Closing {
     }
 }
 
-/// What the poll function hands to the loop around it.
-enum Turn {
-    End(End),
-    Renew(Frame),
-}
-
 impl Work<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.connection.signals.poll(cx) {
-            Poll::Ready(Signal::End) => return Poll::Ready(Turn::End(End::Now)),
+            Poll::Ready(Signal::End) => return Poll::Ready(End::Now),
             Poll::Ready(Signal::Drain) => self.close_when_settled(),
             // Whoever changes the own password is still told that it worked.
             Poll::Ready(Signal::Revoked) => {
@@ -142,7 +108,7 @@ impl Work<'_> {
             let mut moved = self.poll_answers(cx);
             match self.poll_send(cx) {
                 Ok(sent) => moved |= sent,
-                Err(end) => return Poll::Ready(Turn::End(end)),
+                Err(end) => return Poll::Ready(end),
             }
             match self.poll_receive(cx) {
                 Ok(None) => {}
@@ -153,22 +119,17 @@ impl Work<'_> {
                         return Poll::Pending;
                     }
                 }
-                Err(end) => return Poll::Ready(Turn::End(end)),
+                Err(end) => return Poll::Ready(end),
             }
             if self.is_settled() {
-                if let Some(frame) = self.renewal.take() {
-                    return Poll::Ready(Turn::Renew(frame));
-                }
                 match self.closing {
-                    Some(Closing::Peer(_)) => return Poll::Ready(Turn::End(End::Peer)),
-                    Some(Closing::Asked | Closing::Revoked(_)) => {
-                        return Poll::Ready(Turn::End(End::Now));
-                    }
+                    Some(Closing::Peer(_)) => return Poll::Ready(End::Peer),
+                    Some(Closing::Asked | Closing::Revoked(_)) => return Poll::Ready(End::Now),
                     None => {}
                 }
             }
             if !moved {
-                return self.poll_timer(cx).map(Turn::End);
+                return self.poll_timer(cx);
             }
         }
     }
@@ -228,10 +189,7 @@ impl Work<'_> {
     /// Reads the next request when there is room for it; `Some` tells how many bytes it had.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Result<Option<usize>, End> {
         let connection = &mut *self.connection;
-        let busy = self.stage.is_some()
-            || self.renewal.is_some()
-            || self.closing.is_some()
-            || connection.hold.is_waiting();
+        let busy = self.stage.is_some() || self.closing.is_some() || connection.hold.is_waiting();
         if busy || !(connection.reader.mid_frame() || self.answers.has_room()) {
             return Ok(None);
         }
@@ -272,18 +230,6 @@ impl Work<'_> {
     /// Starts a request, or notes how it fails.
     fn begin(&mut self, frame: Frame) {
         self.active_at = Instant::now();
-        if self.starts_renewal(&frame) {
-            self.renewed_at = Some(self.active_at);
-            self.renewal = Some(frame);
-            return;
-        }
-        if self
-            .expires
-            .is_some_and(|expires| expires <= self.active_at)
-        {
-            self.close_when_settled();
-            return;
-        }
         match self.stage(frame.bytes) {
             Ok(stage) => self.stage = Some((stage, frame.reservation)),
             Err(outcome) => {
@@ -310,17 +256,6 @@ impl Work<'_> {
         let (key, header, body) = dispatch::admit(frame)?;
         let service = Arc::clone(&self.connection.server.service);
         service.begin(Arc::clone(&self.session), key, header, body)
-    }
-
-    fn starts_renewal(&self, frame: &Frame) -> bool {
-        let key = frame
-            .bytes
-            .first_chunk()
-            .map(|key| i16::from_be_bytes(*key));
-        let rested = self
-            .renewed_at
-            .is_none_or(|before| self.active_at >= before + RENEWAL_INTERVAL);
-        self.expires.is_some() && key == Some(ApiKey::SaslHandshake.value()) && rested
     }
 
     /// Takes nothing new and ends once all is answered, or sooner where that was settled before.
@@ -388,8 +323,7 @@ impl Work<'_> {
             // While the audit log holds it back, its bytes are not looked at.
             .filter(|_| !self.connection.hold.is_waiting())
             .map(|since| since + limits.frame);
-        let expired = self.expires.filter(|_| settled).map(|at| at + EXPIRED_IDLE);
         let grace = self.closing.and_then(Closing::until);
-        [idle, frame, expired, grace].into_iter().flatten().min()
+        [idle, frame, grace].into_iter().flatten().min()
     }
 }

@@ -66,8 +66,6 @@ pub(crate) enum Refusal {
     Malformed,
     /// More messages than any mechanism needs.
     Rounds,
-    /// A re-authentication as somebody else, or by another mechanism.
-    Changed,
 }
 
 impl Refusal {
@@ -79,7 +77,6 @@ impl Refusal {
             Refusal::Unexpected => "unexpected_request",
             Refusal::Malformed => "malformed",
             Refusal::Rounds => "too_many_rounds",
-            Refusal::Changed => "principal_changed",
         }
     }
 
@@ -125,10 +122,10 @@ pub(super) fn api_versions_too_late(header: &RequestHeader, reader: &mut Reader)
     refuse(encoded(wire.encode(&body)), true, Refusal::Unexpected)
 }
 
-pub(super) fn token_answer(token: Vec<u8>, session_lifetime_ms: i64) -> SaslAuthenticateResponse {
+/// One message of the mechanism; no lifetime is said, for sessions are not renewed (KIP-368).
+pub(super) fn token_answer(token: Vec<u8>) -> SaslAuthenticateResponse {
     SaslAuthenticateResponse {
         auth_bytes: token.into(),
-        session_lifetime_ms,
         ..Default::default()
     }
 }

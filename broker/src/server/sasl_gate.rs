@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use palisade_auth::audit::Action;
-use palisade_auth::principal::Principal;
-use palisade_auth::sasl::{Exchange, FailureCause, Phase, Step};
+use palisade_auth::sasl::{Exchange, FailureCause, Step};
 use palisade_protocol::header::RequestHeader;
 use palisade_protocol::messages::api_versions::ApiVersionsRequest;
 use palisade_protocol::messages::sasl_authenticate::SaslAuthenticateRequest;
@@ -38,8 +36,6 @@ pub(crate) struct Gate {
     state: State,
     /// What ApiVersions said; kept for the session.
     software: Option<ClientSoftware>,
-    /// The live session's mechanism and principal, when this is a re-authentication.
-    renews: Option<(String, Principal)>,
 }
 
 enum State {
@@ -54,8 +50,6 @@ enum State {
         raw: bool,
         rounds: u32,
     },
-    /// A re-authentication that chose another mechanism: its next message ends the connection.
-    Doomed,
     /// Nothing more is accepted.
     Over,
 }
@@ -67,19 +61,6 @@ impl Gate {
             listener,
             state: State::First,
             software: None,
-            renews: None,
-        }
-    }
-
-    /// The gate of a connection that proves itself anew; its first frame is a SaslHandshake.
-    pub(crate) fn renewal(
-        listener: Arc<ListenerState>,
-        mechanism: String,
-        principal: Principal,
-    ) -> Self {
-        Gate {
-            renews: Some((mechanism, principal)),
-            ..Gate::new(listener)
         }
     }
 
@@ -94,15 +75,6 @@ impl Gate {
     /// Whether a credential was offered, which makes a lost connection a failed login.
     pub(crate) fn was_offered_credentials(&self) -> bool {
         matches!(&self.state, State::Tokens { rounds, .. } if *rounds > 0)
-    }
-
-    /// What a failure of this gate is called in the audit log.
-    pub(crate) fn failure(&self) -> Action {
-        if self.renews.is_some() {
-            Action::ReauthFailed
-        } else {
-            Action::LoginFailed
-        }
     }
 
     /// What the client said it is.
@@ -127,20 +99,14 @@ impl Gate {
                 raw: false,
                 rounds,
             } => self.token_request(frame, exchange, mechanism, rounds).await,
-            State::Doomed => refuse(None, true, Refusal::Changed),
             State::Over => refuse(None, false, Refusal::Unexpected),
         }
     }
 
     fn greet(&mut self, frame: Bytes, service: &dyn Service, negotiated: bool) -> Reaction {
-        let renewal = self.renews.is_some();
         match peek_key(&frame) {
-            Some(ApiKey::ApiVersions) if !renewal => {
-                if negotiated {
-                    return refuse(None, false, Refusal::Unexpected);
-                }
-                self.api_versions(frame, service)
-            }
+            Some(ApiKey::ApiVersions) if negotiated => refuse(None, false, Refusal::Unexpected),
+            Some(ApiKey::ApiVersions) => self.api_versions(frame, service),
             Some(ApiKey::SaslHandshake) => self.handshake(frame),
             // The body of anything else is not even looked at.
             _ => refuse(None, true, Refusal::Unexpected),
@@ -193,33 +159,19 @@ impl Gate {
             return refuse(None, false, Refusal::Malformed);
         };
         let wire = wire(key, &header);
-        let phase = match self.renews {
-            Some(_) => Phase::Reauthentication,
-            None => Phase::Authentication,
-        };
-        let exchange = self
-            .listener
-            .start_exchange(request.mechanism.as_str(), phase);
-        let Some(exchange) = exchange else {
-            // A live session that asks for what is not offered gets no list.
-            if self.renews.is_some() {
-                return refuse(None, false, Refusal::Mechanism);
-            }
+        let mechanism = request.mechanism.as_str().to_owned();
+        let Some(exchange) = self.listener.start_exchange(&mechanism) else {
             let body = sasl_handshake::response(
                 ErrorCode::UNSUPPORTED_SASL_MECHANISM,
                 self.listener.mechanisms(),
             );
             return refuse(encoded(wire.encode(&body)), true, Refusal::Mechanism);
         };
-        let mechanism = request.mechanism.as_str().to_owned();
-        self.state = match &self.renews {
-            Some((before, _)) if *before != mechanism => State::Doomed,
-            _ => State::Tokens {
-                exchange,
-                mechanism,
-                raw: header.api_version == 0,
-                rounds: 0,
-            },
+        self.state = State::Tokens {
+            exchange,
+            mechanism,
+            raw: header.api_version == 0,
+            rounds: 0,
         };
         let body = sasl_handshake::response(ErrorCode::NONE, self.listener.mechanisms());
         match encoded(wire.encode(&body)) {
@@ -253,16 +205,13 @@ impl Gate {
                 token,
                 credential,
                 ..
-            } => match self.check_renewal(&principal) {
-                Ok(()) => Reaction::LoggedIn(Login {
-                    answer: raw_frame(&token),
-                    refusal: None,
-                    principal,
-                    mechanism,
-                    credential,
-                }),
-                Err(_) => refuse(None, true, Refusal::Changed),
-            },
+            } => Reaction::LoggedIn(Login {
+                answer: raw_frame(&token),
+                refusal: None,
+                principal,
+                mechanism,
+                credential,
+            }),
             Step::Failure { cause, user, .. } => refuse(
                 None,
                 true,
@@ -314,7 +263,7 @@ impl Gate {
                     raw: false,
                     rounds: rounds + 1,
                 };
-                match encoded(wire.encode(&token_answer(token, 0))) {
+                match encoded(wire.encode(&token_answer(token))) {
                     Some(answer) => Reaction::Answer(answer),
                     None => refuse(None, false, Refusal::Malformed),
                 }
@@ -324,26 +273,19 @@ impl Gate {
                 token,
                 credential,
                 ..
-            } => {
-                if let Err(message) = self.check_renewal(&principal) {
-                    let answer = encoded(wire.encode(&refusal_answer(message)));
-                    return refuse(answer, true, Refusal::Changed);
-                }
-                let lifetime_ms = self.listener.session_lifetime_ms();
-                match encoded(wire.encode(&token_answer(token, lifetime_ms))) {
-                    Some(answer) => Reaction::LoggedIn(Login {
-                        answer,
-                        refusal: encoded(wire.encode(&refusal_answer(format!(
-                            "Authentication failed during authentication due to invalid \
-                             credentials with SASL mechanism {mechanism}"
-                        )))),
-                        principal,
-                        mechanism,
-                        credential,
-                    }),
-                    None => refuse(None, false, Refusal::Malformed),
-                }
-            }
+            } => match encoded(wire.encode(&token_answer(token))) {
+                Some(answer) => Reaction::LoggedIn(Login {
+                    answer,
+                    refusal: encoded(wire.encode(&refusal_answer(format!(
+                        "Authentication failed during authentication due to invalid credentials \
+                         with SASL mechanism {mechanism}"
+                    )))),
+                    principal,
+                    mechanism,
+                    credential,
+                }),
+                None => refuse(None, false, Refusal::Malformed),
+            },
             Step::Failure {
                 message,
                 cause,
@@ -360,16 +302,6 @@ impl Gate {
                     },
                 )
             }
-        }
-    }
-
-    fn check_renewal(&self, principal: &Principal) -> Result<(), String> {
-        match &self.renews {
-            Some((_, before)) if before != principal => Err(format!(
-                "Cannot change principals during re-authentication from {}.{}: {}.{}",
-                before.kind, before.name, principal.kind, principal.name
-            )),
-            _ => Ok(()),
         }
     }
 }

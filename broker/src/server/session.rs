@@ -29,8 +29,8 @@ pub struct Session {
     info: Arc<ConnectionInfo>,
     /// Where its events wait while the audit log has no room for them.
     overflow: Option<Arc<Overflow>>,
-    /// Names the credential that the latest login proved; none where there was no SASL login.
-    credential: Mutex<Option<[u8; 32]>>,
+    /// Names the credential that its login proved; none where there was no SASL login.
+    credential: Option<[u8; 32]>,
     said: Mutex<Said>,
     heard_of_transactions: AtomicBool,
 }
@@ -60,7 +60,7 @@ impl Session {
         principal: Principal,
         (peer, local): (SocketAddr, SocketAddr),
         listener: Arc<ListenerState>,
-        mechanism: String,
+        (mechanism, credential): (String, Option<[u8; 32]>),
         (info, overflow): (Arc<ConnectionInfo>, Option<Arc<Overflow>>),
     ) -> Self {
         Session {
@@ -72,21 +72,16 @@ impl Session {
             mechanism,
             info,
             overflow,
-            credential: Mutex::new(None),
+            credential,
             said: Mutex::default(),
             heard_of_transactions: AtomicBool::new(false),
         }
     }
 
-    /// Keeps the name of the credential that a login or its renewal proved.
-    pub(crate) fn set_credential(&self, credential: [u8; 32]) {
-        *self.credential.lock() = Some(credential);
-    }
-
     /// Whether a login would still be judged by the credential that its login proved: false
     /// once that was deleted or replaced (security.md §3.6).
     pub(crate) fn stands(&self) -> bool {
-        let Some(proven) = *self.credential.lock() else {
+        let Some(proven) = self.credential else {
             return true;
         };
         let name = &self.principal.name;

@@ -101,14 +101,10 @@ impl AuditLog {
     pub(crate) async fn record_login(&self, mut event: AuditEvent) -> bool {
         // It has waited long enough when it is taken back.
         event.context.overflow = None;
-        let failed = match event.action {
-            Action::ReauthOk => Action::ReauthFailed,
-            _ => Action::LoginFailed,
-        };
         // It names the login itself, so that it is never merged with another: one line takes one back.
         let connection = event.context.connection.as_deref();
         let correction = AuditEvent {
-            action: failed,
+            action: Action::LoginFailed,
             outcome: Outcome::Error,
             auth: connection.and_then(|connection| connection.auth.clone()),
             ..event.clone()

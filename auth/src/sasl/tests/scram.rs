@@ -374,14 +374,3 @@ fn s25_server_nonces_do_not_repeat() {
         assert!(seen.insert(part));
     }
 }
-
-#[test]
-fn renewal_is_named_in_the_text() {
-    let mut deps = deps();
-    deps.phase = Phase::Reauthentication;
-    let (message, _) = failure(HandClient::new("nobody").login(&deps));
-    assert_eq!(
-        message,
-        "Authentication failed during re-authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
-    );
-}

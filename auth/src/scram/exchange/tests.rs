@@ -1,7 +1,7 @@
 //! The vectors of spec/security.md Appendix C and RFC 7677, message by message.
 
 use super::*;
-use crate::sasl::{Mechanisms, Phase};
+use crate::sasl::Mechanisms;
 
 struct One(ScramCredential, &'static str);
 
@@ -100,7 +100,6 @@ fn server(vector: &Vector) -> ScramServer {
         credentials: Arc::new(One(credential(vector), vector.user)),
         cluster_secret: Secret::from("secret"),
         strict_nonce: false,
-        phase: Phase::Authentication,
     };
     ScramServer::new(vector.mechanism, &deps).with_server_nonce(vector.server_nonce)
 }

@@ -162,7 +162,7 @@ mod tests {
     use std::sync::Arc;
 
     use palisade_auth::{
-        sasl::{CredentialLookup, Exchange, Mechanisms, Phase, SaslDeps, Step},
+        sasl::{CredentialLookup, Exchange, Mechanisms, SaslDeps, Step},
         scram::ScramCredential,
     };
 
@@ -189,7 +189,6 @@ mod tests {
             credentials: Arc::new(OneUser),
             cluster_secret: Secret::from("secret"),
             strict_nonce: true,
-            phase: Phase::Authentication,
         };
         Exchange::start(mechanism.name(), &deps).unwrap()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use palisade_auth::Secret;
 use palisade_auth::audit::{Action, AuditEvent, AuditSink, Outcome as Recorded};
-use palisade_auth::sasl::{CredentialLookup, Mechanisms, Phase, SaslDeps};
+use palisade_auth::sasl::{CredentialLookup, Mechanisms, SaslDeps};
 use palisade_auth::scram::{ScramCredential, ScramMechanism};
 use palisade_auth::tls::TlsSettings;
 use palisade_protocol::header::RequestHeader;
@@ -282,7 +282,6 @@ impl Rig {
             credentials: users,
             cluster_secret: Secret::new("stable"),
             strict_nonce: false,
-            phase: Phase::Authentication,
         });
         let bound = Bound::bind(config, &service.limits, tls.as_ref(), sasl).unwrap();
         let address = bound.state.address;
