@@ -39,6 +39,7 @@ use palisade_auth::audit::{Action, AuditContext, AuditEvent, ConnectionInfo, Out
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use self::connection::Parting;
 use self::limits::{ConnectionCounts, Refused};
 use self::pace::Pace;
 use self::populate::PopulatePool;
@@ -78,6 +79,7 @@ pub struct Server {
     /// Refused connections that may wait for room in the audit log.
     parked: Arc<Semaphore>,
     lingering: Semaphore,
+    parting: Parting,
     last_id: AtomicU64,
 }
 
@@ -89,6 +91,15 @@ impl Server {
     pub(crate) fn new(
         service: Arc<dyn Service>,
         shutdown: Shutdown,
+    ) -> Result<Arc<Self>, BudgetTooSmall> {
+        Server::with_parting(service, shutdown, Parting::default())
+    }
+
+    /// The same with times of a test's own.
+    fn with_parting(
+        service: Arc<dyn Service>,
+        shutdown: Shutdown,
+        parting: Parting,
     ) -> Result<Arc<Self>, BudgetTooSmall> {
         let limits = service.limits();
         let budget = limits.queued_max_bytes.unwrap_or_else(quarter_of_memory);
@@ -109,6 +120,7 @@ impl Server {
             registry: Arc::default(),
             parked: Arc::new(Semaphore::new(PARKED)),
             lingering: Semaphore::new(LINGERING),
+            parting,
             last_id: AtomicU64::new(0),
             gate: Gate::new(),
             shutdown,

@@ -28,11 +28,24 @@ use super::{login, ready, report, tls};
 use crate::logging::Throttle;
 use crate::shutdown::Stage;
 
-/// How long a parting connection waits for its peer to take the last bytes.
-const PARTING: Duration = Duration::from_secs(1);
 /// Bytes of a parting peer that are thrown away, so that its unread input does not turn into a
 /// reset that destroys the last answer on its way.
 const PARTING_BYTES: usize = 256 * 1024;
+
+/// How long connections that end here are kept for their peers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parting {
+    /// For the last bytes to be taken, and again for the peer to end its side.
+    pub(super) wait: Duration,
+}
+
+impl Default for Parting {
+    fn default() -> Self {
+        Parting {
+            wait: Duration::from_secs(1),
+        }
+    }
+}
 
 /// A connection and everything it owns.
 pub(super) struct Connection {
@@ -262,7 +275,8 @@ impl Connection {
     async fn close(mut self, end: End) {
         // A place among the connections is held as long: that brakes who comes again and again.
         self.hold.settle(&self.server.shutdown).await;
-        let mut lingered = false;
+        let wait = self.server.parting.wait;
+        let mut seen_off = false;
         match end {
             End::Broken => return,
             End::Peer | End::Now => {}
@@ -271,15 +285,15 @@ impl Connection {
                     return;
                 }
                 if let Some(answer) = answer {
-                    if self.send(answer, Instant::now() + PARTING).await.is_err() {
+                    if self.send(answer, Instant::now() + wait).await.is_err() {
                         return;
                     }
-                    lingered = self.linger().await;
+                    seen_off = self.linger().await;
                 }
             }
         }
         let goodbye = poll_fn(|cx| self.transport.poll_goodbye(cx));
-        if !matches!(timeout(PARTING, goodbye).await, Ok(Ok(()))) || lingered {
+        if !matches!(timeout(wait, goodbye).await, Ok(Ok(()))) || seen_off {
             return;
         }
         // Whoever has not ended its side yet gets a moment to read what it was told.
@@ -303,7 +317,7 @@ impl Connection {
     /// Waits for the end of the peer's side, not for ever.
     async fn see_off(&mut self) {
         let mut left = PARTING_BYTES;
-        let _ = timeout(PARTING, async {
+        let _ = timeout(self.server.parting.wait, async {
             while left > 0 {
                 match self.discard().await {
                     Ok(0) | Err(_) => break,

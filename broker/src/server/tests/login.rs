@@ -8,6 +8,8 @@ use palisade_protocol::ApiKey;
 
 use super::rig::*;
 use crate::config::SecurityProtocol;
+use crate::server::LINGERING;
+use crate::server::connection::Parting;
 
 const PLAIN_ALICE: &[u8] = b"\0alice\0secret";
 
@@ -309,6 +311,41 @@ async fn a_client_that_leaves_during_the_delay_frees_its_place() {
     client.send(&token(b"\0alice\0wrong")).await;
     drop(client);
     // Stopping waits for every connection: it would take as long as the delay.
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn only_so_many_refused_clients_may_end_their_connections_first() {
+    let parting = Parting { wait: LONG };
+    let rig = Rig::with_parting(SecurityProtocol::SaslPlaintext, parting).await;
+    let refused = async || {
+        let mut client = rig.connect().await;
+        client.call(&handshake(1, "PLAIN")).await;
+        let answer = client.call(&token(b"\0alice\0wrong")).await;
+        assert_eq!(head(&answer), (36, 58));
+        client
+    };
+    let left = || rig.server.lingering.available_permits();
+    let mut waited_for = Vec::new();
+    for _ in 0..LINGERING {
+        waited_for.push(refused().await);
+    }
+    while left() > 0 {
+        tokio::task::yield_now().await;
+    }
+    refused().await.closed().await;
+    assert_eq!(left(), 0, "the others are still waited for");
+    // Who goes makes room for another one.
+    waited_for.pop();
+    while left() == 0 {
+        tokio::task::yield_now().await;
+    }
+    waited_for.push(refused().await);
+    while left() > 0 {
+        tokio::task::yield_now().await;
+    }
+    // And the node for all of them.
+    drop(waited_for);
     rig.stop().await;
 }
 

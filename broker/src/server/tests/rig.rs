@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use crate::config::{Endpoint, Limits, ListenerConfig, SecurityProtocol};
 use crate::dispatch::{CloseReason, Guarded, Outcome, Stage, Staged, Wire};
 use crate::handlers::{api_versions, sasl_handshake};
+use crate::server::connection::Parting;
 use crate::server::{Bound, BoxFuture, Hold, Room, Server, Service, Session};
 use crate::shutdown::{Shutdown, Stage as Step};
 
@@ -45,6 +46,9 @@ pub(super) const AUDITED: ApiKey = ApiKey::CreateAcls;
 
 /// How long a connection may take to end, where nothing but its end is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than any test.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 /// A running server and everything a test looks at.
 pub(super) struct Rig {
@@ -234,12 +238,25 @@ impl Rig {
         limits: Limits,
         tls: Option<TlsSettings>,
     ) -> Rig {
-        Rig::with(protocol, limits, tls, None).await
+        Rig::with(protocol, limits, tls, None, Parting::default()).await
     }
 
     /// One on PLAINTEXT whose connections are held back while there is no room.
     pub(super) async fn with_room(limits: Limits, room: Room) -> Rig {
-        Rig::with(SecurityProtocol::Plaintext, limits, None, Some(room)).await
+        let parting = Parting::default();
+        Rig::with(
+            SecurityProtocol::Plaintext,
+            limits,
+            None,
+            Some(room),
+            parting,
+        )
+        .await
+    }
+
+    /// One that keeps connections for their peers as long as a test wants it to.
+    pub(super) async fn with_parting(protocol: SecurityProtocol, parting: Parting) -> Rig {
+        Rig::with(protocol, limits(), None, None, parting).await
     }
 
     async fn with(
@@ -247,6 +264,7 @@ impl Rig {
         limits: Limits,
         tls: Option<TlsSettings>,
         room: Option<Room>,
+        parting: Parting,
     ) -> Rig {
         let events = Arc::new(Events::default());
         let users = Arc::new(OneUser::default());
@@ -286,8 +304,8 @@ impl Rig {
         let bound = Bound::bind(config, &service.limits, tls.as_ref(), sasl).unwrap();
         let address = bound.state.address;
         let shutdown = Shutdown::new();
-        let server = Server::new(Arc::clone(&service) as Arc<dyn Service>, shutdown.clone());
-        let server = server.unwrap();
+        let served = Arc::clone(&service) as Arc<dyn Service>;
+        let server = Server::with_parting(served, shutdown.clone(), parting).unwrap();
         server.serve(bound);
         Rig {
             address,
