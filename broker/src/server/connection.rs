@@ -37,12 +37,16 @@ const PARTING_BYTES: usize = 256 * 1024;
 pub(super) struct Parting {
     /// For the last bytes to be taken, and again for the peer to end its side.
     pub(super) wait: Duration,
+    /// Whoever neither sent nor took a byte for so long has read what it was told: it is not waited
+    /// for.
+    pub(super) quiet: Duration,
 }
 
 impl Default for Parting {
     fn default() -> Self {
         Parting {
             wait: Duration::from_secs(1),
+            quiet: Duration::from_secs(1),
         }
     }
 }
@@ -74,6 +78,8 @@ pub(super) enum End {
     Peer,
     /// Close now; everything owed was sent or is not to be sent.
     Now,
+    /// The same, and the peer has long had what was sent.
+    Quiet,
     /// Wait for the failed-login delay, send this, close.
     Delayed(Option<Vec<Chunk>>),
     /// The socket or TLS failed: no goodbye is possible.
@@ -280,6 +286,7 @@ impl Connection {
         match end {
             End::Broken => return,
             End::Peer | End::Now => {}
+            End::Quiet => seen_off = true,
             End::Delayed(answer) => {
                 if self.delay().await.is_err() {
                     return;

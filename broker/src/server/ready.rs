@@ -124,7 +124,9 @@ impl Work<'_> {
             if self.is_settled() {
                 match self.closing {
                     Some(Closing::Peer(_)) => return Poll::Ready(End::Peer),
-                    Some(Closing::Asked | Closing::Revoked(_)) => return Poll::Ready(End::Now),
+                    Some(Closing::Asked | Closing::Revoked(_)) => {
+                        return Poll::Ready(self.farewell());
+                    }
                     None => {}
                 }
             }
@@ -263,6 +265,16 @@ impl Work<'_> {
         self.closing.get_or_insert(Closing::Asked);
     }
 
+    /// How a settled connection ends.
+    fn farewell(&self) -> End {
+        let moved = self.connection.transport.socket().progress() != self.progress;
+        let quiet = self.connection.server.parting.quiet;
+        match moved || self.active_at.elapsed() < quiet {
+            true => End::Now,
+            false => End::Quiet,
+        }
+    }
+
     /// Whether every request is answered and every answer is with the kernel.
     fn is_settled(&self) -> bool {
         self.stage.is_none()
@@ -283,7 +295,7 @@ impl Work<'_> {
             if deadline.is_some_and(|at| at <= now) {
                 tracing::debug!(peer = %self.connection.peer, "connection timed out");
                 return Poll::Ready(if self.is_settled() {
-                    End::Now
+                    self.farewell()
                 } else {
                     End::Broken
                 });

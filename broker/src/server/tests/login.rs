@@ -316,7 +316,10 @@ async fn a_client_that_leaves_during_the_delay_frees_its_place() {
 
 #[tokio::test]
 async fn only_so_many_refused_clients_may_end_their_connections_first() {
-    let parting = Parting { wait: LONG };
+    let parting = Parting {
+        wait: LONG,
+        quiet: LONG,
+    };
     let rig = Rig::with_parting(SecurityProtocol::SaslPlaintext, parting).await;
     let refused = async || {
         let mut client = rig.connect().await;

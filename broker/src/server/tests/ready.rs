@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use palisade_protocol::{ApiKey, Chunk, RecordSource};
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use super::rig::*;
 use crate::config::SecurityProtocol;
 use crate::server::Room;
+use crate::server::connection::Parting;
 use crate::shutdown::Stage;
 
 async fn plain() -> Rig {
@@ -282,6 +284,37 @@ async fn draining_answers_what_was_begun_and_takes_nothing_new() {
     rig.service.open.send_replace(true);
     assert_eq!(client.answer().await.unwrap()[..], *b"\0\0\0\x01late");
     client.closed().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn draining_does_not_wait_for_a_peer_that_has_been_silent() {
+    let parting = Parting {
+        wait: LONG,
+        quiet: Duration::ZERO,
+    };
+    let rig = Rig::with_parting(SecurityProtocol::Plaintext, parting).await;
+    let mut silent = rig.connect().await;
+    silent.call(&ask(ApiKey::Metadata, 1)).await;
+    let stopped = timeout(PATIENCE, rig.stop()).await;
+    assert!(stopped.is_ok(), "it is waited for");
+    silent.closed().await;
+}
+
+#[tokio::test]
+async fn draining_waits_for_a_peer_that_was_told_something_just_now() {
+    let parting = Parting {
+        wait: LONG,
+        quiet: LONG,
+    };
+    let rig = Rig::with_parting(SecurityProtocol::Plaintext, parting).await;
+    let mut client = rig.connect().await;
+    client.call(&ask(ApiKey::Metadata, 1)).await;
+    let places = rig.server.places.available_permits();
+    rig.shutdown.advance(Stage::Draining);
+    client.closed().await;
+    assert_eq!(rig.server.places.available_permits(), places);
+    drop(client);
     rig.stop().await;
 }
 

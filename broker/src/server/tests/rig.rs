@@ -45,7 +45,7 @@ pub(super) const GIVEN: ApiKey = ApiKey::DescribeConfigs;
 pub(super) const AUDITED: ApiKey = ApiKey::CreateAcls;
 
 /// How long a connection may take to end, where nothing but its end is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longer than any test.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
