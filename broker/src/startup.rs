@@ -134,6 +134,16 @@ struct Opened {
     log_dir: Arc<LogDir>,
 }
 
+/// Says what is to be expected of the logs: those of a clean stop are not looked through.
+fn tell_last_stop(log_dir: &LogDir) {
+    let last_stop = match (log_dir.meta(), log_dir.was_clean()) {
+        (None, _) => "none",
+        (Some(_), None) => "unclean",
+        (Some(_), Some(_)) => "clean",
+    };
+    tracing::info!(path = %log_dir.path().display(), last_stop, "log directory opened");
+}
+
 fn open(
     config: &Arc<Config>,
     first_users: Vec<(String, ScramCredential)>,
@@ -141,6 +151,7 @@ fn open(
     let fs = palisade_storage::fs::real();
     let log_dir = LogDir::open(&config.data_dir, Arc::clone(&fs), LogDirOptions::default())
         .map_err(|error| not_opened(&config.data_dir, error))?;
+    tell_last_stop(&log_dir);
     let log_dir = Arc::new(log_dir);
     let node_id = BrokerId::new(config.node_id);
     let cluster_id = identity::settle(&log_dir, node_id, config.cluster_id.as_deref())?;

@@ -84,6 +84,7 @@ pub struct Usage {
 /// Dropping it without [`LogDir::close`] is an unclean stop: nothing more is written.
 pub struct LogDir {
     shared: Arc<Shared>,
+    clean_epoch: Option<i64>,
     background: Background,
     meta: Mutex<Option<MetaProperties>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -140,13 +141,14 @@ impl LogDir {
         let background = options.background;
         let shared = Arc::new(Shared::open(fs, path.to_owned(), options)?);
         // From here on a stop is unclean until it has been a clean one.
-        meta::take_clean(&*shared.fs, path)?;
+        let clean_epoch = meta::take_clean(&*shared.fs, path)?;
         shared.space.check();
         if !shared.space.is_full() {
             shared.space.hold_ballast();
         }
         let dir = Self {
             shared,
+            clean_epoch,
             background,
             meta: Mutex::new(meta),
             threads: Mutex::default(),
@@ -237,6 +239,12 @@ impl LogDir {
         ] {
             table.report_missing();
         }
+    }
+
+    /// Broker epoch of the clean stop before this start; `None` after an unclean one, and at the
+    /// first start.
+    pub fn was_clean(&self) -> Option<i64> {
+        self.clean_epoch
     }
 
     /// The logs present on disk, in order of their names.

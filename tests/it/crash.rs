@@ -72,6 +72,12 @@ fn killed_under_load() {
         consumed += history.consumed();
 
         node.run();
+        let opened = node
+            .process()
+            .wait_for_line(Duration::from_secs(60), |line| {
+                line.contains("log directory opened")
+            });
+        assert!(opened.contains("last_stop=\"unclean\""), "{opened}");
         let mut connection = Connection::open(&access).expect("a login after the kill");
         let log = requests::read_all(&mut connection, TOPIC, id, verified).expect("the log");
         if let Err(error) = history.check(&log) {
@@ -141,6 +147,7 @@ fn stopped_under_load() {
                     assert!(line.contains(figure), "{figure}: {line}");
                 }
             };
+            said("log directory opened", &["last_stop=\"clean\""]);
             said("metadata log opened", &[" scanned_bytes=0 "]);
             let figures = ["failed=0 scanned_bytes=0 cut_bytes=0 damaged_ranges=0 "];
             said("partition logs opened", &figures);
