@@ -8,6 +8,7 @@ pub mod context;
 mod decoding;
 pub mod dispatch;
 pub mod fetch_session;
+mod foreign;
 mod group;
 mod handlers;
 pub mod logging;

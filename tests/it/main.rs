@@ -26,6 +26,7 @@ mod handshakes;
 mod hostile_load;
 mod java;
 mod kcat;
+mod long_names;
 mod messages;
 mod named_twice;
 mod negative;

@@ -1,7 +1,9 @@
 //! Why the coordinator refuses, and the code that each reason has on the wire.
 
-use palisade_protocol::ErrorCode;
+use palisade_protocol::{ErrorCode, Str};
 use thiserror::Error;
+
+use crate::foreign;
 
 /// A refusal. The text is for clients that show one.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -89,6 +91,16 @@ pub(crate) enum GroupError {
 }
 
 impl GroupError {
+    /// There is no group of this id.
+    pub(crate) fn group_not_found(id: &str) -> Self {
+        Self::GroupNotFound(format!("Group {} not found.", foreign::name(id)))
+    }
+
+    /// The text for the wire, as long as an answer takes it.
+    pub(crate) fn text(&self) -> Str {
+        foreign::sentence(&self.to_string())
+    }
+
     /// The code on the wire.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {

@@ -49,9 +49,7 @@ pub(crate) async fn handle(
             response.groups.push(match view {
                 Ok(group) => shown(group, operations, &access),
                 Err(Unseen::Denied(code)) => failed(id, code, None),
-                Err(Unseen::Refused(error)) => {
-                    failed(id, error.code(), Some(Str::from(error.to_string())))
-                }
+                Err(Unseen::Refused(error)) => failed(id, error.code(), Some(error.text())),
             });
         }
         response

@@ -164,7 +164,7 @@ fn response(heartbeat: Heartbeat) -> ConsumerGroupHeartbeatResponse {
 }
 
 fn refused(error: &GroupError) -> ConsumerGroupHeartbeatResponse {
-    failed(error.code(), Some(Str::from(error.to_string())))
+    failed(error.code(), Some(error.text()))
 }
 
 fn failed(error_code: ErrorCode, error_message: Option<Str>) -> ConsumerGroupHeartbeatResponse {

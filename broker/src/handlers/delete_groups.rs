@@ -114,5 +114,5 @@ fn response(rows: impl Iterator<Item = (Str, Row)>) -> DeleteGroupsResponse {
 }
 
 fn refusal(error: &GroupError) -> (ErrorCode, Str) {
-    (error.code(), Str::from(error.to_string()))
+    (error.code(), error.text())
 }

@@ -18,6 +18,7 @@ use palisade_protocol::{ErrorCode, Str};
 use crate::config::{Reported, ReportedSource};
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::foreign;
 use crate::metadata::ConfigResourceType;
 use crate::metadata::group_config::{self, GroupKey};
 use crate::metadata::topic_config::{ConfigKind, DescribedConfig, describe};
@@ -376,7 +377,7 @@ fn refuse(resource: DescribeConfigsResource, refused: Refused) -> DescribeConfig
     let Refused(error_code, text) = refused;
     DescribeConfigsResult {
         error_code,
-        error_message: Some(Str::from(text)),
+        error_message: Some(foreign::sentence(&text)),
         ..row(resource, Vec::new())
     }
 }

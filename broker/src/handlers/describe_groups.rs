@@ -15,6 +15,7 @@ use palisade_protocol::{ErrorCode, Str};
 use super::group_view;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::foreign;
 use crate::group::classic::{DescribedMember, Description};
 use crate::group::decision::Decision;
 use crate::group::shard::{GroupView, Shard};
@@ -68,7 +69,7 @@ fn row(
         Ok(GroupView::Classic(description)) => described(blank, operations, description),
         Ok(GroupView::Absent(text)) if version >= UNKNOWN_IS_ERROR => DescribedGroup {
             error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-            error_message: Some(Str::from(text)),
+            error_message: Some(foreign::sentence(&text)),
             group_state: Str::from_static("Dead"),
             ..blank
         },

@@ -12,6 +12,7 @@ use palisade_protocol::{ErrorCode, Str};
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
+use crate::foreign;
 
 /// Answers a DescribeUserScramCredentials request; needs DESCRIBE on CLUSTER.
 pub(crate) async fn handle(
@@ -53,9 +54,14 @@ fn row((user, described): Described) -> DescribeUserScramCredentialsResult {
     let infos = match described {
         Ok(infos) => infos,
         Err(error) => {
-            let code = match error {
-                DescribeError::NotFound(_) => ErrorCode::RESOURCE_NOT_FOUND,
-                DescribeError::Twice(_) => ErrorCode::DUPLICATE_RESOURCE,
+            let name = foreign::name(&user);
+            let (code, error) = match error {
+                DescribeError::NotFound(_) => {
+                    (ErrorCode::RESOURCE_NOT_FOUND, DescribeError::NotFound(name))
+                }
+                DescribeError::Twice(_) => {
+                    (ErrorCode::DUPLICATE_RESOURCE, DescribeError::Twice(name))
+                }
             };
             return error_row(user, code, error.to_string());
         }

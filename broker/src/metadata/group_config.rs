@@ -6,8 +6,8 @@ use palisade_protocol::Str;
 use thiserror::Error;
 
 use super::image::ConfigMap;
-use super::topic_name::shown;
 use crate::config::Config;
+use crate::foreign;
 
 /// One group key. Values are of type INT, in milliseconds.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl GroupDefaults {
     pub fn validate(&self, settings: &ConfigMap) -> Result<(), GroupConfigError> {
         for (name, _) in settings.iter() {
             if lookup(name).is_none() {
-                return Err(GroupConfigError::UnknownKey(shown(name)));
+                return Err(GroupConfigError::UnknownKey(foreign::name(name)));
             }
         }
         for (key, range) in KEYS.iter().zip(self.ranges) {
@@ -207,7 +207,7 @@ impl Range {
         let [least, most] = key.bounds;
         let key = key.name;
         let Some(value) = number(text) else {
-            let value = shown(text);
+            let value = foreign::name(text);
             return Err(GroupConfigError::NotANumber { key, value });
         };
         if value < self.least {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::foreign;
+
 /// Longest topic name, in bytes: a directory `<name>-<partition>` must fit a file system's limit.
 pub const MAX_LENGTH: usize = 249;
 
@@ -31,10 +33,10 @@ pub fn validate(name: &str) -> Result<(), String> {
     } else if name == "." || name == ".." {
         format!("'{name}' is not allowed")
     } else if name.len() > MAX_LENGTH {
-        let shown = shown(name);
+        let shown = foreign::name(name);
         format!("the length of '{shown}' is longer than the max allowed length {MAX_LENGTH}")
     } else if !name.bytes().all(is_legal) {
-        let shown = shown(name);
+        let shown = foreign::name(name);
         format!(
             "'{shown}' contains one or more characters other than ASCII alphanumerics, '.', '_' \
              and '-'"
@@ -47,25 +49,6 @@ pub fn validate(name: &str) -> Result<(), String> {
 
 fn is_legal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
-}
-
-/// Foreign text as it may stand in an answer: a client may send 32 KiB of control characters,
-/// and error texts end in logs.
-pub(super) fn shown(name: &str) -> String {
-    const SHOWN: usize = 300;
-    let mut shown: String = name.chars().take(SHOWN).flat_map(escape_control).collect();
-    if name.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-fn escape_control(c: char) -> Vec<char> {
-    if c.is_control() {
-        c.escape_default().collect()
-    } else {
-        vec![c]
-    }
 }
 
 /// The name with '.' read as '_', as metric names do: two topics may not share it.

@@ -8,6 +8,7 @@ use palisade_protocol::types::TimestampMs;
 
 use super::decide::Draft;
 use super::{ConsumerGroup, Member, Moment, Subscriptions};
+use crate::foreign;
 use crate::group::embedded::{Assignment, Subscription, TopicPartitions};
 use crate::group::error::GroupError;
 use crate::group::partitions::{OwnedPartitions, PartitionSet};
@@ -101,6 +102,7 @@ impl ConsumerGroup {
         at: &Moment<'_>,
     ) -> Result<(Self, Vec<GroupRecord>), GroupError> {
         let refused = |reason: &str| {
+            let id = foreign::name(id);
             GroupError::GroupNotFound(format!("Group {id} is not a consumer group: {reason}."))
         };
         if !at.config.migration.upgrades() {

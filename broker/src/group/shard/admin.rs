@@ -4,6 +4,7 @@ use palisade_protocol::{ErrorCode, Str};
 
 use super::expire::group_tombstone;
 use super::{Group, Shard};
+use crate::foreign;
 use crate::group::classic::{Description, InUse};
 use crate::group::decision::Decision;
 use crate::group::error::GroupError;
@@ -60,9 +61,10 @@ impl Shard {
         match self.groups.get(id.as_str()).map(|entry| &entry.group) {
             Some(Group::Classic(group)) => GroupView::Classic(group.describe()),
             Some(Group::Consumer(_)) => {
+                let id = foreign::name(id);
                 GroupView::Absent(format!("Group {id} is not a classic group."))
             }
-            None => GroupView::Absent(format!("Group {id} not found.")),
+            None => GroupView::Absent(GroupError::group_not_found(id).to_string()),
         }
     }
 
@@ -70,8 +72,7 @@ impl Shard {
     pub(crate) fn delete_group(&self, id: &Str, asker: Asker<Result<(), GroupError>>) -> Step {
         let refused = |asker, error| Step::decided(Decision::refuse(error), asker);
         let Some(entry) = self.groups.get(id.as_str()) else {
-            let text = format!("Group {id} not found.");
-            return refused(asker, GroupError::GroupNotFound(text));
+            return refused(asker, GroupError::group_not_found(id));
         };
         let group = match &entry.group {
             Group::Classic(group) => group.is_empty().then(|| vec![group_tombstone(id)]),
@@ -103,8 +104,7 @@ impl Shard {
         asked: OffsetDeletion,
     ) -> Decision<Vec<ErrorCode>> {
         let Some(entry) = self.groups.get(id.as_str()) else {
-            let text = format!("Group {id} not found.");
-            return Decision::refuse(GroupError::GroupNotFound(text));
+            return Decision::refuse(GroupError::group_not_found(id));
         };
         let in_use = match &entry.group {
             Group::Classic(group) => group.topics_in_use(),

@@ -75,8 +75,7 @@ impl Shard {
             }
             None if ask.generation < 0 => Vec::new(),
             None if ask.knows_consumer_groups => {
-                let text = format!("Group {id} not found.");
-                return Decision::refuse(GroupError::GroupNotFound(text));
+                return Decision::refuse(GroupError::group_not_found(id));
             }
             None => return Decision::refuse(GroupError::IllegalGeneration),
         };

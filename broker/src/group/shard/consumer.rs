@@ -12,6 +12,7 @@ use palisade_protocol::types::Offset;
 
 use super::expire::group_tombstone;
 use super::{Group, Parked, Shard};
+use crate::foreign;
 use crate::group::classic::{
     ClassicGroup, Identity, JoinAnswer, JoinAsk, JoinRefused, Joined, SyncAnswer, SyncAsk, Synced,
     Token,
@@ -95,8 +96,7 @@ fn answer<T: Send + 'static>(asker: Asker<T>, answer: T) -> Step {
 }
 
 fn no_such_group<T>(id: &Str) -> Result<T, GroupError> {
-    let text = format!("Group {id} not found.");
-    Err(GroupError::GroupNotFound(text))
+    Err(GroupError::group_not_found(id))
 }
 
 impl Shard {
@@ -426,7 +426,7 @@ impl Shard {
         match self.groups.get(id.as_str()).map(|entry| &entry.group) {
             Some(Group::Consumer(group)) => Decision::answer(group.describe(&moment(now, &config))),
             Some(Group::Classic(_)) => {
-                let text = format!("Group {id} is not a consumer group.");
+                let text = format!("Group {} is not a consumer group.", foreign::name(id));
                 Decision::refuse(GroupError::GroupNotFound(text))
             }
             None => match no_such_group(id) {

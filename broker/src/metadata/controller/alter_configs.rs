@@ -8,9 +8,9 @@ use palisade_protocol::messages::alter_configs::{
 use super::config_changes::{Altered, authorize, check_shape, decide_each, refuse_each};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
+use crate::foreign;
 use crate::metadata::image::ConfigMap;
 use crate::metadata::record::ConfigResourceType;
-use crate::metadata::topic_name;
 
 impl ControllerRequest for AlterConfigsRequest {
     type Response = AlterConfigsResponse;
@@ -54,7 +54,7 @@ fn replace(
         .configs
         .iter()
         .filter(|config| config.value.is_none())
-        .map(|config| topic_name::shown(&config.name))
+        .map(|config| foreign::name(&config.name))
         .collect();
     if !nulls.is_empty() {
         let text = format!("Null value not supported for : {}", nulls.join(","));

@@ -12,6 +12,7 @@ use palisade_protocol::{ErrorCode, Str};
 
 use super::row::RowError;
 use super::{Context, ControllerError, Decision};
+use crate::foreign;
 use crate::metadata::actor::Permit;
 use crate::metadata::image::{ConfigMap, TopicImage};
 use crate::metadata::record::{ConfigResourceType, MetadataRecord};
@@ -83,10 +84,7 @@ pub(super) fn check_shape<'a>(
     let mut seen = HashSet::new();
     for key in keys {
         if !seen.insert(key) {
-            let text = format!(
-                "The key {} is named more than once.",
-                topic_name::shown(key)
-            );
+            let text = format!("The key {} is named more than once.", foreign::name(key));
             return Err(RowError::invalid_request(text));
         }
     }

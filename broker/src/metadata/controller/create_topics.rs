@@ -15,6 +15,7 @@ use palisade_protocol::{ErrorCode, Str, Uuid};
 use super::placement::{Placement, check_assignment, new_partition};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
+use crate::foreign;
 use crate::metadata::actor::Permit;
 use crate::metadata::image::ConfigMap;
 use crate::metadata::record::{ConfigResourceType, MetadataRecord, PartitionRecord};
@@ -187,7 +188,7 @@ fn settings_of(topic: &CreatableTopic) -> Result<ConfigMap, RowError> {
         .configs
         .iter()
         .filter(|config| config.value.is_none())
-        .map(|config| topic_name::shown(&config.name))
+        .map(|config| foreign::name(&config.name))
         .collect();
     if !nulls.is_empty() {
         let text = format!(

@@ -9,9 +9,9 @@ use palisade_protocol::messages::incremental_alter_configs::{
 use super::config_changes::{Altered, Target, authorize, check_shape, decide_each, refuse_each};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
+use crate::foreign;
 use crate::metadata::image::ConfigMap;
 use crate::metadata::topic_config::{ConfigKind, join_list, list_items, lookup};
-use crate::metadata::topic_name;
 
 /// What happens to one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +85,13 @@ fn operation_of(config: &AlterableConfig) -> Result<Operation, RowError> {
         2 => Operation::Append,
         3 => Operation::Subtract,
         other => {
-            let key = topic_name::shown(&config.name);
+            let key = foreign::name(&config.name);
             let text = format!("Unknown operation {other} for the key {key}.");
             return Err(RowError::invalid_request(text));
         }
     };
     if operation != Operation::Delete && config.value.is_none() {
-        let key = topic_name::shown(&config.name);
+        let key = foreign::name(&config.name);
         return Err(RowError::invalid_request(format!(
             "Null value not supported for : {key}"
         )));
@@ -122,7 +122,7 @@ fn apply(
                 } else {
                     "SUBTRACT from"
                 };
-                let name = topic_name::shown(&config.name);
+                let name = foreign::name(&config.name);
                 let text = format!("Can't {verb} key {name} because its type is not LIST.");
                 return Err(RowError::new(ErrorCode::INVALID_CONFIG, text));
             };

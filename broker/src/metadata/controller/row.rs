@@ -5,6 +5,7 @@ use palisade_auth::acl::ResourceType;
 use palisade_protocol::{ErrorCode, Str};
 
 use super::ControllerError;
+use crate::foreign;
 
 /// Why one item of a request fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +36,9 @@ impl RowError {
         RowError::new(ErrorCode::INVALID_REQUEST, message)
     }
 
-    /// The text for the wire.
+    /// The text for the wire, as long as an answer takes it.
     pub(super) fn text(&self) -> Option<Str> {
-        self.message.clone().map(Str::from)
+        self.message.as_deref().map(foreign::sentence)
     }
 }
 

@@ -6,8 +6,8 @@ use super::effective::TopicConfig;
 use super::table::lookup;
 use super::value::canonical;
 use crate::config::TopicDefaults;
+use crate::foreign;
 use crate::metadata::image::ConfigMap;
-use crate::metadata::topic_name::shown;
 
 /// Why a topic may not have these settings; the text is what clients read, the code is
 /// INVALID_CONFIG.
@@ -51,14 +51,14 @@ pub enum ConfigError {
 pub fn validate(settings: &ConfigMap, defaults: &TopicDefaults) -> Result<(), ConfigError> {
     for (name, _) in settings.iter() {
         if lookup(name).is_none() {
-            return Err(ConfigError::UnknownKey(shown(name)));
+            return Err(ConfigError::UnknownKey(foreign::name(name)));
         }
     }
     for (name, value) in settings.iter() {
         let Some(key) = lookup(name) else { continue };
         canonical(key.kind, &key.valid, value).map_err(|reason| ConfigError::InvalidValue {
             key: key.name,
-            value: shown(value),
+            value: foreign::name(value),
             reason,
         })?;
     }

@@ -1,0 +1,192 @@
+//! Names of clients as long as the protocol takes them: errors that speak of them are answered, and shorter than the
+//! protocol takes those.
+
+use std::time::Duration;
+
+use palisade_protocol::messages::alter_configs::{self, AlterConfigsRequest};
+use palisade_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use palisade_protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use palisade_protocol::messages::delete_groups::DeleteGroupsRequest;
+use palisade_protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
+use palisade_protocol::messages::describe_groups::DescribeGroupsRequest;
+use palisade_protocol::messages::describe_user_scram_credentials::{
+    DescribeUserScramCredentialsRequest, UserName,
+};
+use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use palisade_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use palisade_protocol::{ErrorCode, Str};
+use palisade_tests::check::eventually;
+use palisade_tests::node::Node;
+use palisade_tests::requests::TIMEOUT_MS;
+use palisade_tests::wire::Connection;
+
+/// The longest name, of characters that a cut at a byte would halve.
+fn long() -> Str {
+    let name = "ä".repeat(16_383);
+    assert_eq!(name.len(), 32_766);
+    Str::from(name)
+}
+
+/// Says that something of the name was left out, and still what is wrong.
+fn is_cut(text: Option<&Str>, end: &str) {
+    let text = text.expect("a text");
+    assert!(text.len() < 1_000, "{} bytes", text.len());
+    assert!(text.contains("ää…") && text.ends_with(end), "{text}");
+}
+
+#[test]
+fn errors_show_a_part_of_them() {
+    let mut node = Node::prepare();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let not_found = ErrorCode::GROUP_ID_NOT_FOUND;
+    let request = FindCoordinatorRequest {
+        key: long(),
+        ..FindCoordinatorRequest::default()
+    };
+    eventually(
+        "a coordinator",
+        Duration::from_secs(20),
+        || match connection.call(3, &request).expect("an answer").error_code {
+            ErrorCode::NONE => Ok(()),
+            code => Err(code.to_string()),
+        },
+    );
+
+    let request = DeleteGroupsRequest {
+        groups_names: vec![long()],
+    };
+    let answer = connection.call(3, &request).expect("an answer");
+    let row = &answer.results[0];
+    assert_eq!((row.error_code, &row.group_id), (not_found, &long()));
+    is_cut(row.error_message.as_ref(), "… not found.");
+
+    let request = DescribeGroupsRequest {
+        groups: vec![long()],
+        ..DescribeGroupsRequest::default()
+    };
+    let answer = connection.call(6, &request).expect("an answer");
+    let row = &answer.groups[0];
+    assert_eq!((row.error_code, &row.group_id), (not_found, &long()));
+    is_cut(row.error_message.as_ref(), "… not found.");
+
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec![long()],
+        ..ConsumerGroupDescribeRequest::default()
+    };
+    for version in [0, 1] {
+        let answer = connection.call(version, &request).expect("an answer");
+        let row = &answer.groups[0];
+        assert_eq!((row.error_code, &row.group_id), (not_found, &long()));
+        is_cut(row.error_message.as_ref(), "… not found.");
+    }
+
+    let user = || UserName { name: long() };
+    for (users, code) in [
+        (vec![user()], ErrorCode::RESOURCE_NOT_FOUND),
+        (vec![user(), user()], ErrorCode::DUPLICATE_RESOURCE),
+    ] {
+        let request = DescribeUserScramCredentialsRequest { users: Some(users) };
+        let answer = connection.call(0, &request).expect("an answer");
+        let row = &answer.results[0];
+        assert_eq!((row.error_code, &row.user), (code, &long()));
+        is_cut(row.error_message.as_ref(), "…");
+    }
+}
+
+/// Each name is short, and the list of those that are wrong is not.
+#[test]
+fn lists_of_names() {
+    let mut node = Node::prepare();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let names = (0..1_000).map(|number| Str::from(format!("{number}{}", "x".repeat(100))));
+    let names: Vec<Str> = names.collect();
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: Str::from("lists"),
+            num_partitions: 1,
+            replication_factor: 1,
+            configs: names
+                .iter()
+                .map(|name| CreatableTopicConfig {
+                    name: name.clone(),
+                    value: None,
+                })
+                .collect(),
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: TIMEOUT_MS,
+        validate_only: false,
+    };
+    let answer = connection.call(7, &request).expect("an answer");
+    let row = &answer.topics[0];
+    assert_eq!(row.error_code, ErrorCode::INVALID_CONFIG);
+    let text = row.error_message.as_deref().expect("a text");
+    assert!(text.len() < 3_000 && text.ends_with("xx…"), "{text}");
+
+    let request = AlterConfigsRequest {
+        resources: vec![alter_configs::AlterConfigsResource {
+            resource_type: 2,
+            resource_name: Str::from("lists"),
+            configs: names
+                .into_iter()
+                .map(|name| alter_configs::AlterableConfig { name, value: None })
+                .collect(),
+        }],
+        validate_only: false,
+    };
+    let answer = connection.call(2, &request).expect("an answer");
+    let row = &answer.responses[0];
+    assert_eq!(row.error_code, ErrorCode::INVALID_REQUEST);
+    let text = row.error_message.as_deref().expect("a text");
+    assert!(text.len() < 3_000 && text.ends_with("xx…"), "{text}");
+}
+
+/// Names of resources, keys and values: texts that say so.
+#[test]
+fn settings_of_anything() {
+    let mut node = Node::prepare();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    const TOPIC: i8 = 2;
+    const BROKER: i8 = 4;
+    const GROUP: i8 = 32;
+    for resource_type in [TOPIC, BROKER, GROUP, 8, 16] {
+        let request = DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type,
+                resource_name: long(),
+                configuration_keys: None,
+            }],
+            ..DescribeConfigsRequest::default()
+        };
+        let answer = connection.call(4, &request).expect("an answer");
+        let text = answer.results[0].error_message.as_deref();
+        assert!(text.is_none_or(|text| text.len() < 1_000), "{text:?}");
+
+        for operation in [0, 1, 2, 3, 9] {
+            let request = IncrementalAlterConfigsRequest {
+                resources: vec![AlterConfigsResource {
+                    resource_type,
+                    resource_name: long(),
+                    configs: vec![AlterableConfig {
+                        name: long(),
+                        config_operation: operation,
+                        value: Some(long()),
+                    }],
+                }],
+                validate_only: true,
+            };
+            let answer = connection.call(1, &request).expect("an answer");
+            let text = answer.responses[0].error_message.as_deref();
+            assert!(text.is_none_or(|text| text.len() < 1_000), "{text:?}");
+        }
+    }
+}
