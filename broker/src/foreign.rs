@@ -4,6 +4,8 @@
 //! Escaped are controls (C0, DEL, C1), what ends lines (U+2028, U+2029) and what turns the reading
 //! direction, each as `\u{…}`; a backslash stays, so that text is escaped twice as it is once.
 
+use std::borrow::Cow;
+
 use palisade_protocol::Str;
 
 /// Most bytes of a name or value in a sentence.
@@ -19,6 +21,21 @@ fn acts(c: char) -> bool {
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
         )
         || matches!(c, '\u{2066}'..='\u{2069}')
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let acts = |c: char| acts(c) && !stays(c);
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match acts(c) {
+            true => out.extend(c.escape_unicode()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// A text, escaped; `…` stands for what makes it longer than `longest` bytes.
@@ -49,6 +66,30 @@ pub(crate) fn sentence(text: &str) -> Str {
     Str::from(cut(text, TEXT_MAX))
 }
 
+/// A sentence as one line. What is too long lacks its middle: at the end stands what to do.
+pub(crate) fn line(text: &str) -> String {
+    if text.len() <= TEXT_MAX {
+        return whole(text).into_owned();
+    }
+    let mut from = text.len() - TEXT_MAX / 4;
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    let mut out = cut(text, TEXT_MAX / 2);
+    out.push_str(&whole(text.get(from..).unwrap_or_default()));
+    out
+}
+
+/// All of a text, escaped.
+pub(crate) fn whole(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false)
+}
+
+/// All of an output: tabs and the ends of its lines stay.
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| matches!(c, '\t' | '\n'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,13 +98,14 @@ mod tests {
     fn what_acts_is_escaped() {
         let text = "a\u{1b}[1m\u{9b}\u{202e}é\u{2069}\\\n\tb";
         assert_eq!(
-            cut(text, 1_000),
+            whole(text),
             "a\\u{1b}[1m\\u{9b}\\u{202e}é\\u{2069}\\\\u{a}\\u{9}b"
         );
-        assert_eq!(cut(&cut(text, 1_000), 1_000), cut(text, 1_000));
+        assert_eq!(whole(&whole(text)), whole(text));
+        assert_eq!(lines("a\tb\nc\r"), "a\tb\nc\\u{d}");
         // Emoji are put together with joiners, and accents follow their letters.
         let plain = "👩\u{200d}🚀 e\u{301} שלום";
-        assert_eq!(cut(plain, 1_000), plain);
+        assert_eq!(whole(plain), plain);
     }
 
     #[test]
@@ -74,6 +116,9 @@ mod tests {
         assert_eq!(name(&"x".repeat(300)), "x".repeat(300));
         assert_eq!(name(&"x".repeat(301)).len(), 303);
         let long = format!("key={}: expected a number", "ä".repeat(40_000));
+        let line = line(&long);
+        assert!(line.starts_with("key=ä") && line.ends_with("ä: expected a number"));
+        assert!(line.contains("ä…ä") && line.len() < TEXT_MAX, "{line}");
         assert!(sentence(&long).len() < 32_767);
         // What is escaped counts as it is shown.
         assert_eq!(cut("a\u{9b}b", 7), "a\\u{9b}…");

@@ -235,6 +235,11 @@ fn log_directories_that_cannot_be_made() {
         let said = node.refuses_to_start();
         assert!(said.contains(&words), "{said}");
     }
+    // One that cannot be used, too.
+    let mut node = Node::prepare();
+    node.set("log.dirs", "/proc");
+    let said = node.refuses_to_start();
+    assert!(said.contains("log.dirs: open /proc"), "{said}");
 }
 
 /// `palisade dev` says what it cannot do before it makes anything.

@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::client::ClientError;
 use crate::{
     config::{ConfigErrors, OtherWriter, Warnings},
+    foreign,
     logging::{self, LogFormat},
     shutdown::Signals,
     startup::{StartError, StopError},
@@ -122,7 +123,7 @@ pub(crate) fn run(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("palisade: {error}");
+            eprintln!("palisade: {}", foreign::lines(&error.to_string()));
             error.exit_code()
         }
     }
@@ -157,7 +158,7 @@ fn harden() {
 /// Says what is odd about the configuration, once.
 pub(crate) fn warn(warnings: &Warnings) {
     for warning in &warnings.0 {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", foreign::line(&warning.to_string()));
     }
 }
 

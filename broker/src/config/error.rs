@@ -7,6 +7,7 @@ use std::{fmt, path::PathBuf};
 use thiserror::Error;
 
 use super::environment::Ignored;
+use crate::foreign;
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,16 +196,22 @@ pub struct ConfigErrors(pub Vec<ConfigError>);
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
-            [only] => write!(f, "configuration: {only}"),
+            [only] => write!(f, "configuration: {}", as_line(only)),
             all => {
                 write!(f, "configuration: {} problems", all.len())?;
-                all.iter().try_for_each(|error| write!(f, "\n  {error}"))
+                all.iter()
+                    .try_for_each(|error| write!(f, "\n  {}", as_line(error)))
             }
         }
     }
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// Values may be as long as a file, and hold whatever an escape can say.
+fn as_line(error: &ConfigError) -> String {
+    foreign::line(&error.to_string())
+}
 
 /// Something odd that does not keep the node from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]

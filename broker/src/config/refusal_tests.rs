@@ -212,6 +212,50 @@ fn what_cannot_be_kept_is_refused_with_its_reason() {
     }
 }
 
+/// A value may be as long as the file, and hold whatever an escape can say.
+#[test]
+fn what_is_wrong_with_a_value_is_one_short_line() {
+    let long = "9".repeat(70_000);
+    for (line, begin, end) in [
+        (
+            format!("num.partitions={long}"),
+            "t.properties:4: num.partitions=999",
+            "…: expected a 32-bit whole number, at least 1",
+        ),
+        (
+            format!("controller.quorum.voters={long}"),
+            "controller.quorum.voters: 999",
+            "999: expected id@host:port",
+        ),
+        (
+            format!("super.users={long}"),
+            "super.users: ",
+            "for example User:admin",
+        ),
+        (format!("a{long}=x"), "t.properties:4: unknown key a9", "…"),
+        (
+            "advertised.listeners=\\u001b[1m\\n://h:1".to_owned(),
+            "advertised.listeners: \\u{1b}[1m\\u{a}://h:1: ",
+            "'_', '-' and '.'",
+        ),
+        (
+            "log.dirs=\\u0000".to_owned(),
+            "t.properties:4: log.dirs=\\u{0}: expected ",
+            "without NUL characters",
+        ),
+        (
+            "palisade.audit.dir=/a\\u0000b".to_owned(),
+            "t.properties:4: palisade.audit.dir=/a\\u{0}b: expected ",
+            "without NUL characters",
+        ),
+    ] {
+        let text = load(&format!("{BASE}{line}\n")).unwrap_err().to_string();
+        let begin = format!("configuration: {begin}");
+        assert!(text.starts_with(&begin) && text.ends_with(end), "{text}");
+        assert!(text.len() < 2_000, "{text}");
+    }
+}
+
 #[test]
 fn listeners_are_refused_with_their_reason() {
     for (listeners, part) in [

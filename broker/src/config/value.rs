@@ -18,6 +18,10 @@ pub(crate) fn canonical(key: &Key, text: &str) -> Result<String, String> {
         Kind::List => list(text).map(|items| items.join(",")),
         Kind::String | Kind::Class => Some(text.trim().to_owned()),
     };
+    // No name, path or number holds one, and the system takes none.
+    if text.contains('\0') {
+        return Err(format!("{} without NUL characters", expected(key)));
+    }
     match canonical {
         Some(canonical) if fits(key, &canonical) => Ok(canonical),
         _ => Err(expected(key)),

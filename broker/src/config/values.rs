@@ -11,6 +11,7 @@ use super::{
     source::Given,
     value,
 };
+use crate::foreign;
 
 /// Names of mechanisms as they stand in prefixes.
 const MECHANISM_PREFIXES: [&str; 5] = [
@@ -270,7 +271,7 @@ fn place(given: &Given) -> Result<Place, ConfigError> {
 
 fn unknown(given: &Given, name: &str, prefix: &str) -> ConfigError {
     ConfigError::UnknownKey {
-        key: given.name.escape_debug().to_string(),
+        key: foreign::name(&given.name),
         origin: given.origin.clone(),
         nearest: keys::nearest(&name.to_lowercase()).map(|nearest| format!("{prefix}{nearest}")),
     }
@@ -293,7 +294,7 @@ fn accept(
         key: given.name.clone(),
         origin: given.origin.clone(),
         value: if show {
-            given.value.escape_debug().to_string()
+            foreign::name(&given.value)
         } else {
             HIDDEN.to_owned()
         },

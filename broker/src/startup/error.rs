@@ -27,7 +27,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The log directory or a log in it.
-    #[error("log directory: {0}")]
+    #[error("log.dirs: {0}")]
     Storage(#[from] StorageError),
     /// The directory belongs to another node or cluster.
     #[error(transparent)]
