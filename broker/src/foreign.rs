@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use palisade_protocol::Str;
+use serde_json::Value;
 
 /// Most bytes of a name or value in a sentence.
 const NAME_MAX: usize = 300;
@@ -85,13 +86,47 @@ pub(crate) fn whole(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
+/// All of a line in columns: tabs stay.
+pub(crate) fn columns(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c == '\t')
+}
+
 /// All of an output: tabs and the ends of its lines stay.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| matches!(c, '\t' | '\n'))
 }
 
+/// Bytes that may be text, escaped as by [`lines`]; what is none becomes `\xHH`.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        out.extend_from_slice(lines(chunk.valid()).as_bytes());
+        for byte in chunk.invalid() {
+            out.extend(format!("\\x{byte:02x}").into_bytes());
+        }
+    }
+}
+
+/// An object in JSON, in which what acts has escapes of JSON's own: who reads it gets the same.
+pub(crate) fn json(object: &Value) -> String {
+    let text = object.to_string();
+    // Outside of strings JSON has nothing but ASCII, and what acts in there is escaped already.
+    if !text.contains(acts) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match acts(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -102,10 +137,29 @@ mod tests {
             "a\\u{1b}[1m\\u{9b}\\u{202e}é\\u{2069}\\\\u{a}\\u{9}b"
         );
         assert_eq!(whole(&whole(text)), whole(text));
+        assert_eq!(columns("a\tb\nc"), "a\tb\\u{a}c");
         assert_eq!(lines("a\tb\nc\r"), "a\tb\nc\\u{d}");
         // Emoji are put together with joiners, and accents follow their letters.
         let plain = "👩\u{200d}🚀 e\u{301} שלום";
         assert_eq!(whole(plain), plain);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_such() {
+        let mut out = Vec::new();
+        put_bytes(&mut out, b"a\n\xff\xc3\x9b1m\xc3\xa9\x9b");
+        assert_eq!(String::from_utf8(out).unwrap(), "a\n\\xff\u{db}1mé\\x9b");
+    }
+
+    #[test]
+    fn json_says_the_same_without_what_acts() {
+        let object = json!({ "k\u{9b}": "a\u{7f}\u{202e}\u{2028}\u{1b}\"é" });
+        let text = json(&object);
+        assert_eq!(
+            text,
+            "{\"k\\u009b\":\"a\\u007f\\u202e\\u2028\\u001b\\\"é\"}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), object);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod authorization_table;
 mod cli;
 mod cli_data;
 mod cli_group;
+mod cli_lies;
 mod cli_mistakes;
 mod cli_tls;
 mod cold_read;

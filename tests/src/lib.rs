@@ -11,6 +11,7 @@ pub mod dev;
 pub mod door;
 pub mod history;
 pub mod kafka;
+pub mod liar;
 pub mod load;
 pub mod members;
 pub mod node;

@@ -27,7 +27,7 @@ use self::{
     records::Position,
 };
 use super::{
-    client::{ClientError, Cluster, TopicPartition},
+    client::{ClientError, Cluster, TopicPartition, printable},
     interrupt::Interrupt,
     output::Output,
     place::{Place, WORDS},
@@ -110,6 +110,7 @@ impl ConsumeArgs {
                 None => Format::Template(Template::value()),
             },
             null: self.null_marker.clone().into_bytes(),
+            is_for_people: io::stdout().is_terminal(),
             left: self.count,
         };
         // Where the records themselves appear on the terminal, nothing else does.
@@ -151,7 +152,7 @@ impl ConsumeArgs {
             let there = cluster.partitions(topic)?;
             for index in &self.partitions {
                 if !there.contains_key(index) {
-                    let text = format!("topic {topic} has no partition {index}");
+                    let text = format!("topic {} has no partition {index}", printable(topic));
                     return Err(ClientError::Unfinished(text));
                 }
             }

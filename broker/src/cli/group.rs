@@ -241,14 +241,14 @@ async fn watch(
         };
         let mut text = seen.text;
         let is_there = !text.is_empty();
-        if repaint {
-            // Home, and nothing below; what comes is painted in one write.
-            text.insert_str(0, "\x1b[H\x1b[2J");
-        } else if is_there && was_there {
+        if !repaint && is_there && was_there {
             text.insert(0, '\n');
         }
         was_there |= is_there;
-        output.show(&seen.object, &text)?;
+        match repaint {
+            true => Output::paint(&text)?,
+            false => output.show(&seen.object, &text)?,
+        }
         let refused: Vec<String> = seen.refused.iter().map(ToString::to_string).collect();
         let refused = refused.join("; ");
         // On paper, what stays the same is said once.

@@ -1,15 +1,15 @@
 //! Error codes in answers, and commands of which each part succeeds or fails on its own.
 
-use std::fmt::Write;
-
 use palisade_protocol::ErrorCode;
 use serde_json::{Value, json};
 
 use super::{client::ClientError, output::Output};
+use crate::foreign;
 
-/// Appends a line; writing to a string cannot fail.
+/// Appends a line, and no more than one whatever it speaks of.
 pub(crate) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    let _ = writeln!(text, "{arguments}");
+    text.push_str(&foreign::columns(&arguments.to_string()));
+    text.push('\n');
 }
 
 /// A refusal as an object of the JSON output.

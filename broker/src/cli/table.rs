@@ -1,18 +1,25 @@
 //! Text in columns.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
-/// Sets rows below their heads, each column as wide as its longest cell; two blanks between.
+use crate::foreign;
+
+/// Sets rows below their heads, each column as wide as its longest cell; two blanks between. No
+/// cell acts on another.
 pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<[Cow<'_, str>; N]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| foreign::whole(cell)))
+        .collect();
     let mut widths = heads.map(|head| head.chars().count());
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
     let mut text = String::new();
-    let first = heads.map(str::to_owned);
-    for row in std::iter::once(&first).chain(rows) {
+    let first = heads.map(Cow::Borrowed);
+    for row in std::iter::once(&first).chain(&rows) {
         let mut line = String::new();
         for (width, cell) in widths.iter().zip(row) {
             // Writing to a string cannot fail.

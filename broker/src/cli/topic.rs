@@ -275,7 +275,7 @@ impl TopicArgs {
             let name = result.name.as_deref().unwrap_or("?");
             match accept_topic(name, result.error_code, result.error_message.as_deref()) {
                 Ok(()) => {
-                    line(&mut text, format_args!("deleted {name}"));
+                    line(&mut text, format_args!("deleted {}", printable(name)));
                     rows.push(json!({ "topic": name, "deleted": true }));
                 }
                 Err(error) => {
@@ -319,7 +319,7 @@ async fn list(admin: &mut Admin, output: Output, internal: bool) -> Result<(), C
         let name = topic.name.as_deref().unwrap_or("?");
         line(
             &mut text,
-            format_args!("{name}\t{}", topic.partitions.len()),
+            format_args!("{}\t{}", printable(name), topic.partitions.len()),
         );
         rows.push(json!({
             "name": name,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use palisade_auth::sasl::Mechanism;
 use palisade_protocol::{ErrorCode, Request, messages::metadata::MetadataResponse};
 
-use super::{ClientError, ClientSettings, Connection, hint, requests};
+use super::{ClientError, ClientSettings, Connection, connection, hint, requests};
 
 /// A client for administration.
 pub struct Admin {
@@ -35,7 +35,7 @@ impl Admin {
                         patience,
                     };
                     let moved = admin.move_to_controller(Some(&at)).await;
-                    let address = format!("{}:{}", at.0, at.1);
+                    let address = connection::shown(&at.0, at.1);
                     moved
                         .map_err(|error| hint::second_request(error, &address, &admin.settings))?;
                     return Ok(admin);

@@ -78,8 +78,7 @@ impl Cluster {
             idle: HashMap::new(),
         };
         let asked = cluster.metadata(Some(&[])).await;
-        let (host, port) = cluster.any.address();
-        let address = format!("{host}:{port}");
+        let address = cluster.any.shown_address();
         asked.map_err(|error| hint::second_request(error, &address, &cluster.settings))?;
         Ok(cluster)
     }

@@ -299,8 +299,9 @@ impl Connection {
     }
 }
 
-/// An address as people write it.
+/// An address as people write it; hosts come from brokers too.
 pub(super) fn shown(host: &str, port: u16) -> String {
+    let host = printable(host);
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -403,7 +404,7 @@ async fn connect(
             }
             tls_words::of_alert(&error, tls).unwrap_or_else(|| error.to_string())
         } else {
-            tls_words::of_broker(verdict, host)
+            tls_words::of_broker(verdict, &printable(host))
         };
         return Err(refused(reason));
     }

@@ -7,6 +7,7 @@ use palisade_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
 use thiserror::Error;
 
 use super::{scram::ScramError, words};
+use crate::foreign;
 
 /// Every way in which a command can fail, and with it its exit status.
 #[derive(Debug, Error)]
@@ -92,7 +93,7 @@ pub enum ClientError {
         what: String,
         /// The error code of the answer.
         code: ErrorCode,
-        /// The broker's own words, if it gave any; control characters escaped.
+        /// The broker's own words, if it gave any; what acts on a terminal is escaped.
         message: Option<String>,
     },
     /// The command ended before it was done, for a reason of its own side.
@@ -211,18 +212,10 @@ fn again(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), error.to_string())
 }
 
-/// Text from a broker as it may reach a terminal: control characters are escaped, length is bounded.
+/// Text from a broker as it may reach a terminal: nothing in it acts, and its length is bounded.
 pub(crate) fn printable(text: &str) -> String {
     const LONGEST: usize = 1000;
-    let mut out = String::new();
-    for c in text.chars().take(LONGEST) {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    foreign::cut(text, LONGEST)
 }
 
 #[cfg(test)]

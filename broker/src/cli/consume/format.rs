@@ -4,6 +4,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use palisade_protocol::batch::record::Headers;
 use serde_json::{Map, Value};
 
+use crate::foreign;
+
 /// A record with all that may be printed of it.
 #[derive(Clone, Debug)]
 pub(super) struct Shown<'a> {
@@ -15,6 +17,32 @@ pub(super) struct Shown<'a> {
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
     pub(super) headers: Headers<'a>,
+}
+
+/// What becomes of what cannot be printed as it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks<'a> {
+    /// Stands for keys and values that are none.
+    pub(super) null: &'a [u8],
+    /// Whether the bytes of records are shown as text in which nothing acts on a terminal. A program
+    /// gets them as they are.
+    pub(super) is_for_people: bool,
+}
+
+impl Marks<'_> {
+    fn put(self, out: &mut Vec<u8>, bytes: &[u8]) {
+        match self.is_for_people {
+            true => foreign::put_bytes(out, bytes),
+            false => out.extend_from_slice(bytes),
+        }
+    }
+
+    fn put_or_null(self, out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.put(out, bytes),
+            None => out.extend_from_slice(self.null),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,12 +145,12 @@ fn escape(chars: &mut std::str::Chars<'_>) -> Result<u8, String> {
 }
 
 impl Format {
-    /// Appends a record to `out`; `null` stands for keys and values that are none.
-    pub(super) fn write(&self, out: &mut Vec<u8>, record: &Shown<'_>, null: &[u8]) {
+    /// Appends a record to `out`. What a template says itself stays as it is: the user wrote it.
+    pub(super) fn write(&self, out: &mut Vec<u8>, record: &Shown<'_>, marks: Marks<'_>) {
         let parts = match self {
             Self::Template(template) => &template.0,
             Self::Json => {
-                out.extend(json(record).to_string().into_bytes());
+                out.extend(foreign::json(&json(record)).into_bytes());
                 out.push(b'\n');
                 return;
             }
@@ -130,12 +158,12 @@ impl Format {
         for part in parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
-                Part::Topic => out.extend_from_slice(record.topic.as_bytes()),
+                Part::Topic => marks.put(out, record.topic.as_bytes()),
                 Part::Partition => out.extend(record.partition.to_string().into_bytes()),
                 Part::Offset => out.extend(record.offset.to_string().into_bytes()),
                 Part::Timestamp => out.extend(record.timestamp.to_string().into_bytes()),
-                Part::Key => out.extend_from_slice(record.key.unwrap_or(null)),
-                Part::Value => out.extend_from_slice(record.value.unwrap_or(null)),
+                Part::Key => marks.put_or_null(out, record.key),
+                Part::Value => marks.put_or_null(out, record.value),
                 Part::KeyLength => put_length(out, record.key),
                 Part::ValueLength => put_length(out, record.value),
                 Part::Headers => {
@@ -143,9 +171,9 @@ impl Format {
                         if number > 0 {
                             out.push(b',');
                         }
-                        out.extend_from_slice(header.key);
+                        marks.put(out, header.key);
                         out.push(b'=');
-                        out.extend_from_slice(header.value.unwrap_or(null));
+                        marks.put_or_null(out, header.value);
                     }
                 }
             }
@@ -218,7 +246,11 @@ mod tests {
                 .map_or(Some(&b"val"[..]), |bytes| Some(&bytes[..])),
             headers: record.headers,
         };
-        format.write(&mut out, &shown, b"NULL");
+        let marks = Marks {
+            null: b"NULL",
+            is_for_people: false,
+        };
+        format.write(&mut out, &shown, marks);
         String::from_utf8(out).unwrap()
     }
 

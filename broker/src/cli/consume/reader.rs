@@ -21,7 +21,7 @@ use super::{
         output,
         progress::Progress,
     },
-    format::{Format, Shown},
+    format::{Format, Marks, Shown},
     records::{self, Position, ReadError},
     start,
 };
@@ -68,6 +68,8 @@ struct Reply {
 pub(super) struct Printing {
     pub(super) format: Format,
     pub(super) null: Vec<u8>,
+    /// Standard output is a terminal, on which no record may act.
+    pub(super) is_for_people: bool,
     /// Records left to print.
     pub(super) left: Option<u64>,
 }
@@ -341,7 +343,11 @@ impl Reader {
                 value: seen.record.value,
                 headers: seen.record.headers,
             };
-            printing.format.write(out, &shown, &printing.null);
+            let marks = Marks {
+                null: &printing.null,
+                is_for_people: printing.is_for_people,
+            };
+            printing.format.write(out, &shown, marks);
             progress.add(out.len() - before);
             if let Some(left) = &mut printing.left {
                 *left = left.saturating_sub(1);

@@ -15,12 +15,13 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        client::{Admin, ClientError},
+        client::{Admin, ClientError, printable},
         outcome::{failure, line, some_refused},
         output::Output,
     },
     TOPIC, accept_topic,
 };
+use crate::foreign;
 
 /// Source of a setting that the topic has itself.
 const OF_THE_TOPIC: i8 = 1;
@@ -114,6 +115,7 @@ impl<'a> View<'a> {
                 let set = set.iter();
                 let set: Vec<String> = set
                     .map(|(key, value)| format!("{key}={}", value.unwrap_or("?")))
+                    .map(|setting| foreign::whole(&setting).into_owned())
                     .collect();
                 set.join(",")
             }
@@ -123,7 +125,7 @@ impl<'a> View<'a> {
             &mut text,
             format_args!(
                 "{}\tid {}\tpartitions {}\tconfigs {configs}",
-                self.name,
+                printable(self.name),
                 self.topic.topic_id,
                 self.topic.partitions.len(),
             ),

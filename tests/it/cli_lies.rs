@@ -1,0 +1,331 @@
+//! What a broker sends reaches the terminal as text and never acts on it: no colour, no cursor, no line of its own,
+//! no other reading direction.
+
+use std::process::{Command, Stdio};
+
+use palisade_protocol::messages::consumer_group_describe::{
+    self, ConsumerGroupDescribeResponse, Member,
+};
+use palisade_protocol::messages::create_acls::{AclCreationResult, CreateAclsResponse};
+use palisade_protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsResponse};
+use palisade_protocol::messages::delete_topics::{DeletableTopicResult, DeleteTopicsResponse};
+use palisade_protocol::messages::describe_acls::{
+    AclDescription, DescribeAclsResource, DescribeAclsResponse,
+};
+use palisade_protocol::messages::describe_configs::{
+    DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
+};
+use palisade_protocol::messages::describe_user_scram_credentials::{
+    CredentialInfo, DescribeUserScramCredentialsResponse, DescribeUserScramCredentialsResult,
+};
+use palisade_protocol::messages::find_coordinator::FindCoordinatorResponse;
+use palisade_protocol::messages::list_groups::{ListGroupsResponse, ListedGroup};
+use palisade_protocol::messages::list_offsets::{
+    ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+use palisade_protocol::messages::metadata::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use palisade_protocol::messages::offset_fetch::{
+    OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
+use palisade_protocol::{ApiKey, ErrorCode, Str};
+use palisade_tests::dev::Dev;
+use palisade_tests::liar::{Asked, Liar};
+use palisade_tests::{paths, tools};
+use serde_json::Value;
+
+use crate::cli_data::Cli;
+
+/// Colour, a control of eight bits, right to left, a line of its own.
+const POISON: &str =
+    "p\u{1b}[1m\u{9b}2J\u{7f}\u{8}\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\r\nforged\tx";
+const RULE: &str = "allow User:x read topic:t";
+
+fn acts(c: char) -> bool {
+    let shapes_text = matches!(c, '\n' | '\t');
+    c.is_control() && !shapes_text
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        )
+        || matches!(c, '\u{2066}'..='\u{2069}')
+}
+
+/// Output that is text and nothing else; and each line of it is the command's own.
+fn tame(arguments: &[&str], bytes: Vec<u8>) -> String {
+    let text = String::from_utf8(bytes).expect("text");
+    let found = text.chars().find(|c| acts(*c));
+    assert_eq!(found, None, "{arguments:?}: {text:?}");
+    let forged = text.lines().find(|line| line.starts_with("forged"));
+    assert_eq!(forged, None, "{arguments:?}: {text:?}");
+    text
+}
+
+/// Runs a command against `liar`; its status, and both streams.
+fn run(liar: &Liar, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let dir = paths::scratch();
+    let config = dir.path().join("plain.properties");
+    let address = liar.address();
+    let settings = format!("bootstrap.servers={address}\nsecurity.protocol=PLAINTEXT\n");
+    paths::write_private(&config, settings);
+    let cli = Cli::with_file(&tools::text(&config));
+    let said = cli.command(arguments).output().expect("it runs");
+    let [out, err] = [said.stdout, said.stderr].map(|bytes| tame(arguments, bytes));
+    (said.status.code(), out, err)
+}
+
+fn broker(node_id: i32, host: &str, port: i32) -> MetadataResponseBroker {
+    MetadataResponseBroker {
+        node_id,
+        host: Str::copy(host),
+        port,
+        ..MetadataResponseBroker::default()
+    }
+}
+
+#[test]
+fn hosts_in_errors() {
+    let liar = Liar::open(|asked, port| match asked.key {
+        ApiKey::Metadata => Some(asked.answer(&MetadataResponse {
+            brokers: vec![broker(1, POISON, port)],
+            controller_id: 1,
+            ..MetadataResponse::default()
+        })),
+        ApiKey::FindCoordinator => Some(asked.answer(&FindCoordinatorResponse {
+            node_id: 2,
+            host: Str::copy(POISON),
+            port,
+            ..FindCoordinatorResponse::default()
+        })),
+        _ => None,
+    });
+    for command in [
+        &["group", "list"][..],
+        &["group", "describe", "g", "--timeout", "1"],
+        &["user", "delete", "x"],
+        &["acl", "remove", RULE],
+        &["topic", "list"],
+    ] {
+        let (code, out, err) = run(&liar, command);
+        assert_eq!((code, &*out), (Some(3), ""), "{command:?}: {err}");
+        assert!(err.contains("[1m"), "{command:?}: {err}");
+        let (code, out, err) = run(&liar, &[command, &["--json"]].concat());
+        assert_eq!((code, &*err), (Some(3), ""), "{command:?}: {out}");
+        let object: Value = serde_json::from_str(&out).expect("JSON");
+        let message = object["error"]["message"].as_str().expect("a message");
+        tame(command, message.as_bytes().to_vec());
+    }
+}
+
+/// Poison wherever there is a text.
+fn poisoned(asked: &Asked, port: i32) -> Option<Vec<u8>> {
+    let poison = || Str::copy(POISON);
+    let refused = ErrorCode::POLICY_VIOLATION;
+    Some(match asked.key {
+        ApiKey::Metadata => asked.answer(&MetadataResponse {
+            brokers: vec![broker(1, "127.0.0.1", port)],
+            controller_id: 1,
+            topics: vec![MetadataResponseTopic {
+                name: Some(poison()),
+                partitions: vec![MetadataResponsePartition {
+                    leader_id: 1,
+                    ..MetadataResponsePartition::default()
+                }],
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        }),
+        ApiKey::FindCoordinator => asked.answer(&FindCoordinatorResponse {
+            node_id: 1,
+            host: "127.0.0.1".into(),
+            port,
+            ..FindCoordinatorResponse::default()
+        }),
+        ApiKey::ListGroups => asked.answer(&ListGroupsResponse {
+            groups: vec![ListedGroup {
+                group_id: poison(),
+                protocol_type: poison(),
+                group_state: poison(),
+                group_type: poison(),
+            }],
+            ..ListGroupsResponse::default()
+        }),
+        ApiKey::ConsumerGroupDescribe => asked.answer(&ConsumerGroupDescribeResponse {
+            groups: vec![consumer_group_describe::DescribedGroup {
+                group_state: poison(),
+                assignor_name: poison(),
+                members: vec![Member {
+                    member_id: poison(),
+                    instance_id: Some(poison()),
+                    client_id: poison(),
+                    client_host: poison(),
+                    ..Member::default()
+                }],
+                ..Default::default()
+            }],
+            ..ConsumerGroupDescribeResponse::default()
+        }),
+        ApiKey::OffsetFetch => asked.answer(&OffsetFetchResponse {
+            topics: vec![OffsetFetchResponseTopic {
+                name: poison(),
+                partitions: vec![OffsetFetchResponsePartition {
+                    metadata: Some(poison()),
+                    ..OffsetFetchResponsePartition::default()
+                }],
+            }],
+            ..OffsetFetchResponse::default()
+        }),
+        ApiKey::ListOffsets => asked.answer(&ListOffsetsResponse {
+            topics: vec![ListOffsetsTopicResponse {
+                name: poison(),
+                partitions: vec![ListOffsetsPartitionResponse::default()],
+            }],
+            ..ListOffsetsResponse::default()
+        }),
+        ApiKey::DescribeConfigs => asked.answer(&DescribeConfigsResponse {
+            results: vec![DescribeConfigsResult {
+                resource_name: poison(),
+                configs: vec![DescribeConfigsResourceResult {
+                    name: poison(),
+                    value: Some(poison()),
+                    config_source: 1,
+                    ..DescribeConfigsResourceResult::default()
+                }],
+                ..DescribeConfigsResult::default()
+            }],
+            ..DescribeConfigsResponse::default()
+        }),
+        ApiKey::DeleteTopics => asked.answer(&DeleteTopicsResponse {
+            responses: vec![DeletableTopicResult {
+                name: Some(poison()),
+                ..DeletableTopicResult::default()
+            }],
+            ..DeleteTopicsResponse::default()
+        }),
+        ApiKey::CreateTopics => asked.answer(&CreateTopicsResponse {
+            topics: vec![CreatableTopicResult {
+                error_code: refused,
+                error_message: Some(poison()),
+                ..CreatableTopicResult::default()
+            }],
+            ..CreateTopicsResponse::default()
+        }),
+        ApiKey::DescribeUserScramCredentials => {
+            asked.answer(&DescribeUserScramCredentialsResponse {
+                results: vec![DescribeUserScramCredentialsResult {
+                    user: poison(),
+                    credential_infos: vec![CredentialInfo {
+                        mechanism: 1,
+                        iterations: 4096,
+                    }],
+                    ..DescribeUserScramCredentialsResult::default()
+                }],
+                ..DescribeUserScramCredentialsResponse::default()
+            })
+        }
+        ApiKey::DescribeAcls => asked.answer(&DescribeAclsResponse {
+            resources: vec![DescribeAclsResource {
+                resource_type: 2,
+                resource_name: poison(),
+                pattern_type: 3,
+                acls: vec![AclDescription {
+                    principal: poison(),
+                    host: poison(),
+                    operation: 3,
+                    permission_type: 3,
+                }],
+            }],
+            ..DescribeAclsResponse::default()
+        }),
+        ApiKey::CreateAcls => asked.answer(&CreateAclsResponse {
+            results: vec![AclCreationResult {
+                error_code: refused,
+                error_message: Some(poison()),
+            }],
+            ..CreateAclsResponse::default()
+        }),
+        _ => return None,
+    })
+}
+
+/// Whether some text in it is the poison, whole.
+fn has_poison(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text == POISON,
+        Value::Array(all) => all.iter().any(has_poison),
+        Value::Object(all) => {
+            let mut all = all.iter();
+            all.any(|(key, value)| key == POISON || has_poison(value))
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn names_and_words() {
+    let liar = Liar::open(poisoned);
+    for command in [
+        &["group", "list"][..],
+        &["group", "describe", "g"],
+        &["topic", "list"],
+        &["topic", "describe"],
+        &["topic", "delete", "t"],
+        &["user", "list"],
+        &["acl", "list"],
+    ] {
+        let (code, out, err) = run(&liar, command);
+        assert_eq!(code, Some(0), "{command:?}: {out}\n{err}");
+        assert!(out.contains("[1m"), "{command:?}: {out}");
+        let (code, out, err) = run(&liar, &[command, &["--json"]].concat());
+        assert_eq!(code, Some(0), "{command:?}: {out}\n{err}");
+        // What a program reads is what the broker said.
+        let object: Value = serde_json::from_str(&out).expect("JSON");
+        assert!(has_poison(&object), "{command:?}: {out}");
+        assert!(!out.contains('\t'), "{command:?}: {out}");
+    }
+    for command in [&["topic", "create", "t"][..], &["acl", "add", RULE]] {
+        let (code, out, err) = run(&liar, command);
+        assert_eq!((code, &*out), (Some(1), ""), "{command:?}: {err}");
+        assert!(err.contains("[1m"), "{command:?}: {err}");
+        let (code, out, _) = run(&liar, &[command, &["--json"]].concat());
+        assert_eq!(code, Some(1), "{command:?}: {out}");
+        assert!(out.contains("[1m"), "{command:?}: {out}");
+    }
+}
+
+/// Records are bytes to a program, and text to people; JSON is the same for both.
+#[test]
+fn records() {
+    let dev = Dev::start(&["--topic", "records"]);
+    let cli = Cli::new(&dev.admin());
+    let value = POISON.replace('\n', "");
+    let bytes = [value.as_bytes(), b"\x9b1m\xff\n"].concat();
+    cli.done(&["produce", "records", "--file", &cli.file("poison", &bytes)]);
+    let consume = ["consume", "records", "--until-end"];
+    let piped = cli.command(&consume).output().expect("it runs");
+    assert_eq!(piped.stdout, bytes);
+
+    let json = [&consume[..], &["--json"]].concat();
+    let said = cli.command(&json).output().expect("it runs");
+    tame(&json, said.stdout);
+
+    let text = "\t%v é\u{1b}[0m\\n";
+    let on_terminal = [&consume[..], &["--format", text]].concat();
+    let command = cli.command(&on_terminal);
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    let words: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_str().expect("text")))
+        .collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["-qefc", &words.join(" "), "/dev/null"]);
+    let said = terminal.stdin(Stdio::null()).output().expect("script runs");
+    let seen = String::from_utf8(said.stdout).expect("text");
+    // The format is the user's own, and the terminal's lines end so.
+    let rest = seen.replace("\u{1b}[0m\r\n", "").replace('é', "");
+    let shown = tame(&on_terminal, rest.into_bytes());
+    assert!(shown.contains("p\\u{1b}[1m\\u{9b}2J"), "{shown}");
+    assert!(shown.contains("\\x9b1m\\xff"), "{shown}");
+}
