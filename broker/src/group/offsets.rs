@@ -18,20 +18,13 @@ pub(crate) struct Committed {
     /// The leader epoch of the last consumed record; -1 for none.
     pub(crate) leader_epoch: i32,
     /// The client's own text; `None` when empty.
-    metadata: Option<Box<str>>,
+    pub(crate) metadata: Option<Arc<str>>,
     /// When it was committed, in milliseconds since the epoch.
     pub(crate) commit_timestamp: i64,
     /// When it expires, in milliseconds since the epoch; -1 by the broker's retention.
     pub(crate) expire_timestamp: i64,
     /// The topic's id; zero when not known.
     pub(crate) topic_id: Uuid,
-}
-
-impl Committed {
-    /// The client's own text.
-    pub(crate) fn metadata(&self) -> &str {
-        self.metadata.as_deref().unwrap_or_default()
-    }
 }
 
 impl From<&OffsetCommitValue> for Committed {

@@ -1,5 +1,7 @@
 //! OffsetFetch (coordination.md §3).
 
+use std::sync::Arc;
+
 use palisade_protocol::{Str, Uuid};
 
 use super::{Group, Shard};
@@ -51,8 +53,8 @@ pub(crate) struct FetchedOffset {
     pub(crate) offset: i64,
     /// The leader epoch of the last consumed record; -1 for none.
     pub(crate) leader_epoch: i32,
-    /// The client's own text.
-    pub(crate) metadata: Str,
+    /// The client's own text, `None` when empty; shared, since nobody knows when it will be read.
+    pub(crate) metadata: Option<Arc<str>>,
     /// The topic's id when it was committed; zero when not known.
     pub(crate) topic_id: Uuid,
 }
@@ -64,14 +66,14 @@ impl FetchedOffset {
                 partition,
                 offset: committed.offset,
                 leader_epoch: committed.leader_epoch,
-                metadata: Str::copy(committed.metadata()),
+                metadata: committed.metadata.clone(),
                 topic_id: committed.topic_id,
             },
             None => Self {
                 partition,
                 offset: -1,
                 leader_epoch: -1,
-                metadata: Str::EMPTY,
+                metadata: None,
                 topic_id: Uuid::NIL,
             },
         }

@@ -53,7 +53,7 @@ impl Row {
             partition_index: found.partition,
             committed_offset: found.offset,
             committed_leader_epoch: found.leader_epoch,
-            metadata: Some(found.metadata),
+            metadata: Some(found.metadata.as_deref().map_or(Str::EMPTY, Str::copy)),
             error_code: ErrorCode::NONE,
         })
     }
@@ -169,7 +169,7 @@ mod tests {
                 partition: 0,
                 offset,
                 leader_epoch: -1,
-                metadata: Str::EMPTY,
+                metadata: None,
                 topic_id,
             }],
         }
