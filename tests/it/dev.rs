@@ -396,6 +396,14 @@ fn leftovers_of_the_dead() {
     assert!(third.terminate().success());
     assert_eq!(third.stream(Stream::Err), [""; 0]);
     assert_eq!(left(), std::slice::from_ref(of_heir));
-    assert!(heir.terminate().success());
-    assert!(left().is_empty());
+    heir.kill();
+
+    // Whoever starts on what is left keeps it, killed or not.
+    let arguments = ["--port", "0", "--data-dir", of_heir];
+    let mut command = dev(&arguments);
+    let (keeper, _) = readable(command.env("TMPDIR", scratch.path()));
+    assert!(start().terminate().success());
+    keeper.kill();
+    assert!(start().terminate().success());
+    assert_eq!(left(), std::slice::from_ref(of_heir));
 }

@@ -43,11 +43,14 @@ impl Home {
         alone_in(&dev_dir(&path))?;
         let claim = state::claim(&dev_dir(&path)).map_err(refused())?;
         match (path, claim) {
-            (path, Claim::Ours(claim)) => Ok(Self {
-                path,
-                temporary: None,
-                _claim: claim,
-            }),
+            (path, Claim::Ours(claim)) => {
+                leftovers::keep(&path).map_err(refused())?;
+                Ok(Self {
+                    path,
+                    temporary: None,
+                    _claim: claim,
+                })
+            }
             (dir, Claim::Theirs(pid)) => Err(NodeError::InUse { dir, pid }),
         }
     }

@@ -3,11 +3,16 @@
 //! A temporary directory carries a mark: a file that its broker keeps locked as long as it lives. It
 //! appears under its name only when it is locked already. Removed is what nobody but a dead broker
 //! of this user can have left: a directory, no link, named as ours are, with mode 0700 and this user
-//! as its owner, whose mark is a regular file with our text in it that is not locked. Others cannot
-//! put another directory in its place meanwhile: where they could, nothing is removed.
+//! as its owner, whose mark is a regular file with our text in it that is not locked. The text names
+//! the directory, so that of a copy or of one that was moved says nothing. What else lies there is
+//! what a broker makes, and no other process has its data locked. Others cannot put another
+//! directory in its place meanwhile: where they could, nothing is removed.
+//!
+//! Whoever names such a directory with `--data-dir` makes it his own: the mark goes.
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -15,6 +20,7 @@ use std::{
 
 use rustix::{
     fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, open, openat},
+    io::Errno,
     process::geteuid,
 };
 
@@ -26,7 +32,22 @@ pub(super) const PREFIX: &str = "palisade-dev-";
 /// Name of the mark.
 const MARK: &str = ".temporary";
 
-const TEXT: &[u8] = b"palisade dev removes this directory when its broker is gone\n";
+/// What a broker makes in its directory, and nobody else.
+const CONTENT: [&str; 3] = [MARK, "data", "dev"];
+
+/// The locks that a broker of a directory of its own, or `palisade start`, holds in it.
+const LOCKS: [&str; 2] = ["data/.lock", "dev/lock"];
+
+/// What the mark of a directory says.
+fn text(name: &OsStr, dir: &Stat) -> Vec<u8> {
+    let text = format!(
+        "palisade dev removes {} (inode {} of device {}) when its broker is gone\n",
+        name.display(),
+        dir.st_ino,
+        dir.st_dev
+    );
+    text.into_bytes()
+}
 
 /// Marks a directory as temporary; it is in use as long as the file is open.
 ///
@@ -35,8 +56,20 @@ const TEXT: &[u8] = b"palisade dev removes this directory when its broker is gon
 pub(super) fn mark(dir: &Path) -> io::Result<File> {
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    file.write_all(TEXT)?;
+    let name = dir.file_name().unwrap_or_default();
+    file.write_all(&text(name, &rustix::fs::stat(dir)?))?;
     file.persist(dir.join(MARK)).map_err(|error| error.error)
+}
+
+/// Takes the mark off a directory that somebody keeps from now on.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(super) fn keep(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(MARK)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Removes what killed brokers left where temporary directories are made; blocks.
@@ -60,7 +93,8 @@ fn remove_in(parent: &Path) -> Vec<PathBuf> {
     let mut removed = Vec::new();
     for path in named.map(|entry| entry.path()) {
         // Whatever cannot be looked at or removed is somebody else's trouble.
-        if let Ok(Some(_locked)) = left_behind(&path)
+        if let Ok(Some(_mark)) = left_behind(&path)
+            && let Ok(Some(_locks)) = unused(&path)
             && remove_all(&path).is_ok()
         {
             removed.push(path);
@@ -77,7 +111,8 @@ fn left_behind(path: &Path) -> io::Result<Option<File>> {
     let private = |stat: &Stat, mode| {
         stat.st_uid == own && Mode::from_raw_mode(stat.st_mode) == Mode::from_raw_mode(mode)
     };
-    if !private(&fstat(&dir)?, 0o700) {
+    let itself = fstat(&dir)?;
+    if !private(&itself, 0o700) {
         return Ok(None);
     }
     // Whatever lies there, opening it must not wait.
@@ -89,11 +124,37 @@ fn left_behind(path: &Path) -> io::Result<Option<File>> {
     }
     flock(&mark, FlockOperation::NonBlockingLockExclusive)?;
     let mut mark = File::from(mark);
-    let mut text = Vec::new();
+    let expected = text(path.file_name().unwrap_or_default(), &itself);
+    let mut found = Vec::new();
     (&mut mark)
-        .take(TEXT.len() as u64 + 1)
-        .read_to_end(&mut text)?;
-    Ok((text == TEXT).then_some(mark))
+        .take(expected.len() as u64 + 1)
+        .read_to_end(&mut found)?;
+    Ok((found == expected).then_some(mark))
+}
+
+/// The locks of a directory in which nothing else lies than what a broker makes, and that no
+/// process uses; they are held until the value goes.
+fn unused(path: &Path) -> io::Result<Option<Vec<File>>> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if !CONTENT.iter().any(|known| name == *known) {
+            return Ok(None);
+        }
+    }
+    let mut held = Vec::new();
+    for lock in LOCKS {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        match open(path.join(lock), flags, Mode::empty()) {
+            Ok(file) => {
+                flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+                held.push(File::from(file));
+            }
+            // The broker died before it came to that.
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(held))
 }
 
 /// Removes a directory, its mark last: what a second death leaves is still known by it.
@@ -139,7 +200,7 @@ mod tests {
         let dead = |name: &str| made(parent, name).0;
         let gone = dead("palisade-dev-dead");
         symlink(elsewhere.path(), gone.join("data/elsewhere")).unwrap();
-        symlink(&kept, gone.join("link")).unwrap();
+        symlink(&kept, gone.join("data/link")).unwrap();
 
         let (alive, _held) = made(parent, "palisade-dev-alive");
         let other_name = dead("somebody-palisade-dev-else");
@@ -159,6 +220,24 @@ mod tests {
         let mode = Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, pipe.join(MARK), FileType::Fifo, mode, 0).unwrap();
         fs::write(parent.join("palisade-dev-file"), "").unwrap();
+        let copied = dead("palisade-dev-copied");
+        fs::copy(gone.join(MARK), copied.join(MARK)).unwrap();
+        let moved = parent.join("palisade-dev-moved");
+        fs::rename(dead("palisade-dev-before"), &moved).unwrap();
+        let more = dead("palisade-dev-more");
+        fs::create_dir(more.join("mine")).unwrap();
+        let lock = |dir: &Path, name: &str| {
+            fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+            let file = File::create(dir.join(name)).unwrap();
+            flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+            file
+        };
+        let claimed = dead("palisade-dev-claimed");
+        let data_in_use = dead("palisade-dev-data-in-use");
+        let _locks = [lock(&claimed, "dev/lock"), lock(&data_in_use, "data/.lock")];
+        let given_up = dead("palisade-dev-given-up");
+        keep(&given_up).unwrap();
+        keep(&given_up).unwrap();
 
         assert_eq!(remove_in(parent), std::slice::from_ref(&gone));
         assert!(!gone.exists());
@@ -172,6 +251,12 @@ mod tests {
             &linked_mark,
             &target,
             &pipe,
+            &copied,
+            &moved,
+            &more,
+            &claimed,
+            &data_in_use,
+            &given_up,
         ] {
             assert!(stays.join("data/orders-0/0.log").exists(), "{stays:?}");
         }
