@@ -1,7 +1,7 @@
 //! The directory of one development broker: somebody's own, or a temporary one that goes with it.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -99,7 +99,7 @@ impl Home {
         let path = self.path.display();
         match self.temporary {
             None => format!("everything stays in {path}, and the next start recovers it"),
-            Some(_) if fs::remove_dir_all(&self.path).is_ok() => format!("removed {path}"),
+            Some(_) if leftovers::remove_all(&self.path).is_ok() => format!("removed {path}"),
             Some(_) => format!("the next palisade dev removes {path}"),
         }
     }
@@ -110,8 +110,9 @@ impl Home {
         let Some(temporary) = self.temporary else {
             return Ok(format!("everything stays in {path}"));
         };
-        let closed = temporary.close();
-        closed.map_err(NodeError::system("removing the temporary directory"))?;
+        // By itself it would be removed in any order: what then stays of it would have no mark.
+        let removed = leftovers::remove_all(&temporary.keep());
+        removed.map_err(NodeError::system("removing the temporary directory"))?;
         Ok(format!("removed {path}"))
     }
 }

@@ -157,8 +157,11 @@ fn unused(path: &Path) -> io::Result<Option<Vec<File>>> {
     Ok(Some(held))
 }
 
-/// Removes a directory, its mark last: what a second death leaves is still known by it.
-fn remove_all(path: &Path) -> io::Result<()> {
+/// Removes a directory, its mark last: what a death in the middle leaves is still known by it.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         match entry.file_type()?.is_dir() {
