@@ -103,12 +103,14 @@ impl ProducerIds {
         if self.failures.load(Ordering::Relaxed) != failures {
             return None;
         }
-        let Some(block) = source.allocate().await else {
+        let Some(mut block) = source.allocate().await else {
             self.failures.fetch_add(1, Ordering::Relaxed);
             return None;
         };
+        // Others take of it as soon as it is there; who fetched it has had its share by then.
+        let first = block.next();
         *self.rest.lock() = block;
-        self.take()
+        first.map(ProducerId::new)
     }
 
     fn take(&self) -> Option<ProducerId> {
