@@ -30,7 +30,7 @@ fn who_is_named_coordinator_while_the_topic_is_made_is_one() {
     });
 }
 
-/// While the topic cannot be made, whoever may describe a group fills neither the log nor the controller's queue.
+/// While the topic cannot be made, whoever may describe a group does not fill the log.
 #[test]
 fn a_topic_that_cannot_be_made_is_told_now_and_then() {
     const ASKED: usize = 500;

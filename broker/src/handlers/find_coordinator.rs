@@ -173,8 +173,9 @@ async fn find(
 
 /// What a permitted transactional producer is told (see the head of this file).
 fn without_transactions(ctx: &RequestContext) -> Absent {
-    let comes_again = !ctx.session.first_without_transactions();
-    if !comes_again {
+    static SAID: Throttle = Throttle::new();
+    let comes_again = ctx.session.hears_of_transactions();
+    if !comes_again && SAID.may_speak() {
         tracing::warn!(
             peer = %ctx.session.peer,
             principal = ?ctx.session.principal.to_string(),

@@ -107,9 +107,9 @@ impl Session {
         self.said.lock().software.clone()
     }
 
-    /// Whether the client hears only now that there are no transactions.
-    pub(crate) fn first_without_transactions(&self) -> bool {
-        !self.heard_of_transactions.swap(true, Ordering::Relaxed)
+    /// Notes that the client is told that there are no transactions; whether it was told before.
+    pub(crate) fn hears_of_transactions(&self) -> bool {
+        self.heard_of_transactions.swap(true, Ordering::Relaxed)
     }
 
     /// The name a request gives its client; nearly always that of the request before.
