@@ -99,6 +99,15 @@ impl fmt::Debug for LogDir {
     }
 }
 
+/// The directory that names `path`; a name alone is in the working directory.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
 /// The process that holds a lock, as far as its file says so.
 fn holder(fs: &dyn Fs, lock: &Path) -> Option<u32> {
     let file = fs.open(lock, OpenHow::Read).ok()?;
@@ -122,7 +131,7 @@ impl LogDir {
         let io = |error| StorageError::io("open", path, &error);
         if !fs.exists(path).map_err(io)? {
             fs.create_dir(path).map_err(io)?;
-            fs.sync_dir(path.parent().unwrap_or(path)).map_err(io)?;
+            fs.sync_dir(parent_of(path)).map_err(io)?;
         }
         let lock_path = path.join(".lock");
         let lock = fs.lock(&lock_path).map_err(io)?;
@@ -446,5 +455,14 @@ mod tests {
         ] {
             assert_eq!(parsed(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_directory_named_by_one_word_is_in_the_working_directory() {
+        let of = |path| parent_of(Path::new(path)).to_str().unwrap();
+        assert_eq!(
+            ["data", "a/data", "/data", "/"].map(of),
+            [".", "a", "/", "/"]
+        );
     }
 }
