@@ -360,6 +360,11 @@ impl View<'_> {
         loop {
             match walk.next() {
                 None => return Ok(None),
+                // No checksum covers a base offset: as it stands it would hide the batch.
+                Some(Ok(found)) if found.next > self.tail.next => {
+                    let reason = "an offset beyond the segment's end";
+                    return Err(self.blame(found.position, from, reason, log));
+                }
                 Some(Ok(found)) if found.next > from => return Ok(Some(found)),
                 Some(Ok(_)) => {}
                 Some(Err(bad)) => {
@@ -375,13 +380,18 @@ impl View<'_> {
                         walk.resume(range.end, range.to);
                         continue;
                     }
-                    let range = self.damaged(bad.position, bad.offset, bad.reason);
-                    let error = range.error();
-                    log.note_damage(range);
-                    return Err(error.into());
+                    return Err(self.blame(bad.position, bad.offset, bad.reason, log));
                 }
             }
         }
+    }
+
+    /// Notes fresh damage, and says so.
+    fn blame(&self, position: u64, from: Offset, reason: &'static str, log: &Log) -> Stopped {
+        let range = self.damaged(position, from, reason);
+        let error = range.error();
+        log.note_damage(range);
+        error.into()
     }
 
     /// The range that fresh damage at `position` makes unreadable: up to the next index entry.
@@ -466,6 +476,19 @@ impl View<'_> {
 mod tests {
     use super::*;
     use crate::testing::*;
+
+    #[test]
+    fn a_batch_that_claims_an_offset_beyond_the_end_is_damage() {
+        let bench = Bench::new(small());
+        bench.fill(0, 3);
+        bench.fs.flip(&bench.log.home.path(offset(0)), 2, 1);
+        for _ in 0..2 {
+            match bench.log.read(offset(0), offset(3), 1000, true) {
+                Err(StorageError::Corrupt { from, .. }) => assert_eq!(from, offset(0)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_segment_that_retention_takes_from_under_a_read_is_out_of_range() {

@@ -348,6 +348,39 @@ async fn a_bit_that_flipped_is_not_served() {
     assert_eq!(rig.offset().await, Ok(COMMITTED));
 }
 
+#[tokio::test]
+async fn no_bit_of_a_header_makes_offsets_vanish() {
+    const HEADER: usize = 61;
+    let mut refused = 0;
+    for (batch, bit) in [(0, 0x01), (0, 0x80), (1, 0x01)] {
+        for at in 0..HEADER {
+            let mut rig = Rig::new();
+            let log = rig.node.log_file("__consumer_offsets-0");
+            let mut ends = [0; 2];
+            for (end, offset) in ends.iter_mut().zip([1, 7]) {
+                assert_eq!(rig.commit(offset).await, Ok(vec![ErrorCode::NONE]));
+                *end = std::fs::read(&log).unwrap().len();
+            }
+            let at = [0, ends[0]][batch] + at;
+            let byte = std::fs::read(&log).unwrap()[at];
+            let file = std::fs::File::options().write(true).open(&log).unwrap();
+            let place = u64::try_from(at).unwrap();
+            file.write_all_at(&[byte ^ bit], place).unwrap();
+            rig.elect(1, 1);
+            match rig.offset().await {
+                // Nothing hangs on a batch's leader epoch here.
+                Ok(offset) => assert_eq!(offset, 7, "bit {bit:#x} of byte {at}"),
+                Err(error) => {
+                    assert_eq!(error, GroupError::NotAvailable, "bit {bit:#x} of byte {at}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    // All but the four bytes of the epoch.
+    assert!(refused >= 3 * (HEADER - 4), "{refused}");
+}
+
 /// A commit of a group, as the coordinator writes it.
 fn commit_of(group: &str, offset: i64) -> GroupRecord {
     GroupRecord::Offset {
