@@ -407,3 +407,29 @@ fn leftovers_of_the_dead() {
     assert!(start().terminate().success());
     assert_eq!(left(), std::slice::from_ref(of_heir));
 }
+
+/// What is shown to be typed next writes to a topic that takes it: a compacted one wants keys.
+#[test]
+fn a_compacted_topic_is_no_example() {
+    let scratch = paths::scratch();
+    let dir = tools::text(scratch.path());
+    let arguments = ["--port", "0", "--data-dir", &dir];
+    let first = [&arguments[..], &["--topic", "abc"]].concat();
+    let (process, text) = readable(&mut dev(&first));
+    assert!(text.contains(" -t abc"), "{text}");
+    let properties = scratch.path().join("dev/client.properties");
+    let mut alter = paths::palisade();
+    alter.args([
+        "topic",
+        "alter",
+        "abc",
+        "--config",
+        "cleanup.policy=compact",
+    ]);
+    alter.arg("--command-config").arg(properties);
+    tools::run("topic alter", &mut alter, PATIENCE);
+    assert!(process.terminate().success());
+    let (process, text) = readable(&mut dev(&arguments));
+    assert!(text.contains(" -t orders"), "{text}");
+    assert!(process.terminate().success());
+}

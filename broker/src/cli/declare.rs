@@ -64,7 +64,10 @@ pub(crate) enum DeclareError {
     #[error(transparent)]
     Refused(ClientError),
     /// The topic of an earlier start looks different.
-    #[error("topic {name} has {found} partitions already, not {asked}")]
+    #[error(
+        "topic {name} is there already and has another number of partitions ({found}, not {asked}): \
+         start without it; `palisade topic alter` adds partitions"
+    )]
     Partitions {
         name: String,
         found: usize,

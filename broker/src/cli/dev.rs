@@ -44,6 +44,7 @@ use super::{
 use crate::{
     broker::Broker,
     config::{Config, SaslMechanism, Warning},
+    metadata::TopicImage,
     shutdown::Signals,
     startup::{Running, start_prepared},
 };
@@ -399,11 +400,16 @@ fn tell_leftovers() {
     }
 }
 
-/// A topic of an earlier start, to show the next steps with.
+/// A topic of an earlier start, to show the next steps with: one that takes records without keys.
 fn some_topic(broker: &Broker) -> Option<String> {
     let image = broker.metadata.image();
-    let mut topics = image.topics.iter().filter(|topic| !topic.is_internal());
-    topics.next().map(|topic| topic.name.to_string())
+    let is_compacted = |topic: &TopicImage| {
+        let policy = topic.config.get("cleanup.policy");
+        policy.is_some_and(|policy| policy.contains("compact"))
+    };
+    let mut topics = image.topics.iter();
+    let shown = topics.find(|topic| !topic.is_internal() && !is_compacted(topic));
+    shown.map(|topic| topic.name.to_string())
 }
 
 /// What a user may do beside what everybody may.

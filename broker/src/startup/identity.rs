@@ -14,7 +14,9 @@ use crate::rng;
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// It was written by another node.
-    #[error("the log directory belongs to node {found}, this is node {configured}")]
+    #[error(
+        "the log directory belongs to node {found}, this is node {configured}: set node.id={found}, or another log.dirs"
+    )]
     OtherNode {
         /// The node that wrote it.
         found: i32,
@@ -22,7 +24,9 @@ pub enum IdentityError {
         configured: i32,
     },
     /// It was written in another cluster.
-    #[error("the log directory belongs to cluster {found:?}, not to {configured:?}")]
+    #[error(
+        "the log directory belongs to cluster {found:?}, not to {configured:?}: set palisade.cluster.id={found}, or another log.dirs"
+    )]
     OtherCluster {
         /// The cluster it was written in.
         found: String,

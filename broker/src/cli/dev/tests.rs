@@ -155,7 +155,11 @@ async fn a_second_start_finds_everything_again() {
         Ok(_) => panic!("started"),
         Err(error) => error.to_string(),
     };
-    assert_eq!(error, "topic kept has 2 partitions already, not 3");
+    assert_eq!(
+        error,
+        "topic kept is there already and has another number of partitions (2, not 3): start without it; \
+         `palisade topic alter` adds partitions"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
