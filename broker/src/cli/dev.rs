@@ -8,7 +8,7 @@
 mod announce;
 pub mod client_files;
 mod home;
-mod leftovers;
+pub(super) mod leftovers;
 pub mod material;
 mod settings;
 mod state;

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{
     declare::{FIRST_ADMIN, first_admin},
+    dev::leftovers,
     node::{self, NodeError, SharedBroker},
 };
 use crate::{
@@ -37,6 +38,7 @@ impl StartArgs {
         }
         let (config, warnings) = Config::load(&sources)?;
         node::warn(&warnings);
+        leftovers::keep_around(&config.data_dir).map_err(NodeError::system("log directory"))?;
         let settings = config.clone();
         let running = start_prepared(config, Vec::new(), async |broker: &SharedBroker| {
             let made = first_admin(broker, &settings)

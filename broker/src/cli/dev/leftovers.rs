@@ -8,14 +8,15 @@
 //! what a broker makes, and no other process has its data locked. Others cannot put another
 //! directory in its place meanwhile: where they could, nothing is removed.
 //!
-//! Whoever names such a directory with `--data-dir` makes it his own: the mark goes.
+//! Whoever names such a directory with `--data-dir`, or in it a directory for logs, makes it his own:
+//! the mark goes.
 
 use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read, Write},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use rustix::{
@@ -70,6 +71,19 @@ pub(super) fn keep(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// The same for the temporary directories that a log directory lies in.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(in crate::cli) fn keep_around(log_dir: &Path) -> io::Result<()> {
+    let is_temporary = |dir: &&Path| {
+        let name = dir.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name.starts_with(PREFIX))
+    };
+    let log_dir = path::absolute(log_dir)?;
+    log_dir.ancestors().filter(is_temporary).try_for_each(keep)
 }
 
 /// Removes what killed brokers left where temporary directories are made; blocks.
@@ -241,6 +255,8 @@ mod tests {
         let given_up = dead("palisade-dev-given-up");
         keep(&given_up).unwrap();
         keep(&given_up).unwrap();
+        let started_in = dead("palisade-dev-started-in");
+        keep_around(&started_in.join("data")).unwrap();
 
         assert_eq!(remove_in(parent), std::slice::from_ref(&gone));
         assert!(!gone.exists());
@@ -260,6 +276,7 @@ mod tests {
             &claimed,
             &data_in_use,
             &given_up,
+            &started_in,
         ] {
             assert!(stays.join("data/orders-0/0.log").exists(), "{stays:?}");
         }
