@@ -41,6 +41,7 @@ pub(crate) use convert::{ClassicView, ClassicViewMember};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use member::{Member, MemberState};
 pub(crate) use offsets::Committer;
+pub(crate) use patterns::Found;
 pub(crate) use removal::Removed;
 pub(crate) use request::check as check_request;
 use subscription::Subscriptions;
@@ -90,6 +91,8 @@ struct Remembered {
     looking_up: Option<TimestampMs>,
     /// When expressions were last looked up, and in which metadata.
     looked_up: Option<(TimestampMs, Offset)>,
+    /// Expressions whose topics the log did not take, with the time.
+    not_stored: BTreeMap<Str, TimestampMs>,
     /// Classic members that were told to rejoin, and did not yet.
     asked_to_rejoin: BTreeSet<Str>,
 }
@@ -128,6 +131,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) config: &'a ConsumerGroupConfig,
     /// The cluster's topics.
     pub(crate) image: &'a ClusterImage,
+    /// Bytes of the largest batch that the log takes.
+    pub(crate) max_batch_bytes: usize,
 }
 
 /// Who sent a request.

@@ -1,5 +1,6 @@
 //! The whole coordinator over real logs: elected, deposed, elected again.
 
+mod expressions;
 mod turns;
 
 use std::future::poll_fn;

@@ -292,18 +292,22 @@ struct Work<'a> {
 impl Work<'_> {
     fn moment_of<'m>(
         runner: &'m Runner,
+        partition: &OwnPartition,
         image: &'m Arc<crate::metadata::ClusterImage>,
     ) -> Moment<'m> {
         Moment {
             now: runner.clock.now(),
             image,
             config: &runner.config,
+            max_batch_bytes: partition.max_batch_bytes(),
         }
     }
 
     async fn begin(&mut self) {
         let image = self.runner.metadata.image();
-        let steps = self.shard.loaded(&Self::moment_of(self.runner, &image));
+        let steps = self
+            .shard
+            .loaded(&Self::moment_of(self.runner, &self.partition, &image));
         for step in steps {
             self.take(None, step);
         }
@@ -349,7 +353,10 @@ impl Work<'_> {
                 self.flush().await;
             }
             let image = self.runner.metadata.image();
-            let step = run(&mut self.shard, &Self::moment_of(self.runner, &image));
+            let step = run(
+                &mut self.shard,
+                &Self::moment_of(self.runner, &self.partition, &image),
+            );
             self.take(group, step);
             taken += 1;
             next = match taken {
@@ -385,7 +392,7 @@ impl Work<'_> {
         }
         if let Some(after) = step.after {
             let image = self.runner.metadata.image();
-            let moment = Self::moment_of(self.runner, &image);
+            let moment = Self::moment_of(self.runner, &self.partition, &image);
             let next = after(&mut self.shard, &moment, result);
             self.take(group, next);
         }
@@ -442,7 +449,7 @@ impl Work<'_> {
                 self.flush().await;
             }
             let image = self.runner.metadata.image();
-            let moment = Self::moment_of(self.runner, &image);
+            let moment = Self::moment_of(self.runner, &self.partition, &image);
             let step = self.shard.expired(&key, &moment);
             self.take(Some(key.group().clone()), step);
             taken += 1;
@@ -462,7 +469,7 @@ impl Work<'_> {
         for groups in self.shard.names().chunks(EXPIRY_TURN) {
             for group in groups {
                 let image = self.runner.metadata.image();
-                let moment = Self::moment_of(self.runner, &image);
+                let moment = Self::moment_of(self.runner, &self.partition, &image);
                 let step = self.shard.expire(group, &moment);
                 self.take(Some(group.clone()), step);
             }

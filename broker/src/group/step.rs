@@ -21,6 +21,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) image: &'a Arc<ClusterImage>,
     /// The node's settings.
     pub(crate) config: &'a GroupConfig,
+    /// Bytes of the largest batch that the shard's log takes.
+    pub(crate) max_batch_bytes: usize,
 }
 
 /// An answer, or the news that there will be none.

@@ -82,6 +82,13 @@ pub(crate) fn settle(
     }
 }
 
+/// Whether a batch of at most `max_bytes` can hold a record.
+pub(crate) fn fits(record: &GroupRecord, max_bytes: usize) -> bool {
+    let empty = BatchBuilder::new(Codec::None).uncompressed_len();
+    let encoded = record.encode();
+    encoded.is_ok_and(|pair| empty + size(&pair) <= max_bytes)
+}
+
 struct Packer {
     codec: Codec,
     max_bytes: usize,
@@ -264,6 +271,7 @@ mod tests {
             now: NOW,
             image: &std::sync::Arc::new(crate::metadata::ClusterImage::empty()),
             config: &config,
+            max_batch_bytes: MAX_BYTES,
         };
         let after = step.after.expect("who asked is answered");
         let next = after(&mut shard, &moment, result);

@@ -3,7 +3,6 @@
 //!
 //! v1 regular expressions, and member ids that clients make (KIP-1082).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use palisade_auth::Access;
@@ -14,17 +13,20 @@ use palisade_protocol::messages::consumer_group_heartbeat::{
     ResponseTopicPartitions,
 };
 use palisade_protocol::{ErrorCode, Str};
+use tokio::task::spawn_blocking;
 
 use super::denied;
 use crate::broker::Broker;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::group::consumer::{Client, Heartbeat, check_request, plain_id};
+use crate::group::consumer::{Client, Found, Heartbeat, check_request, plain_id};
 use crate::group::error::GroupError;
 use crate::group::shard::HeartbeatAsk;
-use crate::group::topic_pattern::TopicPattern;
-use crate::metadata::ClusterImage;
 use crate::{rng, task};
+
+mod look_up;
+
+use look_up::LookUp;
 
 /// From this version on clients make their ids themselves.
 const OWN_IDS: i16 = 1;
@@ -86,7 +88,7 @@ pub(crate) async fn handle(
     }
 }
 
-/// Looks expressions up on a helper thread, and brings the outcome to the group.
+/// Looks expressions up on a helper thread, and brings the outcome to the group, round by round.
 ///
 /// It goes on when the connection ends: the group waits for it.
 fn look_up(ctx: &RequestContext, access: Access, group: Str) -> Box<dyn FnOnce(Vec<Str>) + Send> {
@@ -94,53 +96,38 @@ fn look_up(ctx: &RequestContext, access: Access, group: Str) -> Box<dyn FnOnce(V
     let image = Arc::clone(&ctx.image);
     Box::new(move |patterns| {
         task::spawn("group expressions", async move {
-            let version = image.offset;
-            let found =
-                tokio::task::spawn_blocking(move || topics_of(&patterns, &image, &access)).await;
-            // Without an outcome the group asks again after a while.
-            if let Ok(found) = found {
-                bring(&broker, group, found, version).await;
+            let mut look_up = LookUp::new(patterns, image, access);
+            while !look_up.is_done() {
+                // Without an outcome the group asks again after a while.
+                let Ok((rest, found)) = spawn_blocking(move || look_up.round()).await else {
+                    return;
+                };
+                look_up = rest;
+                let brought = bring(&broker, &group, found, &look_up);
+                // Whoever coordinates the group now has its members' next heartbeats look again.
+                if brought.await.is_err() {
+                    return;
+                }
             }
         });
     })
 }
 
+/// Brings what a round found, of which the group says itself what becomes of it.
 async fn bring(
     broker: &Broker,
-    group: Str,
-    found: BTreeMap<Str, BTreeSet<Str>>,
-    version: palisade_protocol::types::Offset,
-) {
+    group: &Str,
+    found: Found,
+    look_up: &LookUp,
+) -> Result<(), GroupError> {
+    let (version, more) = (look_up.version(), !look_up.is_done());
     let name = group.clone();
     let brought = broker
         .groups
-        .ask(group, move |shard, moment, asker| {
-            shard.patterns_found(&name, &found, version, asker, moment)
-        })
-        .await;
-    if let Ok(awaited) = brought {
-        // Whoever coordinates the group now has its members' next heartbeats look again.
-        let _ = awaited.answer().await;
-    }
-}
-
-/// The topics that expressions stand for, of those that the caller may see.
-fn topics_of(
-    patterns: &[Str],
-    image: &ClusterImage,
-    access: &Access,
-) -> BTreeMap<Str, BTreeSet<Str>> {
-    let visible = |name: &str| access.probe_topic::<Describe>(name).is_some();
-    let found = patterns.iter().map(|pattern| {
-        let parsed = TopicPattern::parse(pattern).ok();
-        let topics = image.topics.iter().filter(|topic| {
-            let parsed = parsed.as_ref();
-            parsed.is_some_and(|parsed| parsed.matches(&topic.name)) && visible(&topic.name)
+        .ask(group.clone(), move |shard, moment, asker| {
+            shard.patterns_found(&name, found, version, more, asker, moment)
         });
-        let topics = topics.map(|topic| Str::copy(&topic.name)).collect();
-        (pattern.clone(), topics)
-    });
-    found.collect()
+    brought.await?.answer().await?
 }
 
 fn response(heartbeat: Heartbeat) -> ConsumerGroupHeartbeatResponse {

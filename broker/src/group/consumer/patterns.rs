@@ -2,7 +2,8 @@
 //!
 //! Looking up walks all topics and asks the authorizer, so it happens off the group's task, for
 //! all expressions of a group at once and at most one at a time. It is asked for by a member's
-//! heartbeat and made with that member's rights.
+//! heartbeat and made with that member's rights. What it finds comes in rounds, so that it holds
+//! little at a time; what of it the log does not take is not asked for again at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,8 +18,12 @@ use crate::group::decision::Decision;
 use crate::group::error::GroupError;
 use crate::group::record::{GroupRecord, RegexValue};
 use crate::group::topic_pattern::TopicPattern;
+use crate::group::write::fits;
 
-/// Between two look-ups of expressions whose topics are known.
+/// Expressions with the topics they stand for.
+pub(crate) type Found = BTreeMap<Str, BTreeSet<Str>>;
+
+/// Between two look-ups of expressions whose topics are known, or could not be stored.
 const MIN_REFRESH: Duration = Duration::from_secs(10);
 
 /// After this long a look-up is taken for lost.
@@ -55,9 +60,17 @@ impl ConsumerGroup {
         let refresh = self.is_refresh_due(at);
         patterns
             .into_iter()
-            .filter(|pattern| refresh || !self.resolved.contains_key(*pattern))
+            .filter(|pattern| refresh || self.is_wanting(pattern, at))
             .cloned()
             .collect()
+    }
+
+    /// Whether what an expression stands for is not known, or not any more.
+    fn is_wanting(&self, pattern: &Str, at: &Moment<'_>) -> bool {
+        match self.remembered.not_stored.get(pattern) {
+            Some(when) => has_passed(MIN_REFRESH, at.now.millis_since(*when)),
+            None => !self.resolved.contains_key(pattern),
+        }
     }
 
     fn is_looking_up(&self, at: &Moment<'_>) -> bool {
@@ -78,10 +91,8 @@ impl ConsumerGroup {
             return true;
         };
         let age = at.now.millis_since(when);
-        let older_than =
-            |wait: Duration| age < 0 || age > i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        older_than(MIN_REFRESH)
-            && (version < at.image.offset || older_than(at.config.regex_refresh_interval))
+        has_passed(MIN_REFRESH, age)
+            && (version < at.image.offset || has_passed(at.config.regex_refresh_interval, age))
     }
 
     /// A look-up ended without outcome; the next heartbeat may ask again.
@@ -91,38 +102,72 @@ impl ConsumerGroup {
 
     /// Takes the outcome of a look-up: expressions with the topics they stand for.
     ///
-    /// `version`: the offset of the image they were found in.
+    /// `version`: the offset of the image they were found in. `more`: others of the same look-up
+    /// follow. Records are one for each expression, which may be stored apart; those of
+    /// expressions that no batch can hold are left out, and so are they in `found`. Returns how
+    /// many these are. [`Self::patterns_stored`] follows the records.
     pub(crate) fn patterns_found(
         &mut self,
-        found: &BTreeMap<Str, BTreeSet<Str>>,
+        found: &mut Found,
         version: Offset,
+        more: bool,
         at: &Moment<'_>,
-    ) -> Decision<()> {
-        self.remembered.looking_up = None;
+    ) -> Decision<usize> {
+        self.remembered.looking_up = more.then_some(at.now);
         self.remembered.looked_up = Some((at.now, version));
+        // Members may have dropped an expression meanwhile.
+        found.retain(|pattern, _| self.patterns.contains_key(pattern));
         let mut draft = Draft::default();
         let mut changed = false;
-        // Members may have dropped an expression meanwhile.
-        let wanted = found
-            .iter()
-            .filter(|(pattern, _)| self.patterns.contains_key(*pattern));
-        for (pattern, topics) in wanted {
+        let mut too_large = Vec::new();
+        for (pattern, topics) in found.iter() {
             let known = self.resolved_topics(Some(pattern));
             if known == Some(topics) {
                 continue;
             }
-            changed |= known.is_some_and(|known| !known.is_empty()) || !topics.is_empty();
-            draft.records.push(GroupRecord::Regex {
+            let record = GroupRecord::Regex {
                 group: self.id.clone(),
                 regex: pattern.clone(),
                 value: Some(regex_value(topics, version, at.now)),
-            });
+            };
+            if !fits(&record, at.max_batch_bytes) {
+                too_large.push(pattern.clone());
+                continue;
+            }
+            changed |= known.is_some_and(|known| !known.is_empty()) || !topics.is_empty();
+            draft.records.push(record);
+        }
+        let count = too_large.len();
+        for pattern in too_large {
+            found.remove(&pattern);
+            self.remembered.not_stored.insert(pattern, at.now);
         }
         if changed {
             let hash = Subscriptions::of(self).resolved(found).hash(at.image);
             self.raise_epoch(hash, &mut draft);
         }
-        draft.into_decision(())
+        draft.into_decision(count)
+    }
+
+    /// Learns from the group which records of [`Self::patterns_found`] the log took, after they
+    /// were replayed; the others' expressions are looked up again after a while. Returns how many
+    /// these are.
+    ///
+    /// Where the epoch's record is missing, the next heartbeat finds the hash changed.
+    pub(crate) fn patterns_stored(&mut self, found: &Found, now: TimestampMs) -> usize {
+        let mut not_stored = std::mem::take(&mut self.remembered.not_stored);
+        let mut refused = 0;
+        for (pattern, topics) in found {
+            if self.resolved_topics(Some(pattern)) == Some(topics) {
+                not_stored.remove(pattern);
+            } else {
+                not_stored.insert(pattern.clone(), now);
+                refused += 1;
+            }
+        }
+        not_stored.retain(|pattern, _| self.patterns.contains_key(pattern));
+        self.remembered.not_stored = not_stored;
+        refused
     }
 }
 
@@ -132,4 +177,9 @@ fn regex_value(topics: &BTreeSet<Str>, version: Offset, now: TimestampMs) -> Reg
         metadata_version: version.value(),
         timestamp: now.value(),
     }
+}
+
+/// Whether an age of so many milliseconds is more than `wait`; a clock that was set back passes.
+fn has_passed(wait: Duration, age: i64) -> bool {
+    age < 0 || age > i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
 }

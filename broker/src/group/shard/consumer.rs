@@ -2,7 +2,6 @@
 //! the other kind comes or the last of its own goes.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use palisade_protocol::Str;
@@ -19,12 +18,14 @@ use crate::group::classic::{
 };
 use crate::group::config::ConsumerGroupConfig;
 use crate::group::consumer::{
-    self, ClassicIdentity, ClassicJoined, ClassicView, Client, ConsumerGroup, Heartbeat, Removed,
+    self, ClassicIdentity, ClassicJoined, ClassicView, Client, ConsumerGroup, Found, Heartbeat,
+    Removed,
 };
 use crate::group::decision::{Decision, TimerChange, TimerKey};
 use crate::group::error::GroupError;
 use crate::group::record::GroupRecord;
 use crate::group::step::{Asker, Moment, Step, deliver};
+use crate::logging::Throttle;
 use crate::metadata::ConfigResourceType;
 
 /// How long to wait before a removal that could not be stored is tried again.
@@ -60,6 +61,7 @@ fn moment<'a>(now: &'a Moment<'_>, config: &'a ConsumerGroupConfig) -> consumer:
         now: now.now,
         config,
         image: now.image,
+        max_batch_bytes: now.max_batch_bytes,
     }
 }
 
@@ -269,22 +271,34 @@ impl Shard {
         self.step(id, effects)
     }
 
-    /// The outcome of a look-up of expressions.
+    /// The outcome of a look-up of expressions, or a part of it with `more` to follow.
     pub(crate) fn patterns_found(
         &mut self,
         id: &Str,
-        found: &BTreeMap<Str, BTreeSet<Str>>,
+        mut found: Found,
         version: Offset,
+        more: bool,
         asker: Asker<Result<(), GroupError>>,
         now: &Moment<'_>,
     ) -> Step {
-        match self.consumer(id) {
-            Some(group) => {
-                let config = config_of(id, now);
-                let decision = group.patterns_found(found, version, &moment(now, &config));
-                Step::decided(decision, asker)
+        let Some(group) = self.consumer(id) else {
+            return answer(asker, no_such_group(id));
+        };
+        let config = config_of(id, now);
+        let decision = group.patterns_found(&mut found, version, more, &moment(now, &config));
+        let too_large = decision.answer.clone().unwrap_or(0);
+        let id = id.clone();
+        let step = decided(decision, move |shard, now, _| {
+            if let Some(group) = shard.consumer(&id) {
+                let lost = too_large + group.patterns_stored(&found, now.now);
+                tell_lost(&id, lost);
             }
-            None => answer(asker, Ok(())),
+            answer(asker, Ok(()))
+        });
+        // Each expression is of use by itself.
+        Step {
+            divisible: true,
+            ..step
         }
     }
 
@@ -464,6 +478,15 @@ impl Shard {
         if deletes && matches!(record, GroupRecord::ConsumerGroup { .. }) {
             self.forget(id);
         }
+    }
+}
+
+/// Tells of expressions whose topics the log did not take: their members get nothing of them.
+fn tell_lost(group: &Str, expressions: usize) {
+    static SAID: Throttle = Throttle::new();
+    if expressions > 0 && SAID.may_speak() {
+        let group = group.as_str();
+        tracing::warn!(?group, expressions, "topics of expressions not stored");
     }
 }
 

@@ -48,6 +48,7 @@ impl Bench {
             now: TimestampMs::new(self.now),
             image: &self.image,
             config: &self.config,
+            max_batch_bytes: 1 << 20,
         };
         event(&mut self.shard, &moment)
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::*;
 use super::classic::{classic, heartbeat, send, subscription, sync};
-use super::rig::{Rig, beat, client, join, owns, picture, set};
+use super::rig::{MAX_BATCH_BYTES, Rig, beat, client, join, owns, picture, set};
 use crate::group::config::MigrationPolicy;
 use crate::group::embedded::{Assignment, TopicPartitions};
 use crate::group::error::GroupError;
@@ -53,6 +53,7 @@ fn upgrade(rig: &mut Rig, view: &ClassicView) -> Result<(), GroupError> {
         now: rig.now,
         config: &rig.config,
         image: &rig.image,
+        max_batch_bytes: MAX_BATCH_BYTES,
     };
     let (group, records) = ConsumerGroup::upgrade(&Str::from("g"), view, &at)?;
     assert!(matches!(records[0], GroupRecord::Group { value: None, .. }));

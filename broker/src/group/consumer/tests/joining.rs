@@ -1,7 +1,7 @@
 //! Requests, members, epochs (coordination.md §4, first table and "Member lookup").
 
 use super::super::*;
-use super::rig::{Request, Rig, beat, join, names, owns, set};
+use super::rig::{MAX_BATCH_BYTES, Request, Rig, beat, join, names, owns, set};
 use crate::group::error::GroupError;
 
 fn is_invalid(error: &GroupError) -> bool {
@@ -285,6 +285,7 @@ fn most_votes_choose_the_assignor() {
         now: rig.now,
         config: &rig.config,
         image: &rig.image,
+        max_batch_bytes: MAX_BATCH_BYTES,
     };
     assert_eq!(rig.group.describe(&at).assignor_name, "range");
 }
@@ -299,6 +300,7 @@ fn descriptions_show_what_is_owned_and_wanted() {
         now: rig.now,
         config: &rig.config,
         image: &rig.image,
+        max_batch_bytes: MAX_BATCH_BYTES,
     };
     let shown = rig.group.describe(&at);
     assert_eq!(shown.group_state, "Reconciling");

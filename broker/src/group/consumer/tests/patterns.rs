@@ -1,7 +1,7 @@
 //! Subscriptions by expression (coordination.md §4; KIP-848).
 
 use super::super::*;
-use super::rig::{Request, Rig, beat, join, names, set};
+use super::rig::{MAX_BATCH_BYTES, Request, Rig, beat, join, names, set};
 use crate::group::error::GroupError;
 use crate::group::topic_pattern::TopicPattern;
 
@@ -14,7 +14,7 @@ fn like(member: &str, pattern: &str) -> Request {
 
 /// Looks up as the coordinator does, with all rights.
 fn look_up(rig: &mut Rig, patterns: &[Str]) {
-    let found = patterns
+    let mut found = patterns
         .iter()
         .map(|pattern| {
             let parsed = TopicPattern::parse(pattern).unwrap();
@@ -27,8 +27,10 @@ fn look_up(rig: &mut Rig, patterns: &[Str]) {
         })
         .collect();
     let version = rig.image.offset;
-    rig.decide(|group, at| group.patterns_found(&found, version, at))
+    rig.decide(|group, at| group.patterns_found(&mut found, version, false, at))
         .unwrap();
+    let now = rig.now;
+    assert_eq!(rig.group.patterns_stored(&found, now), 0);
 }
 
 #[test]
@@ -166,10 +168,84 @@ fn what_one_member_may_see_counts_for_all() {
         (Str::from(pattern), topics)
     });
     let version = rig.image.offset;
-    rig.decide(|group, at| group.patterns_found(&found.into(), version, at))
+    rig.decide(|group, at| group.patterns_found(&mut found.into(), version, false, at))
         .unwrap();
     assert_eq!(rig.group.epoch(), epoch + 1);
     let topics: Vec<String> = rig.group.subscribed_topics().into_iter().collect();
     assert_eq!(topics, ["tb"]);
+    rig.assert_reloads();
+}
+
+/// Names of topics, as many as fit a batch of the test or not.
+fn many(count: usize) -> BTreeSet<Str> {
+    let names = (0..count).map(|number| Str::from(format!("{number:0>100}")));
+    names.collect()
+}
+
+#[test]
+fn what_no_batch_holds_is_looked_up_later_and_keeps_no_others_out() {
+    let mut rig = Rig::new(&[("t", 1)]);
+    let large = rig.send(&like("a", "l.*")).unwrap().look_up;
+    assert_eq!(large, ["l.*"]);
+    rig.group.patterns_not_found();
+    rig.send(&like("b", "s.*")).unwrap();
+    let version = rig.image.offset;
+    let bring = |rig: &mut Rig, count| {
+        let found = [("l.*", many(count)), ("s.*", many(20))];
+        let mut found = Found::from(found.map(|(pattern, topics)| (Str::from(pattern), topics)));
+        let brought = rig.decide(|group, at| group.patterns_found(&mut found, version, false, at));
+        let now = rig.now;
+        assert_eq!(rig.group.patterns_stored(&found, now), 0);
+        brought.unwrap()
+    };
+    assert_eq!(bring(&mut rig, 50), 1);
+    let known: Vec<&Str> = rig.group.resolved.keys().collect();
+    assert_eq!(known, ["s.*"]);
+    let epoch = rig.group.epoch();
+    let hash = rig.group.metadata_hash;
+    rig.pass(10_000);
+    assert!(rig.send(&beat("a", 1)).unwrap().look_up.is_empty());
+    assert_eq!((rig.group.epoch(), rig.group.metadata_hash), (epoch, hash));
+    rig.pass(1);
+    assert_eq!(rig.send(&beat("b", 1)).unwrap().look_up, ["l.*"]);
+    assert_eq!(bring(&mut rig, 20), 0);
+    assert_eq!(rig.group.resolved.len(), 2);
+    assert!(rig.group.remembered.not_stored.is_empty());
+    rig.assert_reloads();
+}
+
+/// What of an outcome the log took stays, the rest is looked up again after a while.
+#[test]
+fn what_the_log_refused_is_looked_up_later() {
+    let mut rig = Rig::new(&[("t", 1)]);
+    rig.send(&like("a", "x.*")).unwrap();
+    rig.group.patterns_not_found();
+    rig.send(&like("b", "y.*")).unwrap();
+    let mut found: Found = ["x.*", "y.*"]
+        .map(|pattern| (Str::from(pattern), many(1)))
+        .into();
+    let at = Moment {
+        now: rig.now,
+        config: &rig.config,
+        image: &rig.image,
+        max_batch_bytes: MAX_BATCH_BYTES,
+    };
+    let decision = rig
+        .group
+        .patterns_found(&mut found, rig.image.offset, true, &at);
+    assert_eq!(decision.records.len(), 3, "two expressions and the epoch");
+    let stored = &decision.records[0];
+    rig.group.replay(stored);
+    rig.log.push(stored.clone());
+    assert_eq!(rig.group.patterns_stored(&found, rig.now), 1);
+    rig.pass(10_001);
+    assert!(
+        rig.send(&beat("b", 1)).unwrap().look_up.is_empty(),
+        "more is to come"
+    );
+    rig.group.patterns_not_found();
+    assert_eq!(rig.send(&beat("b", 1)).unwrap().look_up, ["y.*"]);
+    rig.send(&beat("a", -1)).unwrap();
+    rig.send(&beat("b", -1)).unwrap();
     rig.assert_reloads();
 }

@@ -1,7 +1,7 @@
 //! Partitions change hands (coordination.md §4, "Reconciliation of one member").
 
 use super::super::*;
-use super::rig::{Rig, beat, join, owns, set};
+use super::rig::{MAX_BATCH_BYTES, Rig, beat, join, owns, set};
 use crate::group::decision::TimerKey;
 
 fn two() -> Rig {
@@ -92,6 +92,7 @@ fn a_new_coordinator_goes_on_where_the_old_one_was() {
         now: rig.now,
         config: &rig.config,
         image: &rig.image,
+        max_batch_bytes: MAX_BATCH_BYTES,
     };
     assert_eq!(
         rig.group.timers(&at).len(),

@@ -18,6 +18,9 @@ use crate::metadata::record::{MetadataRecord, PartitionRecord};
 
 pub(super) type Request = ConsumerGroupHeartbeatRequest;
 
+/// Of the batches that the log of a test would take.
+pub(super) const MAX_BATCH_BYTES: usize = 4096;
+
 pub(super) struct Rig {
     pub(super) group: ConsumerGroup,
     pub(super) image: ClusterImage,
@@ -164,6 +167,7 @@ impl Rig {
             now: self.now,
             config: &self.config,
             image: &self.image,
+            max_batch_bytes: MAX_BATCH_BYTES,
         };
         let decision = decide(&mut self.group, &at);
         for record in decision.records {
@@ -207,6 +211,7 @@ impl Rig {
             now: self.now,
             config: &self.config,
             image: &self.image,
+            max_batch_bytes: MAX_BATCH_BYTES,
         };
         let id = &request.member_id;
         self.group.unchanged(request, id, &client(), &at).is_some()

@@ -219,7 +219,7 @@ impl World {
             self.rig.group.patterns_not_found();
             return;
         }
-        let found: BTreeMap<Str, BTreeSet<Str>> = patterns
+        let mut found: Found = patterns
             .into_iter()
             .map(|pattern| {
                 let parsed = TopicPattern::parse(&pattern).unwrap();
@@ -231,8 +231,10 @@ impl World {
             .collect();
         let version = self.rig.image.offset;
         self.rig
-            .decide(|group, at| group.patterns_found(&found, version, at))
+            .decide(|group, at| group.patterns_found(&mut found, version, false, at))
             .unwrap();
+        let now = self.rig.now;
+        assert_eq!(self.rig.group.patterns_stored(&found, now), 0);
     }
 
     fn pass(&mut self, millis: i64) {

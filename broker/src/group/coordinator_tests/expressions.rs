@@ -1,0 +1,127 @@
+//! Topics of expressions on their way into the log.
+
+use std::sync::Mutex;
+
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+
+use super::*;
+use crate::group::consumer::{Client, Found, Heartbeat};
+use crate::group::shard::HeartbeatAsk;
+
+impl Rig {
+    /// A heartbeat of a member, and the expressions that it has looked up.
+    async fn beats(
+        &self,
+        member: &str,
+        epoch: i32,
+        pattern: Option<&str>,
+    ) -> (Heartbeat, Vec<Str>) {
+        let asked_for = Arc::new(Mutex::new(Vec::new()));
+        loop {
+            let request = ConsumerGroupHeartbeatRequest {
+                group_id: "g".into(),
+                member_id: Str::copy(member),
+                member_epoch: epoch,
+                rebalance_timeout_ms: 60_000,
+                subscribed_topic_regex: pattern.map(Str::copy),
+                topic_partitions: Some(Vec::new()),
+                ..ConsumerGroupHeartbeatRequest::default()
+            };
+            let sink = Arc::clone(&asked_for);
+            let ask = HeartbeatAsk {
+                member_id: request.member_id.clone(),
+                client: Client {
+                    id: "c".into(),
+                    host: "/h".into(),
+                },
+                request,
+                look_up: Box::new(move |patterns| sink.lock().unwrap().extend(patterns)),
+            };
+            let asked = self.groups.ask("g".into(), |shard, moment, asker| {
+                shard.consumer_heartbeat(&"g".into(), ask, asker, moment)
+            });
+            match asked.await {
+                Ok(awaited) => {
+                    let heartbeat = awaited.answer().await.unwrap().unwrap();
+                    let patterns = asked_for.lock().unwrap().clone();
+                    return (heartbeat, patterns);
+                }
+                Err(GroupError::Loading) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Brings topics for expressions as a look-up does.
+    async fn finds(&self, patterns: &[Str], topics: impl Fn(&Str) -> usize) {
+        let topics_of = |pattern: &Str| {
+            let name = |number| Str::from(format!("{pattern}-{number:0>50}"));
+            (0..topics(pattern)).map(name).collect()
+        };
+        let found: Found = patterns
+            .iter()
+            .map(|pattern| (pattern.clone(), topics_of(pattern)))
+            .collect();
+        let version = self.node.image.offset;
+        let asked = self.groups.ask("g".into(), move |shard, moment, asker| {
+            shard.patterns_found(&"g".into(), found, version, false, asker, moment)
+        });
+        let answer = asked.await.unwrap().answer().await.unwrap();
+        assert_eq!(answer, Ok(()));
+    }
+}
+
+/// Batches of two kilobytes, and members with an expression each, none of which is resolved.
+async fn expressions(count: usize) -> (Rig, Vec<Str>) {
+    let small = [("max.message.bytes", "2048")];
+    let rig = Rig::over(TestNode::new().topic(TOPIC, 1, &small));
+    let mut patterns = Vec::new();
+    for number in 0..count {
+        let pattern = format!("p{number}");
+        let (_, wanted) = rig.beats(&format!("m{number}"), 0, Some(&pattern)).await;
+        patterns.extend(wanted);
+        // One look-up at a time; the next member's is to be asked for, too.
+        let event = |shard: &mut Shard, moment: &Moment<'_>, asker| {
+            shard.patterns_found(
+                &"g".into(),
+                Found::new(),
+                moment.image.offset,
+                false,
+                asker,
+                moment,
+            )
+        };
+        rig.groups
+            .ask("g".into(), event)
+            .await
+            .unwrap()
+            .answer()
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    patterns.sort();
+    patterns.dedup();
+    assert_eq!(patterns.len(), count);
+    (rig, patterns)
+}
+
+#[tokio::test]
+async fn topics_that_fill_several_batches_are_known() {
+    let (rig, patterns) = expressions(6).await;
+    rig.finds(&patterns, |_| 15).await;
+    let (_, wanted) = rig.beats("m0", 1, None).await;
+    assert_eq!(wanted, Vec::<Str>::new());
+}
+
+#[tokio::test]
+async fn topics_that_no_batch_holds_keep_no_others_out() {
+    let (rig, patterns) = expressions(3).await;
+    rig.finds(
+        &patterns,
+        |pattern| if *pattern == *"p1" { 100 } else { 15 },
+    )
+    .await;
+    let (_, wanted) = rig.beats("m0", 1, None).await;
+    assert!(wanted.iter().all(|pattern| *pattern == *"p1"), "{wanted:?}");
+}
