@@ -56,6 +56,17 @@ pub(crate) struct ClassicViewMember {
 }
 
 impl ClassicView {
+    /// Bytes that the records of a consumer group of the same members take at least.
+    ///
+    /// Metadata is kept as it is. Of assignments ids take the place of names, of which the longest
+    /// have 249 bytes, and are recorded twice, with what a member owns and with its target.
+    fn recorded(&self) -> usize {
+        let protocols = self.members.iter().flat_map(|member| &member.protocols);
+        let metadata = protocols.map(|(_, metadata)| metadata.len());
+        let assignments = self.members.iter().map(|member| member.assignment.len());
+        metadata.sum::<usize>() + assignments.sum::<usize>() / 8
+    }
+
     /// The group as its record.
     pub(super) fn to_record(&self, group: &Str, now: TimestampMs) -> GroupRecord {
         let chosen = |member: &ClassicViewMember| {
@@ -95,7 +106,8 @@ impl ConsumerGroup {
     /// Returns the group with the records that make it, which delete the classic one first.
     ///
     /// # Errors
-    /// `GroupNotFound` where the policy or the members' protocols forbid it.
+    /// `GroupNotFound` where the policy or the members' protocols forbid it, or the log cannot take
+    /// the records.
     pub(crate) fn upgrade(
         id: &Str,
         classic: &ClassicView,
@@ -113,6 +125,11 @@ impl ConsumerGroup {
         }
         if classic.members.len() > at.config.max_size {
             return Err(refused("it has too many members"));
+        }
+        // All records are one batch's. Said before anything is parsed: names of three
+        // letters are many times as large as texts of their own.
+        if classic.recorded() > at.max_batch_bytes {
+            return Err(refused("its members say more than one batch holds"));
         }
         let mut group = Self::new(id.clone());
         // Generation 0 was never answered; epoch 0 would be that of who joins.

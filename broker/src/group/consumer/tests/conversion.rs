@@ -186,3 +186,23 @@ fn without_leave_to_it_stays_a_consumer_group() {
     assert_eq!(heartbeat(&mut rig, "c", 4), Ok(()));
     assert_eq!(picture(&rig.group), before);
 }
+
+/// Whether its bytes mean anything is not looked at.
+#[test]
+fn what_no_batch_holds_is_not_parsed() {
+    let mut rig = Rig::new(&[("t", 3)]);
+    let reason = |rig: &mut Rig, view: &ClassicView| match upgrade(rig, view) {
+        Err(GroupError::GroupNotFound(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    let mut classic_group = view(&rig);
+    for member in &mut classic_group.members {
+        member.protocols[0].1 = vec![0xff; MAX_BATCH_BYTES / 2].into();
+    }
+    let text = reason(&mut rig, &classic_group);
+    assert!(text.contains("than one batch holds"), "{text}");
+    let mut classic_group = view(&rig);
+    classic_group.members[0].assignment = vec![0xff; MAX_BATCH_BYTES * 8].into();
+    let text = reason(&mut rig, &classic_group);
+    assert!(text.contains("than one batch holds"), "{text}");
+}
