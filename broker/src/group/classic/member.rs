@@ -62,7 +62,16 @@ fn said(instance: Option<&Str>, client: [&Str; 2], protocols: &Protocols) -> usi
 
 impl ClassicGroup {
     /// What the sender of a JoinGroup keeps, if it is a member, and would keep, assignments aside.
-    pub(crate) fn growth_by_join(&self, ask: &JoinAsk) -> (Option<usize>, usize) {
+    ///
+    /// `None` for one with an id that is not known: the group will tell it so.
+    pub(crate) fn growth_by_join(&self, ask: &JoinAsk) -> Option<(Option<usize>, usize)> {
+        let is_known = |id| {
+            let member = self.check_member(id, ask.instance_id.as_deref());
+            self.pending.contains_key(id) || member.is_ok()
+        };
+        if !ask.member_id.is_empty() && !is_known(&ask.member_id) {
+            return None;
+        }
         let id = match &ask.instance_id {
             Some(instance) if ask.member_id.is_empty() => self.instances.get(instance),
             _ => Some(&ask.member_id),
@@ -77,7 +86,7 @@ impl ClassicGroup {
             true => ask.instance_id.as_ref().unwrap_or(&ask.client_id),
             false => &ask.member_id,
         };
-        (before, held::entry(id, after))
+        Some((before, held::entry(id, after)))
     }
 
     /// What assignments take, and would take once a leader's SyncGroup is stored.

@@ -9,7 +9,7 @@ use palisade_protocol::{Str, Uuid};
 
 use super::convert::{CONSUMER, common_protocol};
 use super::decide::{Change, Draft};
-use super::heartbeat::millis;
+use super::heartbeat::{Place, millis};
 use super::removal::Removed;
 use super::{ConsumerGroup, Member, MemberState, Moment, Subscriptions};
 use crate::group::classic::JoinAsk;
@@ -64,6 +64,22 @@ impl ConsumerGroup {
             .unwrap_or_else(Decision::refuse)
     }
 
+    /// The members that the sender of a JoinGroup continues and replaces, with an id that it has
+    /// or gets.
+    pub(super) fn classic_place(&self, ask: &JoinAsk, id: &Str) -> Result<Place<'_>, GroupError> {
+        let anonymous = ask.member_id.is_empty();
+        let Some(instance) = ask.instance_id.as_ref() else {
+            return Ok((self.members.get(id), None));
+        };
+        match self.instance(instance) {
+            Some(holder) if anonymous => Ok((None, Some(holder))),
+            Some(holder) if holder.id == *id => Ok((Some(holder), None)),
+            Some(_) => Err(GroupError::FencedInstanceId),
+            None if anonymous => Ok((None, None)),
+            None => Err(GroupError::UnknownMember),
+        }
+    }
+
     fn try_classic_join(
         &mut self,
         ask: &JoinAsk,
@@ -85,16 +101,7 @@ impl ConsumerGroup {
             return Ok(Decision::answer(ClassicJoined::IdRequired(fresh_id)));
         }
         let id = if anonymous { &fresh_id } else { &ask.member_id };
-        let (before, replaced) = match ask.instance_id.as_ref() {
-            None => (self.members.get(id), None),
-            Some(instance) => match self.instance(instance) {
-                Some(holder) if anonymous => (None, Some(holder)),
-                Some(holder) if holder.id == *id => (Some(holder), None),
-                Some(_) => return Err(GroupError::FencedInstanceId),
-                None if anonymous => (None, None),
-                None => return Err(GroupError::UnknownMember),
-            },
-        };
+        let (before, replaced) = self.classic_place(ask, id)?;
         let subscription = first_subscription(ask)?;
         let mut after = match replaced.or(before) {
             Some(known) => Member {

@@ -16,6 +16,9 @@ const JOIN: i32 = 0;
 /// The epoch of who leaves for good.
 const LEAVE: i32 = -1;
 
+/// The member that a heartbeat continues, and the static one whose place it takes.
+pub(super) type Place<'a> = (Option<&'a Member>, Option<&'a Member>);
+
 /// The answer to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Heartbeat {
@@ -111,12 +114,7 @@ impl ConsumerGroup {
             return Err(GroupError::GroupMaxSizeReached(at.config.max_size));
         }
         let reported = reported(request);
-        let (before, replaced) = match &request.instance_id {
-            None => (self.dynamic(member_id, request, reported.as_ref())?, None),
-            Some(instance) => {
-                self.static_member(member_id, instance, request, reported.as_ref())?
-            }
-        };
+        let (before, replaced) = self.place(request, member_id, reported.as_ref())?;
         let mut after = successor(before, replaced, member_id);
         self.describe_itself(&mut after, request, client)?;
 
@@ -152,6 +150,27 @@ impl ConsumerGroup {
         Ok(draft.into_decision(answer))
     }
 
+    /// Whether the sender of a heartbeat that does not leave would be let in or go on, whatever it
+    /// says of itself.
+    pub(super) fn admits(&self, request: &ConsumerGroupHeartbeatRequest, member_id: &Str) -> bool {
+        let reported = reported(request);
+        let place = self.place(request, member_id, reported.as_ref());
+        place.is_ok()
+    }
+
+    /// The members that the sender of a heartbeat continues and replaces.
+    fn place(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        member_id: &Str,
+        reported: Option<&PartitionSet>,
+    ) -> Result<Place<'_>, GroupError> {
+        match &request.instance_id {
+            None => Ok((self.dynamic(member_id, request, reported)?, None)),
+            Some(instance) => self.static_member(member_id, instance, request, reported),
+        }
+    }
+
     /// A dynamic member by its id; `None` for one that joins.
     fn dynamic(
         &self,
@@ -170,17 +189,13 @@ impl ConsumerGroup {
     }
 
     /// The members that a static member continues and replaces.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a pair of the same, named by the caller"
-    )]
     fn static_member(
         &self,
         member_id: &Str,
         instance: &Str,
         request: &ConsumerGroupHeartbeatRequest,
         reported: Option<&PartitionSet>,
-    ) -> Result<(Option<&Member>, Option<&Member>), GroupError> {
+    ) -> Result<Place<'_>, GroupError> {
         let holder = self.instance(instance);
         if request.member_epoch != JOIN {
             let holder = holder.ok_or(GroupError::UnknownMember)?;

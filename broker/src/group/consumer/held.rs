@@ -42,7 +42,7 @@ impl Weigh for Resolved {
 impl ConsumerGroup {
     /// What the sender of a heartbeat keeps, if it is a member, and would keep.
     ///
-    /// `None` for one that says nothing of itself: nearly all of them.
+    /// `None` for one that says nothing of itself, nearly all of them, or that will be refused.
     pub(crate) fn growth_by_heartbeat(
         &self,
         request: &ConsumerGroupHeartbeatRequest,
@@ -56,7 +56,7 @@ impl ConsumerGroup {
             && request.server_assignor.is_none();
         let leaves = request.member_epoch < 0;
         let is_known = before.is_some_and(|member| client.id.len() <= member.client_id.len());
-        if leaves || (is_silent && is_known) {
+        if leaves || (is_silent && is_known) || !self.admits(request, member_id) {
             return None;
         }
         let mut after = before.cloned().unwrap_or_default();
@@ -74,6 +74,7 @@ impl ConsumerGroup {
 
     /// The same of a classic member's JoinGroup; `None` where the engine will refuse it.
     pub(crate) fn growth_by_join(&self, ask: &JoinAsk) -> Option<(Option<usize>, usize)> {
+        self.classic_place(ask, &ask.member_id).ok()?;
         let subscription = first_subscription(ask).ok()?;
         let before = self.holder(&ask.member_id, ask.instance_id.as_ref());
         let mut after = before.cloned().unwrap_or_default();

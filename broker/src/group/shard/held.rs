@@ -39,9 +39,9 @@ impl Shard {
         ask: &JoinAsk,
     ) -> Result<Option<Reserved>, GroupError> {
         let growth = match self.group(id) {
-            Some(Group::Classic(group)) => Some(group.growth_by_join(ask)),
+            Some(Group::Classic(group)) => group.growth_by_join(ask),
             Some(Group::Consumer(group)) => group.growth_by_join(ask),
-            None => Some(ClassicGroup::new(Str::EMPTY).growth_by_join(ask)),
+            None => ClassicGroup::new(Str::EMPTY).growth_by_join(ask),
         };
         self.reserve(id, growth)
     }

@@ -259,3 +259,42 @@ fn classic_members_of_consumer_groups_count() {
     let few = bench.brings("k", &Str::EMPTY, 0, |ask| ask.protocols = metadata(10));
     assert!(answered(few).is_ok());
 }
+
+/// Who is not let in hears why, full group or not: a full one is the end for a client.
+#[test]
+fn who_is_not_known_hears_so_in_a_full_group() {
+    let (mut bench, _) = bench();
+    let unknown = Some(ErrorCode::UNKNOWN_MEMBER_ID);
+    let gone = Str::from("gone");
+    for _ in 0..4 {
+        assert!(waits(&mut bench.brings("g", &Str::EMPTY, 50_000, |_| {})));
+    }
+    assert_eq!(refused(bench.brings("g", &gone, 300_000, |_| {})), unknown);
+    assert_eq!(
+        refused(bench.brings("none", &gone, 300_000, |_| {})),
+        unknown
+    );
+    let instance = |ask: &mut JoinAsk| ask.instance_id = Some("i".into());
+    assert_eq!(
+        refused(bench.brings("g", &gone, 300_000, instance)),
+        unknown
+    );
+
+    let native = |member: &Str, epoch, count: usize| ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: member.clone(),
+        member_epoch: epoch,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some((0..count).map(|n| Str::from(format!("t{n}"))).collect()),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let member = Str::from("m");
+    let epoch = bench.beats(native(&member, 0, 900)).unwrap().member_epoch;
+    let mut code = |request| bench.beats(request).unwrap_err().code();
+    assert_eq!(code(native(&gone, 0, 900)), FULL.unwrap());
+    assert_eq!(code(native(&gone, 1, 900)), unknown.unwrap());
+    let fenced = ErrorCode::FENCED_MEMBER_EPOCH;
+    assert_eq!(code(native(&member, epoch + 1, 5000)), fenced);
+    assert_eq!(code(native(&member, epoch, 5000)), FULL.unwrap());
+}
