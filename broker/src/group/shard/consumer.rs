@@ -117,6 +117,12 @@ impl Shard {
         )
     }
 
+    /// Whether a consumer group has no members.
+    pub(super) fn is_left(&self, id: &str) -> bool {
+        let group = self.groups.get(id).map(|entry| &entry.group);
+        matches!(group, Some(Group::Consumer(group)) if group.is_empty())
+    }
+
     /// ConsumerGroupHeartbeat.
     pub(crate) fn consumer_heartbeat(
         &mut self,

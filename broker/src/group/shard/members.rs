@@ -25,6 +25,8 @@ impl Shard {
             Err(error) => return self.refuse_join(id, &ask, error, asker, moment),
         };
         if self.is_consumer(id) {
+            // Where an empty group goes first, the join is heard again then, and reserves anew.
+            let reserved = reserved.filter(|_| !self.is_left(id));
             let step = self.join_consumer(id, ask, asker, moment);
             return Step { reserved, ..step };
         }

@@ -298,3 +298,29 @@ fn who_is_not_known_hears_so_in_a_full_group() {
     assert_eq!(code(native(&member, epoch + 1, 5000)), fenced);
     assert_eq!(code(native(&member, epoch, 5000)), FULL.unwrap());
 }
+
+#[test]
+fn who_takes_an_empty_groups_place_counts_once() {
+    let (mut bench, budget) = bench();
+    let mut native = ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    bench.beats(native.clone()).unwrap();
+    native.member_epoch = -1;
+    bench.beats(native).unwrap();
+    for group in ["a", "b", "c"] {
+        assert!(waits(&mut bench.brings(
+            group,
+            &Str::EMPTY,
+            200_000,
+            |_| {}
+        )));
+    }
+    assert!(waits(&mut bench.brings("k", &Str::EMPTY, 200_000, |_| {})));
+    assert!(budget.used() > 800_000);
+}
