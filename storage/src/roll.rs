@@ -227,12 +227,17 @@ impl Log {
         }
         let tail = segment.tail();
         if let Some(file) = segment.file() {
+            // To the system a trim is a write, even one that frees nothing.
+            let age = (segment.max_timestamp().value() < 0).then(|| segment.newest());
             failpoint::hit("seal.before_truncate")
                 .and_then(|()| file.set_len(tail.position))
                 .map_err(|e| {
                     self.shared
                         .judge(StorageError::io("trim", &segment.path, &e))
                 })?;
+            if let Some(Err(error)) = age.map(|age| file.set_modified(age)) {
+                tracing::debug!(log = %self.name, %error, "records count as written anew");
+            }
         }
         self.sync_appended()?;
         self.write_seal(segment, producers)

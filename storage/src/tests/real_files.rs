@@ -123,9 +123,13 @@ fn records_without_timestamps_are_as_old_as_their_file() {
         log.append(&mut batch(tag, 1, 1000, -1), leader(0), time(0))
             .unwrap();
     }
+    // What was rolled is sealed, and nothing is written any more.
+    let (sender, done) = mpsc::channel();
+    dir.spawn(move || sender.send(()).unwrap());
+    done.recv().unwrap();
+    age_files(home.path(), 1_000_000);
     dir.close(0).unwrap();
     drop((log, dir));
-    age_files(home.path(), 1_000_000);
     // A restart makes nothing younger, and nothing older.
     let dir = open(home.path());
     let log = self::log(&dir, config(), Arc::new(NoObserver));
