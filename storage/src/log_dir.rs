@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::{Background, LogConfig, LogDirOptions};
 use crate::error::StorageError;
@@ -88,6 +88,8 @@ pub struct LogDir {
     background: Background,
     meta: Mutex<Option<MetaProperties>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Read while a log is opened; true once the directory is closed.
+    closed: RwLock<bool>,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
@@ -161,6 +163,7 @@ impl LogDir {
             background,
             meta: Mutex::new(meta),
             threads: Mutex::default(),
+            closed: RwLock::default(),
             lock: Mutex::new(Some(lock)),
         };
         dir.resume_deletions()?;
@@ -293,7 +296,7 @@ impl LogDir {
     /// # Errors
     /// - `TopicIdMismatch`: the directory belongs to a deleted topic of the same name.
     /// - `RecordsGone`: synced records of the log are no longer there.
-    /// - `BadName`, `Offline` (it is open already, or the directory is offline).
+    /// - `BadName`, `Offline` (it is open already, or the directory is closed or offline).
     /// - `FormatTooNew`, `BadFile`, `DiskFull`, `Io`.
     pub fn open_log(
         &self,
@@ -321,7 +324,9 @@ impl LogDir {
         if parse_name(&spec.dir_name).is_none() {
             return Err(StorageError::BadName(spec.dir_name));
         }
-        if self.shared.is_offline() || self.is_open(&spec.dir_name) {
+        // Held to the end: what recovery writes must not come behind the mark of a clean stop.
+        let closed = self.closed.read();
+        if *closed || self.shared.is_offline() || self.is_open(&spec.dir_name) {
             return Err(StorageError::Offline);
         }
         self.shared.note_now(now);

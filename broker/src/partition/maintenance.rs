@@ -151,13 +151,15 @@ impl ReplicaManager {
         }
     }
 
-    /// Syncs and closes every directory, so that the next start has nothing to recover; blocks.
+    /// Syncs and closes every directory, so that the next start has nothing to recover; blocks,
+    /// also while a log is being opened.
     ///
     /// Every directory is closed even if another fails.
     ///
     /// # Errors
     /// The first failure; that directory will be recovered at the next start.
     pub fn close(&self, broker_epoch: i64) -> Result<(), StorageError> {
+        self.stop_changing();
         let mut first_failure = Ok(());
         for replica in self.replicas() {
             replica.go_offline();

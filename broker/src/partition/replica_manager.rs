@@ -36,8 +36,8 @@ pub struct ReplicaManager {
     directories: Vec<Arc<Directory>>,
     settings_of: SettingsOf,
     hosted: ArcSwap<Hosted>,
-    /// One delta at a time.
-    applying: Mutex<()>,
+    /// One delta at a time; true once the directories are closed.
+    applying: Mutex<bool>,
     found: Mutex<FoundLogs>,
     recovery_threads: usize,
 }
@@ -63,7 +63,7 @@ impl ReplicaManager {
             directories,
             settings_of,
             hosted: ArcSwap::from_pointee(Hosted::default()),
-            applying: Mutex::new(()),
+            applying: Mutex::new(false),
             found: Mutex::new(found),
             recovery_threads: 1,
         })
@@ -105,9 +105,12 @@ impl ReplicaManager {
     /// Makes the partitions of this node what `image` says; `delta` names what changed.
     ///
     /// Blocks while logs are opened. A log that cannot be opened is reported and answers
-    /// `Offline`; the others go on.
+    /// `Offline`; the others go on. Once the node has closed its logs nothing happens.
     pub fn apply(&self, delta: &ClusterDelta, image: &ClusterImage, now: TimestampMs) {
-        let _applying = self.applying.lock();
+        let is_closed = self.applying.lock();
+        if *is_closed {
+            return;
+        }
         let mut hosted = Hosted::clone(&self.hosted.load());
         for topic in delta.topics_deleted.values() {
             remove_topic(&mut hosted, &topic.name, topic.id);
@@ -148,7 +151,7 @@ impl ReplicaManager {
     }
 
     /// Tries again to open a log that found the disk full or no file descriptor left; blocks.
-    /// Answers whether it was opened.
+    /// Answers whether it was opened; none is once the node has closed its logs.
     ///
     /// `image`: the one that was applied last.
     pub fn reopen(
@@ -158,7 +161,10 @@ impl ReplicaManager {
         index: PartitionIndex,
         now: TimestampMs,
     ) -> bool {
-        let _applying = self.applying.lock();
+        let is_closed = self.applying.lock();
+        if *is_closed {
+            return false;
+        }
         let mut hosted = Hosted::clone(&self.hosted.load());
         let Some(topic) = image.topics.by_id(topic) else {
             return false;
@@ -185,6 +191,11 @@ impl ReplicaManager {
         hosted.insert(Arc::clone(&topic.name), entry);
         self.hosted.store(Arc::new(hosted));
         opened
+    }
+
+    /// Waits for the change in work; after it no log is opened, deleted or set aside any more.
+    pub(crate) fn stop_changing(&self) {
+        *self.applying.lock() = true;
     }
 
     /// Every open replica, for the periodic work.

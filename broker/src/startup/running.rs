@@ -98,7 +98,11 @@ impl Running {
         self.metadata.stop().map_err(StopError::System)?;
         let closed = match is_kept {
             true => self.broker.topics.close(self.broker_epoch),
-            false => Ok(()),
+            false => {
+                // Nothing is to be made in what is removed next.
+                self.broker.topics.stop_changing();
+                Ok(())
+            }
         };
         drop(self.log_dir);
         if let Some(audit) = self.audit {

@@ -73,12 +73,14 @@ impl LogDir {
     }
 
     /// Clean stop: syncs, seals and snapshots all logs, writes checkpoints and the marker, ends the
-    /// threads and unlocks; blocks.
+    /// threads and unlocks; blocks, first until the logs that are being opened are open. None is
+    /// opened after it.
     ///
     /// # Errors
     /// `Poisoned` when the directory went offline before; `DiskFull` or `Io`. There is no marker
     /// then, and the next start recovers.
     pub fn close(&self, broker_epoch: i64) -> Result<(), StorageError> {
+        *self.closed.write() = true;
         let closed = self.close_logs().and_then(|()| {
             self.store_checkpoints()?;
             failpoint::hit("close.before_marker")

@@ -1,7 +1,7 @@
 //! Logs that found no room, and what goes on while they are tried again.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use palisade_storage::fs::{Entry, FaultyFs, Fs, FsFile, OpenHow, Space};
@@ -85,26 +85,60 @@ impl ImageListener for Ear {
     }
 }
 
+/// Logs that found no room, though there is some now, on a file system that is held.
+struct Waiting {
+    node: TestNode,
+    fs: FaultyFs,
+    events: Sender<Event>,
+    seen: Receiver<Event>,
+    permit: Sender<()>,
+}
+
+impl Waiting {
+    fn new() -> Waiting {
+        let fs = FaultyFs::new();
+        let (events, seen) = channel();
+        let (permit, permits) = channel();
+        let held = Held {
+            fs: fs.clone(),
+            events: Mutex::new(events.clone()),
+            permits: Mutex::new(permits),
+        };
+        let mut node = TestNode::new();
+        node.replicas = open_on(Path::new("/logs"), Arc::new(held), FlushPolicyName::Os);
+        fs.set_capacity(fs.used());
+        (0..LOGS).for_each(|_| permit.send(()).expect("a permit"));
+        node = node.topic("t", LOGS as i32, &[]);
+        assert_eq!(node.replicas.waiting().len(), LOGS);
+        assert_eq!(seen.try_iter().count(), LOGS, "each was tried");
+        fs.set_capacity(1 << 40);
+        Waiting {
+            node,
+            fs,
+            events,
+            seen,
+            permit,
+        }
+    }
+}
+
+/// The calling thread, as `/proc` names it.
+fn own_thread() -> PathBuf {
+    // `<process>/task/<thread>`.
+    let link = std::fs::read_link("/proc/thread-self").expect("a link");
+    Path::new("/proc").join(link)
+}
+
 #[test]
 fn logs_that_found_no_room_come_back_one_by_one_and_changes_go_in_between() {
-    let fs = FaultyFs::new();
-    let (events, seen) = channel();
-    let (permit, permits) = channel();
-    let held = Held {
-        fs: fs.clone(),
-        events: Mutex::new(events.clone()),
-        permits: Mutex::new(permits),
-    };
-    let mut node = TestNode::new();
-    node.replicas = open_on(Path::new("/logs"), Arc::new(held), FlushPolicyName::Os);
-    fs.set_capacity(fs.used());
-    (0..LOGS).for_each(|_| permit.send(()).expect("a permit"));
-    node = node.topic("t", LOGS as i32, &[]);
+    let Waiting {
+        node,
+        events,
+        seen,
+        permit,
+        ..
+    } = Waiting::new();
     let (replicas, image) = (Arc::clone(&node.replicas), Arc::clone(&node.image));
-    assert_eq!(replicas.waiting().len(), LOGS);
-    assert_eq!(seen.try_iter().count(), LOGS, "each was tried");
-    fs.set_capacity(1 << 40);
-
     let metadata = MetadataHandle::new(Arc::clone(&image));
     metadata.listen(Arc::new(Ear(Mutex::new(events))));
     assert_eq!(seen.recv(), Ok(Event::Changed), "the first it is told");
@@ -117,12 +151,10 @@ fn logs_that_found_no_room_come_back_one_by_one_and_changes_go_in_between() {
         });
         assert_eq!(seen.recv(), Ok(Event::Opening));
         let changing = scope.spawn(|| {
-            // `<process>/task/<thread>`.
-            let link = std::fs::read_link("/proc/thread-self").expect("a link");
-            name.send(link).expect("a listener");
+            name.send(own_thread()).expect("a listener");
             metadata.publish(&ClusterDelta::default(), &image);
         });
-        let changing_thread = Path::new("/proc").join(told.recv().expect("a name"));
+        let changing_thread = told.recv().expect("a name");
         while !is_asleep(&changing_thread) {
             std::thread::yield_now();
         }
@@ -144,9 +176,49 @@ fn logs_that_found_no_room_come_back_one_by_one_and_changes_go_in_between() {
     assert_eq!(replicas.replicas().len(), LOGS);
 }
 
-/// Whether a thread waits for something.
+#[test]
+fn a_stop_waits_for_the_log_that_is_being_opened_and_none_is_opened_after_it() {
+    let Waiting {
+        node,
+        fs,
+        seen,
+        permit,
+        ..
+    } = Waiting::new();
+    let replicas = Arc::clone(&node.replicas);
+    let metadata = MetadataHandle::new(Arc::clone(&node.image));
+    let (name, told) = channel();
+    std::thread::scope(|scope| {
+        let reopening = scope.spawn(|| reopen_each(&metadata, &replicas, |_| ()));
+        assert_eq!(seen.recv(), Ok(Event::Opening));
+        let closing = scope.spawn(|| {
+            name.send(own_thread()).expect("a listener");
+            replicas.close(1)
+        });
+        let closing_thread = told.recv().expect("a name");
+        while !is_asleep(&closing_thread) {
+            std::thread::yield_now();
+        }
+        let marker = fs.content(Path::new("/logs/clean-shutdown"));
+        // As many as there may be, so that nobody waits in a failed test.
+        (0..LOGS).for_each(|_| permit.send(()).expect("a permit"));
+        assert_eq!(marker, None, "closed beside the opening of a log");
+        closing.join().expect("no panic").expect("a clean stop");
+        let written = fs.operations();
+        reopening.join().expect("no panic");
+        assert_eq!(fs.operations(), written, "written to after the stop");
+    });
+    assert!(
+        replicas.waiting().len() < LOGS,
+        "the one in work was opened"
+    );
+}
+
+/// Whether a thread waits for something, or has ended.
 fn is_asleep(thread: &Path) -> bool {
-    let stat = std::fs::read_to_string(thread.join("stat")).expect("a running thread");
+    let Ok(stat) = std::fs::read_to_string(thread.join("stat")) else {
+        return true;
+    };
     // Behind the name, which is in parentheses and may hold anything.
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| rest.starts_with('S'))
