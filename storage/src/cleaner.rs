@@ -48,7 +48,7 @@ use filter::{Filter, Opened, Verdict};
 use key_map::KeyMap;
 use output::{DroppedMarkers, Output};
 use reader::SegmentReader;
-use transactions::{Transactions, kept_entries, unknown_aborts};
+use transactions::{Transactions, kept_entries};
 
 /// Slows a cleaner down.
 pub trait Pace {
@@ -94,7 +94,8 @@ pub enum CleanedBy {
     Done,
     /// The pace ended it.
     Stopped,
-    /// Segments left the log under it; what was replaced before stays replaced.
+    /// Segments left the log under it, or a file of theirs that was lost could not be written
+    /// again; what was replaced before stays replaced.
     Overtaken,
     /// There is no room for another segment beside the reserve.
     NoRoom,
@@ -506,8 +507,10 @@ impl<'a> Pass<'a> {
         for segment in &group.inputs {
             segment.pin()?;
             let seal = segment.seal_info().ok_or(Halt::Overtaken)?;
-            let listed = segment_index::stored_aborted(fs, &segment.path, &seal)
-                .ok_or_else(|| unknown_aborts(segment, &seal))?;
+            // Known when the pass began, though what was lost may not have been written again:
+            // only the next pass can tell whether the records still say it.
+            let listed =
+                segment_index::stored_aborted(fs, &segment.path, &seal).ok_or(Halt::Overtaken)?;
             aborted.extend(kept_entries(listed, &group.dropped));
         }
         Ok(aborted)

@@ -137,7 +137,7 @@ fn aborted_in(
     if log.listed_seal(segment).is_some() {
         match segment_index::restore_aborted(fs, &segment.path, &aborted) {
             Ok(()) => tracing::warn!(%path, "transaction index made again from the records"),
-            // The next pass does the same work.
+            // This pass ends where it would replace the segment; the next does the same work.
             Err(error) => tracing::warn!(%path, %error, "transaction index not written again"),
         }
     }
@@ -145,7 +145,7 @@ fn aborted_in(
 }
 
 /// Nobody knows any more which transactions were aborted in a sealed segment.
-pub(super) fn unknown_aborts(segment: &Segment, seal: &Seal) -> StorageError {
+fn unknown_aborts(segment: &Segment, seal: &Seal) -> StorageError {
     StorageError::Corrupt {
         from: segment.base,
         to: seal.next_offset,

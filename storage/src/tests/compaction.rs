@@ -429,6 +429,20 @@ fn a_lost_transaction_index_is_made_again_from_the_records() {
 }
 
 #[test]
+fn a_transaction_index_that_found_no_room_is_made_again_by_the_next_pass() {
+    let bench = Bench::new(config());
+    put(&bench, "k", "committed", 1000);
+    bench.put(transactional("k", 0));
+    bench.put(marker(false));
+    fill(&bench, 1000);
+    bench.fs.flip(&transaction_index(&bench), 20, 1);
+    bench.fs.refuse_growth_at(bench.fs.growths());
+    assert_eq!(clean_at(&bench, 1000).by, CleanedBy::Overtaken);
+    assert_eq!(clean_at(&bench, 1000).by, CleanedBy::Done);
+    assert_eq!(of_key(&bench, "k"), [(0, Some("committed".to_owned()))]);
+}
+
+#[test]
 fn without_its_transaction_index_a_segment_is_not_cleaned() {
     let bench = Bench::new(config());
     put(&bench, "k", "committed", 1000);
