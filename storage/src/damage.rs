@@ -20,7 +20,7 @@ use crate::segment_index::SegmentIndex;
 use crate::types::{LeaderEpoch, Offset};
 
 /// Most batches of a segment whose fault shows only in the one after it; each costs another pass.
-const MOST_BLAMED: usize = 16;
+pub(crate) const MOST_BLAMED: usize = 16;
 
 /// A range of offsets whose stored bytes do not verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
