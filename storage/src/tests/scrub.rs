@@ -358,6 +358,27 @@ fn large() -> Bench {
 }
 
 #[test]
+fn a_page_that_the_disk_does_not_give_back_costs_the_batch_it_is_in() {
+    let bench = large();
+    let segment = bench.log.segments.load()[1].clone();
+    let (path, length) = (segment.path.clone(), 100_000);
+    assert!(segment.tail().position > 5 * length);
+    // In the middle of its third batch.
+    let page = (length * 5 / 2 / 4096 * 4096) as usize;
+    bench.fs.spoil(&path, page..page + 4096);
+    segment.evict();
+    let lost = segment.base.value() + 2;
+    drop(segment);
+    let totals = pass(&bench.dir);
+    assert_eq!((totals.damaged_ranges, totals.doubtful_segments), (1, 0));
+    let damage = bench.log.damage();
+    assert_eq!(damage[0].from..damage[0].to, offset(lost)..offset(lost + 1));
+    assert_eq!(read(&bench), (29, 1));
+    let seal = Seal::load(&bench.fs, &path.with_extension("seal")).unwrap();
+    assert!(seal.unwrap().suspect, "the next start looks for itself");
+}
+
+#[test]
 fn what_is_cut_or_removed_meanwhile_is_no_damage() {
     for how in ["cut", "cut elsewhere", "removed", "deleted"] {
         let bench = large();
