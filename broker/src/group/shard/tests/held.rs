@@ -264,7 +264,8 @@ fn classic_members_of_consumer_groups_count() {
 #[test]
 fn who_is_not_known_hears_so_in_a_full_group() {
     let (mut bench, _) = bench();
-    let unknown = Some(ErrorCode::UNKNOWN_MEMBER_ID);
+    let not_known = ErrorCode::UNKNOWN_MEMBER_ID;
+    let unknown = Some(not_known);
     let gone = Str::from("gone");
     for _ in 0..4 {
         assert!(waits(&mut bench.brings("g", &Str::EMPTY, 50_000, |_| {})));
@@ -293,7 +294,7 @@ fn who_is_not_known_hears_so_in_a_full_group() {
     let epoch = bench.beats(native(&member, 0, 900)).unwrap().member_epoch;
     let mut code = |request| bench.beats(request).unwrap_err().code();
     assert_eq!(code(native(&gone, 0, 900)), FULL.unwrap());
-    assert_eq!(code(native(&gone, 1, 900)), unknown.unwrap());
+    assert_eq!(code(native(&gone, 1, 900)), not_known);
     let fenced = ErrorCode::FENCED_MEMBER_EPOCH;
     assert_eq!(code(native(&member, epoch + 1, 5000)), fenced);
     assert_eq!(code(native(&member, epoch, 5000)), FULL.unwrap());
