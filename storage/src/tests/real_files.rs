@@ -297,6 +297,20 @@ fn truncation_and_deletion_beside_readers_raise_no_signal() {
 }
 
 #[test]
+fn a_closed_directory_opens_no_log() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    dir.close(0).unwrap();
+    let spec = LogSpec {
+        dir_name: LOG.into(),
+        topic_id: TopicId::from_bytes([1; 16]),
+    };
+    let opened = dir.open_log(spec, config(), Arc::new(NoObserver), time(0));
+    assert!(matches!(opened, Err(StorageError::Offline)));
+    assert!(!home.path().join(LOG).exists());
+}
+
+#[test]
 fn a_second_process_is_kept_out() {
     let home = tempfile::tempdir().unwrap();
     let dir = open(home.path());
