@@ -95,11 +95,13 @@ impl Readers {
     fn read(&self, member: &BaseConsumer, kind: Kind, stays: u64) {
         let mut commits = 0;
         while commits < stays && !self.over.load(Ordering::Acquire) {
-            // Errors are those of a client whose broker is away.
+            // Errors are those of a client whose broker is away, or whose group is becoming one of the
+            // other protocol.
             let message = match member.poll(Duration::from_millis(20)) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => {
-                    assert!(is_away(&error), "a member is told {error}");
+                    let is_known = is_away(&error) || is_converted(&error);
+                    assert!(is_known, "a member is told {error}");
                     continue;
                 }
                 None => continue,
@@ -149,6 +151,12 @@ fn is_away(error: &KafkaError) -> bool {
                 | WaitingForCoordinator
         )
     })
+}
+
+/// What who waits in a classic group hears when that becomes one of the new protocol: the client
+/// joins again, after it has told its application.
+fn is_converted(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::RebalanceInProgress)
 }
 
 /// What a member hears that commits while the group goes on without it, or from one state to the next.
