@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use palisade_benches::client::{Client, accepted};
+use palisade_benches::coordinator::{self, patiently};
 use palisade_benches::node::{self, Node, Place};
 use palisade_benches::{figures, load, machine};
-use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -31,12 +31,8 @@ const PIPELINE: usize = 100;
 const ASKED: usize = 1_000;
 /// How long the node is left alone.
 const REST: Duration = Duration::from_secs(20);
-/// Longest load, and the pause between two questions.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(1);
 
 const TOPIC: &str = "groups";
-const FIND_COORDINATOR_VERSION: i16 = 3;
 const OFFSET_COMMIT_VERSION: i16 = 8;
 const OFFSET_FETCH_VERSION: i16 = 7;
 
@@ -69,15 +65,7 @@ fn fill(place: &Place<'_>) -> Result<Node> {
     let mut node = place.spawn()?;
     let mut client = Client::open(&node.wait()?)?;
     load::create_topic_with(&mut client, TOPIC, PARTITIONS, &[])?;
-    // The first question makes the offsets' topic.
-    let request = FindCoordinatorRequest {
-        key: group(0),
-        ..FindCoordinatorRequest::default()
-    };
-    patiently(|| {
-        let answer = client.call(FIND_COORDINATOR_VERSION, &request)?;
-        Ok((answer.error_code, ()))
-    })?;
+    coordinator::find(&mut client, &group(0))?;
     patiently(|| Ok((committed(&mut client, 0)?.0, ())))?;
     rest(&node, 0)?;
     let empty = node.anonymous_memory()?;
@@ -195,23 +183,6 @@ fn committed(client: &mut Client, number: usize) -> Result<(ErrorCode, Vec<i64>)
     let rows = answer.topics.iter().flat_map(|topic| &topic.partitions);
     let offsets = rows.map(|row| row.committed_offset).collect();
     Ok((answer.error_code, offsets))
-}
-
-/// Asks until the coordinator is there and has loaded its groups.
-fn patiently<T>(mut ask: impl FnMut() -> Result<(ErrorCode, T)>) -> Result<T> {
-    let began = Instant::now();
-    loop {
-        match ask()? {
-            (ErrorCode::NONE, answer) => return Ok(answer),
-            (
-                ErrorCode::COORDINATOR_NOT_AVAILABLE
-                | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-                | ErrorCode::NOT_COORDINATOR,
-                _,
-            ) if began.elapsed() < PATIENCE => thread::sleep(PAUSE),
-            (code, _) => bail!("the coordinator answers {}", code.name()),
-        }
-    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]

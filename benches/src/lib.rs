@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 pub mod client;
+pub mod coordinator;
 pub mod figures;
 pub mod load;
 pub mod machine;
