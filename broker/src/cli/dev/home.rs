@@ -6,7 +6,6 @@ use std::{
 };
 
 use rustix::process::geteuid;
-use tempfile::TempDir;
 
 use super::{
     leftovers,
@@ -22,9 +21,19 @@ use crate::{
 /// The directory of one broker; a temporary one goes with this value.
 pub(super) struct Home {
     pub(super) path: PathBuf,
-    temporary: Option<TempDir>,
+    temporary: Option<Temporary>,
     /// Held while the directory is in use.
     _claim: File,
+}
+
+/// A directory that goes with this value.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After `close` it is gone already. Where it cannot go, the next start tries again.
+        let _ = leftovers::remove_all(&self.0);
+    }
 }
 
 impl Home {
@@ -44,7 +53,7 @@ impl Home {
         let claim = state::claim(&dev_dir(&path)).map_err(refused())?;
         match (path, claim) {
             (path, Claim::Ours(claim)) => {
-                leftovers::keep(&path).map_err(refused())?;
+                leftovers::keep_around(&path).map_err(refused())?;
                 Ok(Self {
                     path,
                     temporary: None,
@@ -57,12 +66,12 @@ impl Home {
 
     fn temporary() -> Result<Self, NodeError> {
         let made = tempfile::Builder::new().prefix(leftovers::PREFIX).tempdir();
-        let temporary = made.map_err(NodeError::system("data directory"))?;
-        private_file::make_dir(&dev_dir(temporary.path()))
-            .map_err(NodeError::system("key directory"))?;
-        let mark = leftovers::mark(temporary.path()).map_err(NodeError::system("mark"))?;
+        let path = made.map_err(NodeError::system("data directory"))?.keep();
+        let temporary = Temporary(path.clone());
+        private_file::make_dir(&dev_dir(&path)).map_err(NodeError::system("key directory"))?;
+        let mark = leftovers::mark(&path).map_err(NodeError::system("mark"))?;
         Ok(Self {
-            path: temporary.path().to_owned(),
+            path,
             temporary: Some(temporary),
             _claim: mark,
         })
@@ -107,12 +116,11 @@ impl Home {
     /// Ends with the broker, and says in words what becomes of the directory.
     pub(super) fn close(self) -> Result<String, NodeError> {
         let path = self.path.display();
-        let Some(temporary) = self.temporary else {
+        if !self.is_temporary() {
             return Ok(format!("everything stays in {path}"));
-        };
-        // By itself it would be removed in any order: what then stays of it would have no mark.
-        let removed = leftovers::remove_all(&temporary.keep());
-        removed.map_err(NodeError::system("removing the temporary directory"))?;
+        }
+        leftovers::remove_all(&self.path)
+            .map_err(NodeError::system("removing the temporary directory"))?;
         Ok(format!("removed {path}"))
     }
 }
@@ -156,5 +164,24 @@ mod tests {
         let said = Home::open(Some(&path)).unwrap().close().unwrap();
         assert!(said.starts_with("everything stays in "), "{said}");
         assert!(path.is_dir());
+    }
+
+    #[test]
+    fn whoever_opens_a_part_of_a_temporary_home_keeps_the_whole() {
+        let parent = tempfile::tempdir().unwrap();
+        let left = parent.path().join("palisade-dev-left");
+        private_file::make_dir(&left.join("data")).unwrap();
+        drop(leftovers::mark(&left).unwrap());
+        let _rescued = Home::open(Some(&left.join("data"))).unwrap();
+        assert!(leftovers::remove_in(parent.path()).is_empty());
+        assert!(left.join("data/dev").is_dir());
+    }
+
+    #[test]
+    fn a_temporary_home_goes_when_its_start_fails() {
+        let home = Home::open(None).unwrap();
+        let path = home.path.clone();
+        drop(home);
+        assert!(!path.exists());
     }
 }

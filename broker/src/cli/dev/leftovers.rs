@@ -8,8 +8,8 @@
 //! what a broker makes, and no other process has its data locked. Others cannot put another
 //! directory in its place meanwhile: where they could, nothing is removed.
 //!
-//! Whoever names such a directory with `--data-dir`, or in it a directory for logs, makes it his own:
-//! the mark goes.
+//! Whoever names such a directory with `--data-dir`, one in it, or in it a directory for logs, makes it
+//! his own: the mark goes, under its lock.
 
 use std::{
     env,
@@ -65,25 +65,54 @@ pub(super) fn mark(dir: &Path) -> io::Result<File> {
 /// Takes the mark off a directory that somebody keeps from now on.
 ///
 /// # Errors
-/// Whatever the file system says.
-pub(super) fn keep(dir: &Path) -> io::Result<()> {
-    match fs::remove_file(dir.join(MARK)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// A temporary broker uses it, or one that was killed is being removed; whatever the file system says.
+fn keep(dir: &Path) -> io::Result<()> {
+    let path = dir.join(MARK);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let mark = match open(&path, flags, Mode::empty()) {
+        Ok(mark) => mark,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match flock(&mark, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            let text = format!(
+                "{} belongs to a palisade dev that runs, or is being removed",
+                dir.display()
+            );
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, text))
+        }
+        Err(error) => Err(error.into()),
+        Ok(()) => fs::remove_file(path),
     }
 }
 
-/// The same for the temporary directories that a log directory lies in.
+/// Takes the mark off the temporary directories that one lies in, or that it is; links are followed.
 ///
 /// # Errors
-/// Whatever the file system says.
-pub(in crate::cli) fn keep_around(log_dir: &Path) -> io::Result<()> {
+/// Like [`mark`], and where one of them is in use.
+pub(in crate::cli) fn keep_around(dir: &Path) -> io::Result<()> {
     let is_temporary = |dir: &&Path| {
         let name = dir.file_name().and_then(OsStr::to_str);
         name.is_some_and(|name| name.starts_with(PREFIX))
     };
-    let log_dir = path::absolute(log_dir)?;
-    log_dir.ancestors().filter(is_temporary).try_for_each(keep)
+    let dir = resolved(dir)?;
+    dir.ancestors().filter(is_temporary).try_for_each(keep)
+}
+
+/// The path without links, as far as it exists.
+fn resolved(dir: &Path) -> io::Result<PathBuf> {
+    let path = path::absolute(dir)?;
+    for existing in path.ancestors() {
+        match existing.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            real => {
+                let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+                return Ok(real?.join(rest));
+            }
+        }
+    }
+    Ok(path)
 }
 
 /// Removes what killed brokers left where temporary directories are made; blocks.
@@ -96,7 +125,7 @@ pub(super) fn remove() -> Vec<PathBuf> {
     }
 }
 
-fn remove_in(parent: &Path) -> Vec<PathBuf> {
+pub(super) fn remove_in(parent: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new();
     };
@@ -136,14 +165,22 @@ fn left_behind(path: &Path) -> io::Result<Option<File>> {
     if !is_file || !private(&stat, 0o600) {
         return Ok(None);
     }
-    flock(&mark, FlockOperation::NonBlockingLockExclusive)?;
-    let mut mark = File::from(mark);
+    let Some(mut mark) = lock_mark(File::from(mark))? else {
+        return Ok(None);
+    };
     let expected = text(path.file_name().unwrap_or_default(), &itself);
     let mut found = Vec::new();
     (&mut mark)
         .take(expected.len() as u64 + 1)
         .read_to_end(&mut found)?;
     Ok((found == expected).then_some(mark))
+}
+
+/// Locks a mark, unless it was taken off between the look at its name and now.
+fn lock_mark(mark: File) -> io::Result<Option<File>> {
+    flock(&mark, FlockOperation::NonBlockingLockExclusive)?;
+    let is_there = fstat(&mark)?.st_nlink > 0;
+    Ok(is_there.then_some(mark))
 }
 
 /// The locks of a directory in which nothing else lies than what a broker makes, and that no
@@ -257,6 +294,11 @@ mod tests {
         keep(&given_up).unwrap();
         let started_in = dead("palisade-dev-started-in");
         keep_around(&started_in.join("data")).unwrap();
+        let linked_to = dead("palisade-dev-linked-to");
+        let link = elsewhere.path().join("link");
+        symlink(&linked_to, &link).unwrap();
+        keep_around(&link.join("data/to-be-made")).unwrap();
+        assert!(keep_around(&alive).is_err());
 
         assert_eq!(remove_in(parent), std::slice::from_ref(&gone));
         assert!(!gone.exists());
@@ -277,9 +319,20 @@ mod tests {
             &data_in_use,
             &given_up,
             &started_in,
+            &linked_to,
         ] {
             assert!(stays.join("data/orders-0/0.log").exists(), "{stays:?}");
         }
+        assert!(alive.join(MARK).exists());
         assert!(remove_in(parent).is_empty());
+    }
+
+    #[test]
+    fn a_mark_that_was_taken_off_meanwhile_counts_no_more() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = made(parent.path(), "palisade-dev-rescued").0;
+        let seen = File::open(dir.join(MARK)).unwrap();
+        keep(&dir).unwrap();
+        assert!(lock_mark(seen).unwrap().is_none());
     }
 }
