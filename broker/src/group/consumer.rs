@@ -91,6 +91,8 @@ struct Remembered {
     looking_up: Option<TimestampMs>,
     /// When expressions were last looked up, and in which metadata.
     looked_up: Option<(TimestampMs, Offset)>,
+    /// Whether the look-up that goes on has found other topics than were known.
+    found_changed: bool,
     /// Expressions whose topics the log did not take, with the time.
     not_stored: BTreeMap<Str, TimestampMs>,
     /// Classic members that were told to rejoin, and did not yet.

@@ -121,7 +121,8 @@ impl ConsumerGroup {
             None => !after.names.is_empty(),
             Some(old) => old.names != after.names,
         } || known(old) != known(Some(after));
-        let looked = self.remembered.checked == Some(at.image.offset);
+        // The end of a look-up compares for everybody.
+        let looked = self.remembered.checked == Some(at.image.offset) || self.is_looking_up(at);
         if looked && !resubscribed && !pattern_changed {
             return self.epoch;
         }

@@ -73,7 +73,7 @@ impl ConsumerGroup {
         }
     }
 
-    fn is_looking_up(&self, at: &Moment<'_>) -> bool {
+    pub(super) fn is_looking_up(&self, at: &Moment<'_>) -> bool {
         self.remembered.looking_up.is_some_and(|began| {
             let age = at.now.millis_since(began);
             (0..LOST_AFTER_MS).contains(&age)
@@ -105,7 +105,8 @@ impl ConsumerGroup {
     /// `version`: the offset of the image they were found in. `more`: others of the same look-up
     /// follow. Records are one for each expression, which may be stored apart; those of
     /// expressions that no batch can hold are left out, and so are they in `found`. Returns how
-    /// many these are. [`Self::patterns_stored`] follows the records.
+    /// many these are. [`Self::patterns_stored`] follows the records. The epoch rises once, with
+    /// the last of them: each rise has the whole group assigned anew.
     pub(crate) fn patterns_found(
         &mut self,
         found: &mut Found,
@@ -118,7 +119,7 @@ impl ConsumerGroup {
         // Members may have dropped an expression meanwhile.
         found.retain(|pattern, _| self.patterns.contains_key(pattern));
         let mut draft = Draft::default();
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.remembered.found_changed);
         let mut too_large = Vec::new();
         for (pattern, topics) in found.iter() {
             let known = self.resolved_topics(Some(pattern));
@@ -142,7 +143,9 @@ impl ConsumerGroup {
             found.remove(&pattern);
             self.remembered.not_stored.insert(pattern, at.now);
         }
-        if changed {
+        if more {
+            self.remembered.found_changed = changed;
+        } else if changed {
             let hash = Subscriptions::of(self).resolved(found).hash(at.image);
             self.raise_epoch(hash, &mut draft);
         }

@@ -109,7 +109,7 @@ impl Shard {
         }
     }
 
-    /// Whether a consumer group with members answers classic requests itself.
+    /// Whether it is a consumer group, which answers classic requests itself.
     pub(super) fn is_consumer(&self, id: &str) -> bool {
         matches!(
             self.groups.get(id).map(|entry| &entry.group),
@@ -222,6 +222,10 @@ impl Shard {
         asker: Asker<Result<Heartbeat, GroupError>>,
     ) -> Step {
         let id = id.clone();
+        let looks_up = decision
+            .answer
+            .as_ref()
+            .is_ok_and(|heartbeat| !heartbeat.look_up.is_empty());
         decided(decision, move |shard, moment, answer| {
             let mut step = Step::none();
             match &answer {
@@ -232,6 +236,8 @@ impl Shard {
                         look_up(heartbeat.look_up.clone());
                     }
                 }
+                // Another's look-up goes on.
+                Err(_) if !looks_up => {}
                 Err(_) => {
                     if let Some(group) = shard.consumer(&id) {
                         group.patterns_not_found();

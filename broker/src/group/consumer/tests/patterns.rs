@@ -214,6 +214,39 @@ fn what_no_batch_holds_is_looked_up_later_and_keeps_no_others_out() {
     rig.assert_reloads();
 }
 
+/// The epoch rises once for all rounds of a look-up, whoever is heard between them.
+#[test]
+fn rounds_of_a_look_up_raise_the_epoch_once() {
+    let mut rig = Rig::new(&[("ta", 1), ("tb", 1)]);
+    rig.send(&like("a", "ta.*")).unwrap();
+    rig.group.patterns_not_found();
+    rig.send(&like("b", "tb.*")).unwrap();
+    let version = rig.image.offset;
+    let joined = rig.group.epoch();
+    let mut bring = |pattern: &str, topic: &str, more| {
+        let topics = [Str::copy(topic)].into();
+        let mut found = Found::from([(Str::copy(pattern), topics)]);
+        rig.decide(|group, at| group.patterns_found(&mut found, version, more, at))
+            .unwrap();
+        let now = rig.now;
+        assert_eq!(rig.group.patterns_stored(&found, now), 0);
+        rig.send(&beat("a", joined)).unwrap();
+        rig.group.epoch() - joined
+    };
+    assert_eq!(bring("ta.*", "ta", true), 0);
+    // One that brings nothing new.
+    assert_eq!(bring("ta.*", "ta", true), 0);
+    assert_eq!(bring("tb.*", "tb", false), 1);
+    let topics: Vec<String> = rig.group.subscribed_topics().into_iter().collect();
+    assert_eq!(topics, ["ta", "tb"]);
+    let member = &rig.group.members["a"];
+    assert_eq!(
+        (member.epoch, member.assigned.iter().count()),
+        (joined + 1, 1)
+    );
+    rig.assert_reloads();
+}
+
 /// What of an outcome the log took stays, the rest is looked up again after a while.
 #[test]
 fn what_the_log_refused_is_looked_up_later() {
@@ -233,7 +266,11 @@ fn what_the_log_refused_is_looked_up_later() {
     let decision = rig
         .group
         .patterns_found(&mut found, rig.image.offset, true, &at);
-    assert_eq!(decision.records.len(), 3, "two expressions and the epoch");
+    assert_eq!(
+        decision.records.len(),
+        2,
+        "the epoch rises with the last round"
+    );
     let stored = &decision.records[0];
     rig.group.replay(stored);
     rig.log.push(stored.clone());
