@@ -2,6 +2,7 @@
 //! protocol while members come and go.
 
 mod clients;
+mod conversion;
 mod migration;
 mod patterns;
 mod restart;

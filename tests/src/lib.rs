@@ -7,6 +7,7 @@ pub mod access;
 pub mod audit;
 pub mod certs;
 pub mod check;
+pub mod conversions;
 pub mod dev;
 pub mod door;
 pub mod history;

@@ -31,12 +31,13 @@ impl ClassicGroup {
         }
     }
 
-    /// Requests that wait in the group.
-    pub(crate) fn parked(&self) -> Vec<Token> {
-        let members = self.members.values();
-        members
-            .flat_map(|member| member.join.into_iter().chain(member.sync))
-            .collect()
+    /// Requests that wait in the group, each with its member's id.
+    pub(crate) fn parked(&self) -> Vec<(Str, Token)> {
+        let members = self.members.iter().flat_map(|(id, member)| {
+            let tokens = member.join.into_iter().chain(member.sync);
+            tokens.map(|token| (id.clone(), token))
+        });
+        members.collect()
     }
 
     /// A group whose members must rejoin, with the assignments they have.

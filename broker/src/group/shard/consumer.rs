@@ -217,7 +217,7 @@ impl Shard {
         &self,
         id: &Str,
         decision: Decision<Heartbeat>,
-        parked: Vec<Token>,
+        parked: Vec<(Str, Token)>,
         look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
         asker: Asker<Result<Heartbeat, GroupError>>,
     ) -> Step {
@@ -250,14 +250,14 @@ impl Shard {
     }
 
     /// Tells everyone who waits in a classic group that is none any more to rejoin.
-    fn send_to_rejoin(&mut self, parked: Vec<Token>, step: &mut Step) {
+    fn send_to_rejoin(&mut self, parked: Vec<(Str, Token)>, step: &mut Step) {
         let error = GroupError::RebalanceInProgress;
-        for token in parked {
+        for (member_id, token) in parked {
             match self.parked.remove(&token) {
                 Some(Parked::Join(asker)) => {
                     let refused = JoinRefused {
                         error: error.clone(),
-                        member_id: Str::EMPTY,
+                        member_id,
                     };
                     step.deliveries.push(deliver(asker, Err(refused)));
                 }
