@@ -7,6 +7,7 @@ use palisade_protocol::ErrorCode;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
 use palisade_protocol::messages::produce::ProduceRequest;
+use palisade_tests::check::tell;
 use palisade_tests::load::Load;
 use palisade_tests::node::Node;
 use palisade_tests::requests::{self, newest};
@@ -85,8 +86,9 @@ fn killed_under_load() {
         }
         verified += i64::try_from(log.len()).expect("a small log");
     }
-    println!("{ROUNDS} kills, {acknowledged} records acknowledged, {consumed} consumed, none lost");
-    assert!(consumed > 0, "nobody consumed anything");
+    let counted = format!("{acknowledged} records acknowledged, {consumed} read, none lost");
+    tell("killed_under_load", &format!("{ROUNDS} kills, {counted}"));
+    assert!(acknowledged > 0 && consumed > 0, "{counted}");
 }
 
 /// Asked to stop under load, and started again: the client never learns of it, and nothing had to be scanned.
@@ -164,6 +166,8 @@ fn stopped_under_load() {
     let (_, end) = consumer
         .fetch_watermarks(TOPIC, 0, Duration::from_secs(30))
         .expect("watermarks");
+    let counted = format!("{stops} stops, {sent} records sent, {received} read, {end} in the log");
+    tell("stopped_under_load", &counted);
     assert_eq!((end, stops), (RECORDS, 3), "a record was doubled or lost");
 }
 

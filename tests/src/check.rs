@@ -1,7 +1,7 @@
 //! Skipping loudly, waiting for a condition, and judging what a client program printed.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,12 @@ pub fn skip(test: &str, reason: &str) {
         writeln!(file, "{line}").expect("the list of skipped tests can be written");
     }
     assert!(!in_ci(), "{line}, and in CI nothing is skipped");
+}
+
+/// Says what a test counted, where a reader of the run sees it: the runner keeps what a passed test prints.
+pub fn tell(test: &str, counted: &str) {
+    // Nobody reads it where that fails.
+    let _ = io::stderr().write_all(format!("{test}: {counted}\n").as_bytes());
 }
 
 /// Asks `question` until it answers, for at most `patience`; the last word before that is its error.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use palisade_tests::check::tell;
 use palisade_tests::node::Node;
 use palisade_tests::wire::Connection;
 use rdkafka::Message;
@@ -70,6 +71,11 @@ fn members_survive_the_node() {
         }
         node.run();
     }
+    let read = seen.len();
+    tell(
+        "members_survive_the_node",
+        &format!("1 kill, 2 stops, {read} records read by 3 members, at group epochs {epochs:?}"),
+    );
     // Nobody was lost, so nothing had to be assigned anew.
     assert!(
         epochs.windows(2).all(|pair| pair[0] == pair[1]),

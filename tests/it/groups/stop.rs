@@ -7,7 +7,7 @@ use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use palisade_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
-use palisade_tests::check::eventually;
+use palisade_tests::check::{eventually, tell};
 use palisade_tests::node::Node;
 use palisade_tests::requests;
 use palisade_tests::wire::Connection;
@@ -121,5 +121,8 @@ fn a_stop_keeps_what_members_have() {
         member.call(3, &beat).expect("an answer").error_code,
         ErrorCode::NONE
     );
-    assert_eq!(committed(&mut member, GROUP, TOPIC, 1), Ok(vec![11]));
+    let found = committed(&mut member, GROUP, TOPIC, 1).expect("an answer");
+    assert_eq!(found, [11]);
+    let kept = format!("1 stop, generation {generation} and offsets {found:?} kept");
+    tell("a_stop_keeps_what_members_have", &kept);
 }
