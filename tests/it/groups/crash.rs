@@ -1,6 +1,7 @@
 //! Killed in mid-rebalance and mid-commit, again and again, with groups of both protocols.
 
 mod readers;
+mod told;
 
 use std::convert::Infallible;
 use std::io;
@@ -17,13 +18,15 @@ use palisade_protocol::messages::offset_commit::{
 use palisade_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use palisade_protocol::text::Str;
 use palisade_tests::access::Access;
-use palisade_tests::check::eventually;
+use palisade_tests::check::{eventually, tell};
+use palisade_tests::conversions;
 use palisade_tests::node::Node;
 use palisade_tests::requests;
 use palisade_tests::wire::{self, Connection};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use self::readers::{Kind, Readers};
+use self::told::Told;
 use super::{committed, coordinator};
 use crate::crash::{next, seed};
 use crate::rdkafka::config;
@@ -38,7 +41,8 @@ const TIMEOUT_MS: i32 = 2000;
 const UNSTUCK: Duration = Duration::from_secs(20);
 
 /// A member that joins, commits to a partition of its own, and sometimes leaves.
-struct Member {
+struct Member<'a> {
+    told: &'a Told,
     partition: i32,
     id: Str,
     random: u64,
@@ -48,9 +52,10 @@ struct Member {
     acknowledged: i64,
 }
 
-impl Member {
-    fn new(partition: i32, seed: u64) -> Member {
+impl Member<'_> {
+    fn new(told: &Told, partition: i32, seed: u64) -> Member<'_> {
         Member {
+            told,
             partition,
             id: Str::EMPTY,
             random: seed | 1,
@@ -100,7 +105,8 @@ impl Member {
         let joined = connection.call(3, &request)?;
         match joined.error_code {
             ErrorCode::NONE => self.id = joined.member_id.clone(),
-            ErrorCode::UNKNOWN_MEMBER_ID => {
+            code @ ErrorCode::UNKNOWN_MEMBER_ID => {
+                self.told.hear(code.name());
                 self.id = Str::EMPTY;
                 return Ok(());
             }
@@ -140,12 +146,16 @@ impl Member {
             // Its session may have run out meanwhile.
             let is_known = [ErrorCode::NONE, ErrorCode::UNKNOWN_MEMBER_ID].contains(&code);
             assert!(is_known, "a farewell is answered {code}");
+            if code.is_error() {
+                self.told.hear(code.name());
+            }
         }
         Ok(())
     }
 
     /// What a member hears while others come and go; it then joins again.
     fn rejoin(&mut self, code: ErrorCode) -> io::Result<()> {
+        self.told.hear(code.name());
         match code {
             ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => {}
             ErrorCode::UNKNOWN_MEMBER_ID => self.id = Str::EMPTY,
@@ -238,8 +248,9 @@ fn killed_in_rebalances_and_commits() {
     made.expect("a topic");
     drop(connection);
     produce(&access);
+    let told = Told::default();
     let mut members: Vec<_> = (0..MEMBERS)
-        .map(|partition| Member::new(partition, next(&mut random)))
+        .map(|partition| Member::new(&told, partition, next(&mut random)))
         .collect();
     let readers = Readers::default();
     let mut commits = 0;
@@ -297,6 +308,24 @@ fn killed_in_rebalances_and_commits() {
         }
     });
     let read = readers.commits_by_kind();
-    println!("{ROUNDS} kills, {commits} and {read:?} commits acknowledged, none lost");
-    assert!(read.iter().all(|count| *count > 0), "{read:?}");
+    let conversions = conversions::count(&node);
+    let counted = format!("{commits} and {read:?} commits acknowledged");
+    tell(
+        "killed_in_rebalances_and_commits",
+        &format!(
+            "{ROUNDS} kills, {counted}, none lost; classic members were told {told}; \
+             of clients {readers}; {conversions} conversions"
+        ),
+    );
+    assert!(
+        commits > 0 && read.iter().all(|count| *count > 0),
+        "{counted}"
+    );
+    // Who waits hears it once, and of the classic members one is there at a time. In the other group, where
+    // nothing is converted, it is no answer to a JoinGroup at all.
+    let waited = readers.were_converted();
+    assert!(
+        waited <= conversions,
+        "REBALANCE_IN_PROGRESS to {waited} JoinGroups, but {conversions} conversions"
+    );
 }

@@ -1,5 +1,6 @@
 //! Members of a real client that read, commit every record, and come and go, through every kill.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::told::Told;
 use super::{TIMEOUT_MS, next};
 use crate::rdkafka::config;
 
@@ -20,7 +22,7 @@ pub(super) const PARTITIONS: i32 = 3;
 pub(super) const RECORDS: i32 = 20_000;
 
 /// How a member takes part.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     /// KIP-848, and it stays.
     Native,
@@ -40,6 +42,10 @@ pub(super) struct Readers {
     attempted: [AtomicI64; PARTITIONS as usize],
     /// The same of those whose commit was acknowledged.
     acknowledged: [AtomicI64; PARTITIONS as usize],
+    /// Errors of polls.
+    told: Told,
+    /// Errors of commits.
+    refused: Told,
 }
 
 /// Ends the members, also where the test fails.
@@ -61,6 +67,12 @@ impl Readers {
         self.commits
             .each_ref()
             .map(|count| count.load(Ordering::Acquire))
+    }
+
+    /// How often a member heard that the group in which it waited is none of its protocol any more.
+    pub(super) fn were_converted(&self) -> usize {
+        self.told
+            .count(&name_of(RDKafkaErrorCode::RebalanceInProgress))
     }
 
     /// How many commits were acknowledged.
@@ -96,12 +108,14 @@ impl Readers {
         let mut commits = 0;
         while commits < stays && !self.over.load(Ordering::Acquire) {
             // Errors are those of a client whose broker is away, or whose group is becoming one of the
-            // other protocol.
+            // other protocol; how often that may be the end of the test says.
             let message = match member.poll(Duration::from_millis(20)) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => {
-                    let is_known = is_away(&error) || is_converted(&error);
+                    let may_be_converted = kind == Kind::ClassicGuest && is_converted(&error);
+                    let is_known = is_away(&error) || may_be_converted;
                     assert!(is_known, "a member is told {error}");
+                    self.told.hear(name(&error));
                     continue;
                 }
                 None => continue,
@@ -128,10 +142,28 @@ impl Readers {
             Err(error) => {
                 let is_known = is_away(&error) || is_out_of_step(&error);
                 assert!(is_known, "a commit is answered {error}");
+                self.refused.hear(name(&error));
                 false
             }
         }
     }
+}
+
+impl fmt::Display for Readers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "polls {}, commits {}", self.told, self.refused)
+    }
+}
+
+fn name(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(code) => name_of(code),
+        None => error.to_string(),
+    }
+}
+
+fn name_of(code: RDKafkaErrorCode) -> String {
+    format!("{code:?}")
 }
 
 /// What the client says while its broker is killed or starts.
@@ -153,8 +185,12 @@ fn is_away(error: &KafkaError) -> bool {
     })
 }
 
-/// What who waits in a classic group hears when that becomes one of the new protocol: the client
-/// joins again, after it has told its application.
+/// What who waits in a classic group hears when that becomes one of the new protocol.
+///
+/// Nothing else makes it an error of a poll: librdkafka tells its application of the code where it is
+/// JoinGroup's, before it joins again, and keeps it to itself where it is SyncGroup's or Heartbeat's; and a
+/// coordinator has no other reason to answer a JoinGroup so. `consumer_protocol/conversion.rs` shows one by one
+/// what here happens by chance.
 fn is_converted(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::RebalanceInProgress)
 }
