@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The files made for clients work as they are, each in the hands of the client it is for.
 #[test]
 fn client_files() {
-    if !tools::have("dev::client_files", &[Need::Kcat, Need::Java(Java::V4)]) {
+    let needs = [Need::Kcat, Need::Java(Java::V4), Need::Java(Java::V28)];
+    if !tools::have("dev::client_files", &needs) {
         return;
     }
     let rule = "allow User:client READ,WRITE topic:orders";
@@ -42,17 +43,19 @@ fn client_files() {
             .lines()
             .find_map(|line| line.strip_prefix("bootstrap.servers="))
             .expect("an address");
-        let mut command = Java::V4.command();
-        command
-            .arg("org.apache.kafka.tools.TopicCommand")
-            .args(["--bootstrap-server", bootstrap, "--list"])
-            .arg("--command-config")
-            .arg(dev.file(name));
-        assert_eq!(
-            tools::run("TopicCommand", &mut command, PATIENCE),
-            "orders",
-            "{name}"
-        );
+        for (java, class) in [
+            (Java::V4, "org.apache.kafka.tools.TopicCommand"),
+            (Java::V28, "kafka.admin.TopicCommand"),
+        ] {
+            let mut command = java.command();
+            command
+                .arg(class)
+                .args(["--bootstrap-server", bootstrap, "--list"])
+                .arg("--command-config")
+                .arg(dev.file(name));
+            let listed = tools::run(class, &mut command, PATIENCE);
+            assert_eq!(listed, "orders", "{java:?} {name}");
+        }
 
         let mut command = paths::palisade();
         command

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write,
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -83,12 +83,15 @@ impl ClientFiles {
             ("ssl.truststore.location", &ca),
         ]);
         private_file::refresh(&files.java_properties, java.as_bytes())?;
-        let keystore = material.client_keystore_pem.display().to_string();
+        // Java clients before 3.0 take a key without a password as a value only, not from a file.
+        let key = Zeroizing::new(fs::read_to_string(&material.client_key_pem)?);
+        let certificate = fs::read_to_string(&material.client_cert_pem)?;
         let java = properties(&[
             ("bootstrap.servers", ssl),
             ("security.protocol", "SSL"),
             ("ssl.keystore.type", "PEM"),
-            ("ssl.keystore.location", &keystore),
+            ("ssl.keystore.key", &key),
+            ("ssl.keystore.certificate.chain", &certificate),
             ("ssl.truststore.type", "PEM"),
             ("ssl.truststore.location", &ca),
         ]);
@@ -166,7 +169,7 @@ fn lines(settings: &[(&str, &str)]) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

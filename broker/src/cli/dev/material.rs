@@ -82,8 +82,6 @@ pub struct Material {
     pub client_cert_pem: PathBuf,
     /// The client's key, PKCS#8.
     pub client_key_pem: PathBuf,
-    /// Client key and chain in one PEM file, as Java wants it.
-    pub client_keystore_pem: PathBuf,
 }
 
 impl Material {
@@ -93,7 +91,6 @@ impl Material {
             server_keystore_pem: dir.join("server.pem"),
             client_cert_pem: dir.join("client-cert.pem"),
             client_key_pem: dir.join("client-key.pem"),
-            client_keystore_pem: dir.join("client.pem"),
         }
     }
 
@@ -133,10 +130,9 @@ impl Material {
         }
         let keep = Pair::read(&files.client_cert_pem, &files.client_key_pem)?
             .is_some_and(|pair| pair.is_from(&authority).unwrap_or(false));
-        if !keep || !files.client_keystore_pem.exists() {
+        if !keep {
             let pair = authority.issue(&Leaf::Client { name: CLIENT_NAME })?;
             pair.write(put, &files.client_cert_pem, &files.client_key_pem)?;
-            put(&files.client_keystore_pem, &pair.keystore(&authority)?)?;
         }
         Ok(files)
     }
@@ -380,11 +376,12 @@ mod tests {
         let mut client = SslConnector::builder(SslMethod::tls_client()).unwrap();
         client.set_ca_file(&material.ca_pem).unwrap();
         if with_certificate {
-            let keystore = &material.client_keystore_pem;
             client
-                .set_private_key_file(keystore, SslFiletype::PEM)
+                .set_private_key_file(&material.client_key_pem, SslFiletype::PEM)
                 .unwrap();
-            client.set_certificate_chain_file(keystore).unwrap();
+            client
+                .set_certificate_chain_file(&material.client_cert_pem)
+                .unwrap();
         }
         client.build()
     }
