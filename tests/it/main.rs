@@ -35,6 +35,7 @@ mod python;
 mod rdkafka;
 mod security_audit;
 mod security_sessions;
+mod starts;
 mod test_broker;
 mod tidy;
 mod transactions;

@@ -78,8 +78,9 @@ pub struct DevArgs {
     bind: String,
     /// Port of the SASL_SSL listener; SSL takes the next one, PLAINTEXT the one after it
     ///
-    /// 0 lets the system choose. Without it the ports of the last start on the same directory are
-    /// taken, at first 9092, 9093 and 9094; any of them that is busy is replaced by a free one.
+    /// 0 lets the system choose. Without it the ports that the same directory was started with before
+    /// are taken, at first 9092, 9093 and 9094; any of them that is busy is replaced by a free one. A
+    /// directory keeps the ports that it announced first, or those of the last --port.
     #[arg(long)]
     port: Option<u16>,
     /// Print one line of JSON instead of the readable block
@@ -205,14 +206,16 @@ impl DevArgs {
             state::is_free(&self.bind, port)
         });
         let mut taken = Ports::taken(self.port, remembered, ports, self.plaintext);
-        if Ports::are_known(self.port, remembered) {
-            for port in std::mem::take(&mut taken) {
+        taken.retain(|port| {
+            let is_known = remembered.is_some_and(|known| known.have(*port));
+            if is_known {
                 tracing::warn!(
-                    "port {port} of the last start is in use by another process: a free one is \
-                     taken instead, and kept from now on; clients need the new address"
+                    "port {port} is in use by another process: a free one is taken for this run; \
+                     clients need the new address until a start finds {port} free"
                 );
             }
-        }
+            !is_known
+        });
         let declared = self.topics.first().map(|topic| topic.name.clone());
         let is_audited = is_audited(&self.overrides);
         let mut sources = DevSettings {
@@ -254,7 +257,8 @@ impl DevArgs {
                 .map_err(node::prepare_error)
         })
         .await?;
-        match announce(&running, home, &material, password, is_new).await {
+        let keep = |bound| Ports::kept(self.port, remembered, bound);
+        match announce(&running, home, &material, password, is_new, keep).await {
             Ok(announcement) => {
                 let announcement = Announcement {
                     topic: declared.or_else(|| some_topic(running.broker())),
@@ -317,6 +321,7 @@ async fn announce(
     material: &Material,
     password: Secret,
     is_new: bool,
+    keep: impl FnOnce(Ports) -> Ports,
 ) -> Result<Announcement, NodeError> {
     let dev_dir = home.dev_dir();
     let rows = listener_rows(running);
@@ -345,7 +350,7 @@ async fn announce(
         ssl: port("SSL"),
         plaintext: port("PLAINTEXT"),
     };
-    ports
+    keep(ports)
         .remember(&dev_dir)
         .map_err(NodeError::system("ports"))?;
     let broker = running.broker();

@@ -39,7 +39,7 @@ const USUAL: Ports = Ports {
 };
 
 impl Ports {
-    /// Reads the ports of the last start; damaged ones are forgotten, for they are only a wish.
+    /// Reads the ports that clients know; damaged ones are forgotten, for they are only a wish.
     pub(crate) fn remembered(dir: &Path) -> Option<Self> {
         let bytes = fs::read(dir.join("ports.json")).ok()?;
         serde_json::from_slice(&bytes).ok()
@@ -75,10 +75,29 @@ impl Ports {
         taken.map(|(wish, _)| wish).collect()
     }
 
-    /// Whether clients were given the ports that are to be taken: elsewhere they find nobody, or
-    /// somebody else.
-    pub(crate) fn are_known(asked: Option<u16>, remembered: Option<Self>) -> bool {
-        remembered.is_some() && matches!(asked, None | Some(0))
+    /// Whether clients were given this port: elsewhere they find nobody, or somebody else.
+    pub(crate) fn have(self, port: u16) -> bool {
+        [self.sasl_ssl, self.ssl, self.plaintext].contains(&port)
+    }
+
+    /// The ports that the next start is to take: those that clients were told of first, unless others
+    /// were asked for since. One that was busy is replaced for one run.
+    ///
+    /// `bound` are those of this run, 0 for a listener that it does not have.
+    pub(crate) fn kept(asked: Option<u16>, remembered: Option<Self>, bound: Self) -> Self {
+        let Some(known) = remembered else {
+            return bound;
+        };
+        let wish = Self::wish(asked, remembered);
+        let keep = |known: u16, wish: u16, bound: u16| {
+            let is_wanted = known != 0 && (known == wish || bound == 0);
+            if is_wanted { known } else { bound }
+        };
+        Self {
+            sasl_ssl: keep(known.sasl_ssl, wish.sasl_ssl, bound.sasl_ssl),
+            ssl: keep(known.ssl, wish.ssl, bound.ssl),
+            plaintext: keep(known.plaintext, wish.plaintext, bound.plaintext),
+        }
     }
 
     fn wish(asked: Option<u16>, remembered: Option<Self>) -> Self {
@@ -217,13 +236,50 @@ mod tests {
         assert_eq!(Ports::taken(Some(7), None, ports(7, 0, 0), true), [8, 9]);
         assert_eq!(Ports::taken(None, None, ports(0, 9093, 0), false), [9092]);
         assert!(Ports::taken(Some(0), None, ports(0, 0, 0), true).is_empty());
-        assert!(Ports::are_known(None, remembered) && Ports::are_known(Some(0), remembered));
-        assert!(!Ports::are_known(Some(7), remembered) && !Ports::are_known(None, None));
+        assert!(ports(100, 101, 0).have(101) && !ports(100, 101, 102).have(103));
         assert_eq!(
             Ports::choose(Some(0), remembered, but_101),
             ports(100, 0, 102)
         );
         assert_eq!(Ports::choose(Some(65535), None, all), ports(65535, 0, 0));
+    }
+
+    #[test]
+    fn a_port_is_kept_as_it_was_announced_first() {
+        let known = Some(ports(100, 101, 102));
+        for (asked, remembered, bound, kept) in [
+            // Whatever the first start found is what clients know.
+            (None, None, ports(9092, 40_000, 0), ports(9092, 40_000, 0)),
+            (Some(7), None, ports(7, 40_000, 9), ports(7, 40_000, 9)),
+            // Replaced for one run, however often, and not forgotten where there is no listener.
+            (None, known, ports(40_000, 101, 0), ports(100, 101, 102)),
+            (
+                Some(0),
+                known,
+                ports(100, 40_000, 41_000),
+                ports(100, 101, 102),
+            ),
+            (
+                None,
+                Some(ports(100, 101, 0)),
+                ports(100, 101, 40_000),
+                ports(100, 101, 40_000),
+            ),
+            // Asked for since.
+            (Some(7), known, ports(7, 40_000, 0), ports(7, 40_000, 102)),
+            (
+                Some(100),
+                known,
+                ports(100, 40_000, 102),
+                ports(100, 101, 102),
+            ),
+        ] {
+            assert_eq!(
+                Ports::kept(asked, remembered, bound),
+                kept,
+                "{asked:?} {bound:?}"
+            );
+        }
     }
 
     #[test]
