@@ -1,7 +1,7 @@
 //! How a broker stops: the stages everybody can watch, and the gate that counts who is still inside.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -120,6 +120,25 @@ impl Drop for Pass {
         if self.0.inside.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.left.notify_waiters();
         }
+    }
+}
+
+/// Tells a start that nobody wants it any more.
+///
+/// It is heard between two logs that are opened. A start that has come further goes on to its end, and
+/// is stopped then like any other.
+#[derive(Clone, Debug, Default)]
+pub struct CallOff(Arc<AtomicBool>);
+
+impl CallOff {
+    /// Calls the start off.
+    pub fn call_off(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was called off.
+    pub fn is_called_off(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 

@@ -4,6 +4,9 @@
 //! start: log directory -> audit log -> metadata -> partitions -> listeners -> let in by the cluster
 //! stop:  listeners drain -> raft -> partitions and log directory (clean marker) -> audit log
 //! ```
+//!
+//! A start that is called off while it opens logs gives up what it has opened, without a marker. Logs
+//! that it had not come to keep their seals, so the next start does not look through them either.
 
 mod audit;
 mod credentials;
@@ -42,7 +45,7 @@ use crate::partition::{
 };
 use crate::producer_ids::ProducerIds;
 use crate::server::{Bound, ListenerState, Server};
-use crate::shutdown::{Shutdown, Signals, Stage};
+use crate::shutdown::{CallOff, Shutdown, Signals, Stage};
 use crate::task;
 
 pub use self::error::{PrepareError, RunError, StartError, StopError};
@@ -63,20 +66,23 @@ pub async fn start(
     config: Config,
     first_users: Vec<(String, ScramCredential)>,
 ) -> Result<Running, StartError> {
-    start_prepared(config, first_users, async |_| Ok(())).await
+    let call_off = CallOff::default();
+    start_prepared(config, first_users, &call_off, async |_| Ok(())).await
 }
 
-/// As [`start`]; `prepare` runs when the node has joined its cluster, before a listener answers.
+/// As [`start`]; `prepare` runs when the node has joined its cluster, before a listener answers. While
+/// the logs are opened it may be called off.
 ///
 /// # Errors
 /// See [`StartError`]; what `prepare` fails with becomes [`StartError::Prepare`].
 pub async fn start_prepared(
     config: Config,
     first_users: Vec<(String, ScramCredential)>,
+    call_off: &CallOff,
     prepare: impl AsyncFnOnce(&Arc<Broker>) -> Result<(), PrepareError>,
 ) -> Result<Running, StartError> {
     let shutdown = Shutdown::new();
-    let started = start_within(config, first_users, prepare, shutdown.clone()).await;
+    let started = start_within(config, first_users, call_off, prepare, shutdown.clone()).await;
     if started.is_err() {
         shutdown.advance(Stage::Stopped);
     }
@@ -86,13 +92,14 @@ pub async fn start_prepared(
 async fn start_within(
     config: Config,
     first_users: Vec<(String, ScramCredential)>,
+    call_off: &CallOff,
     prepare: impl AsyncFnOnce(&Arc<Broker>) -> Result<(), PrepareError>,
     shutdown: Shutdown,
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let opened = {
-        let config = Arc::clone(&config);
-        blocking(move || open(&config, first_users)).await??
+        let (config, call_off) = (Arc::clone(&config), call_off.clone());
+        blocking(move || open(&config, first_users, &call_off)).await??
     };
     let handle = opened.metadata.metadata().clone();
     // Bound before the cluster learns of them: ports that the system chooses are known only now.
@@ -147,6 +154,7 @@ fn tell_last_stop(log_dir: &LogDir) {
 fn open(
     config: &Arc<Config>,
     first_users: Vec<(String, ScramCredential)>,
+    call_off: &CallOff,
 ) -> Result<Opened, StartError> {
     let fs = palisade_storage::fs::real();
     let log_dir = LogDir::open(&config.data_dir, Arc::clone(&fs), LogDirOptions::default())
@@ -192,11 +200,16 @@ fn open(
     })?;
     let settings_of = settings_of(config);
     let topics = ReplicaManager::new(node_id, vec![Arc::clone(&log_dir)], settings_of)?
-        .with_recovery_threads(config.log.recovery_threads);
+        .with_recovery_threads(config.log.recovery_threads)
+        .with_call_off(call_off.clone());
     let topics = Arc::new(topics);
     metadata
         .metadata()
         .listen(Arc::new(reactions::Partitions::new(&topics)));
+    if call_off.is_called_off() {
+        // Dropped, not closed: the marker of a clean stop would speak of logs that nobody opened.
+        return Err(StartError::CalledOff);
+    }
     Ok(Opened {
         log_dir,
         audit,

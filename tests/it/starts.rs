@@ -2,11 +2,27 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
+use palisade_protocol::batch::compression::Codec;
 use palisade_tests::dev::Dev;
+use palisade_tests::node::Node;
 use palisade_tests::paths;
-use palisade_tests::process::is_complaint;
+use palisade_tests::process::{Process, Stream, is_complaint};
+use palisade_tests::requests;
 use palisade_tests::tools;
+use palisade_tests::wire::Connection;
+use rustix::process::Signal;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `palisade dev` says when it hears a signal.
+const STOPPING: &str = "stopping; Ctrl-C again ends it at once";
+
+/// Partitions of a topic whose logs are opened one after the other.
+const MANY: u8 = 40;
 
 fn complaints(dev: &Dev) -> Vec<String> {
     let mut lines = dev.process().lines();
@@ -50,4 +66,154 @@ fn a_busy_port_is_replaced_for_one_run() {
     let dev = start();
     assert_eq!(dev.text(&["bootstrap"]), first);
     assert_eq!(complaints(&dev), [""; 0]);
+}
+
+fn dev(dir: &str) -> Command {
+    let mut command = paths::palisade();
+    command.args(["dev", "--port", "0", "--data-dir", dir]);
+    command
+}
+
+/// A start that waits before each log for as long as the file `hold` is there.
+fn held(command: &mut Command, hold: &Path) -> Process {
+    fs::write(hold, "").expect("a file");
+    command
+        .env(
+            "PALISADE_FAILPOINT",
+            format!("open.before_log:hold={}", hold.display()),
+        )
+        .env("PALISADE_LOG", "info");
+    let process = Process::spawn("palisade", command);
+    process.wait_for_line(PATIENCE, |line| line.contains("log directory opened"));
+    process
+}
+
+/// Logs of `many` that are sealed from end to end, as a clean stop leaves them.
+fn sealed(data: &Path) -> Vec<u8> {
+    let is_sealed = |index: &u8| {
+        let log = data.join(format!("many-{index}"));
+        let mut entries = fs::read_dir(log).expect("a log");
+        entries.any(|entry| {
+            let path = entry.expect("an entry").path();
+            path.extension().is_some_and(|name| name == "seal")
+        })
+    };
+    (0..MANY).filter(is_sealed).collect()
+}
+
+fn last_two(process: &Process) -> [String; 2] {
+    let lines = process.stream(Stream::Out);
+    let last = lines.last_chunk().expect("two lines");
+    last.clone()
+}
+
+/// A signal ends a start between two logs, and Ctrl-C after it at once; what was acknowledged before is
+/// there, and the logs that the start had not come to are as the last stop left them.
+#[test]
+fn a_start_that_is_called_off() {
+    let scratch = paths::scratch();
+    let (kept, hold) = (scratch.path().join("kept"), scratch.path().join("hold"));
+    let dir = tools::text(&kept);
+    let first = Dev::start(&["--data-dir", &dir]);
+    let mut connection = Connection::open(&first.admin()).expect("a login");
+    let id = requests::create_topic(&mut connection, "many", MANY.into(), &[]).expect("a topic");
+    let records = requests::batch(Codec::None, &["kept"], 1_700_000_000_000);
+    let answer = requests::produce(&mut connection, "many", id, -1, records).expect("an answer");
+    requests::check(answer.error_code).expect("a record");
+    drop(connection);
+    assert!(first.process().terminate().success());
+    let shown = fs::canonicalize(&kept).expect("the directory");
+    let shown = shown.display();
+    let data = kept.join("data");
+    let mut left = sealed(&data).len();
+    assert!(left >= 1, "nothing is sealed");
+
+    for signal in [Signal::TERM, Signal::INT] {
+        let one_thread = ["--override", "num.recovery.threads.per.data.dir=1"];
+        let process = held(dev(&dir).args(one_thread), &hold);
+        process.signal(signal);
+        process.wait_for_line(PATIENCE, |line| line == STOPPING);
+        fs::remove_file(&hold).expect("the file");
+        let exit = process.wait(PATIENCE);
+        assert!(exit.success(), "{}", process.output());
+        let stays = format!("stopped; everything stays in {shown}");
+        assert_eq!(process.stream(Stream::Out), [STOPPING, &stays]);
+        // It opened the log that it was at, and claims of none that it was closed.
+        let before = std::mem::replace(&mut left, sealed(&data).len());
+        assert!(before - left <= 1, "{before} {left}");
+        assert!(!data.join("clean-shutdown").exists());
+    }
+
+    let process = held(&mut dev(&dir), &hold);
+    process.signal(Signal::INT);
+    process.wait_for_line(PATIENCE, |line| line == STOPPING);
+    process.signal(Signal::INT);
+    let exit = process.wait(PATIENCE);
+    assert_eq!(exit.code(), Some(130), "{}", process.output());
+    let stays =
+        format!("ended at once; everything stays in {shown}, and the next start recovers it");
+    assert_eq!(last_two(&process), [STOPPING, &stays]);
+
+    let again = Dev::start(&["--data-dir", &dir]);
+    let mut connection = Connection::open(&again.admin()).expect("a login");
+    let log = requests::read_all(&mut connection, "many", id, 0).expect("the record");
+    assert_eq!(log, [(0, b"kept".to_vec())]);
+    assert_eq!(complaints(&again), [""; 0]);
+    assert!(again.process().terminate().success());
+}
+
+/// The same for a configured node, and for a temporary directory, which goes.
+#[test]
+fn other_starts_that_are_called_off() {
+    let mut node = Node::prepare();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    requests::create_topic(&mut connection, "many", 3, &[]).expect("a topic");
+    node.terminate();
+    let hold = node.dir().join("hold");
+    let failpoint = format!("open.before_log:hold={}", hold.display());
+    node.env("PALISADE_FAILPOINT", failpoint);
+    let starting = || {
+        fs::write(&hold, "").expect("a file");
+        let process = node.spawn();
+        process.wait_for_line(PATIENCE, |line| line.contains("log directory opened"));
+        process.signal(Signal::INT);
+        process.wait_for_line(PATIENCE, |line| line.ends_with("stopping"));
+        process
+    };
+    let process = starting();
+    fs::remove_file(&hold).expect("the file");
+    assert!(process.wait(PATIENCE).success(), "{}", process.output());
+    let lines = process.lines();
+    let served = |line: &&String| line.contains("listening") || line.contains("serving");
+    assert_eq!(lines.iter().find(served), None);
+    let process = starting();
+    process.signal(Signal::INT);
+    assert_eq!(process.wait(PATIENCE).code(), Some(130));
+    fs::remove_file(&hold).expect("the file");
+    node.run();
+    node.terminate();
+
+    let scratch = paths::scratch();
+    let hold = scratch.path().join("hold");
+    fs::write(&hold, "").expect("a file");
+    let temporary = scratch.path().join("temporary");
+    fs::create_dir(&temporary).expect("a directory");
+    let mut command = paths::palisade();
+    command.args(["dev", "--port", "0"]);
+    command.env("PALISADE_LOG", "info");
+    let failpoint = format!("durable.before_sync:hold={}", hold.display());
+    command.env("PALISADE_FAILPOINT", failpoint);
+    let process = Process::spawn("palisade dev", command.env("TMPDIR", &temporary));
+    process.wait_for_line(PATIENCE, |line| line.contains("log directory opened"));
+    process.signal(Signal::TERM);
+    process.wait_for_line(PATIENCE, |line| line == STOPPING);
+    fs::remove_file(&hold).expect("the file");
+    assert!(process.wait(PATIENCE).success(), "{}", process.output());
+    let said = process.stream(Stream::Out);
+    assert!(
+        matches!(&said[..], [_, end] if end.starts_with("stopped; removed ")),
+        "{said:#?}"
+    );
+    assert_eq!(fs::read_dir(&temporary).expect("it").count(), 0);
 }

@@ -45,7 +45,7 @@ use crate::{
     broker::Broker,
     config::{Config, SaslMechanism, Warning},
     metadata::TopicImage,
-    shutdown::Signals,
+    shutdown::{CallOff, Signals},
     startup::{Running, start_prepared},
 };
 
@@ -149,24 +149,30 @@ impl DevArgs {
         self.check()?;
         let home = Home::open(self.data_dir.as_deref())?;
         let json = self.json;
-        let (running, announcement) = self.start(&home).await?;
-        let shown = if json {
-            announcement.json()
-        } else {
-            announcement.text()
-        };
-        // The broker serves, and stops, whoever reads this or not.
-        let _ = output::print(shown.trim_end());
         let say = |text: &str| {
             if !json {
+                // The broker serves, and stops, whoever reads this or not.
                 let _ = output::print(text);
             }
         };
-        tokio::task::spawn_blocking(tell_leftovers);
-        signals.requested().await;
-        say("stopping; Ctrl-C again ends it at once");
+        let stopping = || say("stopping; Ctrl-C again ends it at once");
         let at_once = || say(&format!("ended at once; {}", home.left_at_once()));
-        node::stopped(home.stop(running), &mut signals, at_once).await?;
+        let call_off = CallOff::default();
+        let starting = self.start(&home, &call_off);
+        let started = node::started(starting, &mut signals, &call_off, stopping, at_once).await?;
+        if let Some((running, announcement)) = started {
+            if !call_off.is_called_off() {
+                let shown = match json {
+                    true => announcement.json(),
+                    false => announcement.text(),
+                };
+                let _ = output::print(shown.trim_end());
+                tokio::task::spawn_blocking(tell_leftovers);
+                signals.requested().await;
+                stopping();
+            }
+            node::unless_interrupted(home.stop(running), &mut signals, at_once).await?;
+        }
         say(&format!("stopped; {}", home.close()?));
         Ok(())
     }
@@ -195,7 +201,11 @@ impl DevArgs {
         Ok(())
     }
 
-    async fn start(self, home: &Home) -> Result<(Running, Announcement), NodeError> {
+    async fn start(
+        self,
+        home: &Home,
+        call_off: &CallOff,
+    ) -> Result<(Running, Announcement), NodeError> {
         let dev_dir = home.dev_dir();
         let host_name = node::host_name();
         let material = Material::ensure_by(home.write(), &dev_dir, &names(&self.bind, &host_name))?;
@@ -250,12 +260,17 @@ impl DevArgs {
             acls: self.acls.into_iter().flat_map(|rule| rule.0).collect(),
         };
         declarations.users.extend(self.users);
-        let running = start_prepared(config, Vec::new(), async |broker: &SharedBroker| {
-            declarations
-                .apply(broker)
-                .await
-                .map_err(node::prepare_error)
-        })
+        let running = start_prepared(
+            config,
+            Vec::new(),
+            call_off,
+            async |broker: &SharedBroker| {
+                declarations
+                    .apply(broker)
+                    .await
+                    .map_err(node::prepare_error)
+            },
+        )
         .await?;
         let keep = |bound| Ports::kept(self.port, remembered, bound);
         match announce(&running, home, &material, password, is_new, keep).await {

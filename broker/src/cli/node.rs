@@ -18,7 +18,7 @@ use crate::{
     config::{ConfigErrors, OtherWriter, Warnings},
     foreign,
     logging::{self, LogFormat},
-    shutdown::Signals,
+    shutdown::{CallOff, Signals},
     startup::{StartError, StopError},
 };
 
@@ -129,17 +129,41 @@ pub(crate) fn run(
     }
 }
 
-/// Waits until a node has stopped, unless Ctrl-C comes again: then the process ends at once, with the
+/// Waits until a node has started. A signal calls the start off, which `called_off` is told; Ctrl-C after
+/// that ends the process at once. `None` where the start heard of it, and nothing runs.
+pub(crate) async fn started<T>(
+    starting: impl Future<Output = Result<T, NodeError>>,
+    signals: &mut Signals,
+    call_off: &CallOff,
+    called_off: impl FnOnce(),
+    at_once: impl FnOnce(),
+) -> Result<Option<T>, NodeError> {
+    tokio::pin!(starting);
+    let started = tokio::select! {
+        started = &mut starting => started,
+        () = signals.requested() => {
+            call_off.call_off();
+            called_off();
+            unless_interrupted(starting, signals, at_once).await
+        }
+    };
+    match started {
+        Err(NodeError::Start(StartError::CalledOff)) => Ok(None),
+        started => started.map(Some),
+    }
+}
+
+/// Waits until a node has ended, unless Ctrl-C comes again: then the process ends at once, with the
 /// status of one that the signal has ended. What it acknowledged is as safe as after a kill.
-pub(crate) async fn stopped(
-    stopping: impl Future<Output = Result<(), StopError>>,
+pub(crate) async fn unless_interrupted<T>(
+    ending: impl Future<Output = T>,
     signals: &mut Signals,
     at_once: impl FnOnce(),
-) -> Result<(), StopError> {
-    tokio::pin!(stopping);
+) -> T {
+    tokio::pin!(ending);
     tokio::select! {
         // What is dropped here is a reference: the node itself could not be dropped at once.
-        stopped = &mut stopping => stopped,
+        ended = &mut ending => ended,
         () = signals.interrupted() => {
             at_once();
             process::exit(INTERRUPTED);

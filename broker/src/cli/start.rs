@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     config::{Config, Sources},
-    shutdown::Signals,
-    startup::start_prepared,
+    shutdown::{CallOff, Signals},
+    startup::{Running, start_prepared},
 };
 
 /// Arguments of `palisade start`.
@@ -40,29 +40,47 @@ impl StartArgs {
         node::warn(&warnings);
         leftovers::keep_around(&config.data_dir).map_err(NodeError::system("log directory"))?;
         let settings = config.clone();
-        let running = start_prepared(config, Vec::new(), async |broker: &SharedBroker| {
-            let made = first_admin(broker, &settings)
-                .await
-                .map_err(node::prepare_error)?;
-            if let Some(path) = made {
-                tracing::info!(
-                    user = %FIRST_ADMIN,
-                    password_file = %path.display(),
-                    "first start: made an administrator; give it a password of your own and remove \
-                     the file"
-                );
-            }
-            Ok(())
-        })
-        .await?;
-        tracing::info!(
-            cluster_id = %running.broker().cluster_id(),
-            node_id = settings.node_id,
-            path = %settings.data_dir.display(),
-            "serving"
+        let call_off = CallOff::default();
+        let starting = start_prepared(
+            config,
+            Vec::new(),
+            &call_off,
+            async |broker: &SharedBroker| {
+                let made = first_admin(broker, &settings)
+                    .await
+                    .map_err(node::prepare_error)?;
+                if let Some(path) = made {
+                    tracing::info!(
+                        user = %FIRST_ADMIN,
+                        password_file = %path.display(),
+                        "first start: made an administrator; give it a password of your own and remove \
+                         the file"
+                    );
+                }
+                Ok(())
+            },
         );
-        signals.requested().await;
+        let starting = async { Ok(starting.await?) };
+        let called_off = || tracing::info!("stopping");
         let at_once = || tracing::warn!("interrupted again: not closed, the next start recovers");
-        Ok(node::stopped(running.shutdown(), &mut signals, at_once).await?)
+        let started = node::started(starting, &mut signals, &call_off, called_off, at_once).await?;
+        let Some(running) = started else {
+            tracing::info!("stopped before it served");
+            return Ok(());
+        };
+        if !call_off.is_called_off() {
+            tell(&running, &settings);
+            signals.requested().await;
+        }
+        Ok(node::unless_interrupted(running.shutdown(), &mut signals, at_once).await?)
     }
+}
+
+fn tell(running: &Running, settings: &Config) {
+    tracing::info!(
+        cluster_id = %running.broker().cluster_id(),
+        node_id = settings.node_id,
+        path = %settings.data_dir.display(),
+        "serving"
+    );
 }

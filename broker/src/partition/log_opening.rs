@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
-use palisade_storage::{FoundLog, LogObserver, LogSpec, RecoveryReport, StorageError};
+use palisade_storage::{FoundLog, LogObserver, LogSpec, RecoveryReport, StorageError, failpoint};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
@@ -16,6 +16,7 @@ use super::hosted::Hosted;
 use super::replica::{Replica, ReplicaParts};
 use super::settings::PartitionSettings;
 use crate::metadata::TopicImage;
+use crate::shutdown::CallOff;
 
 /// Directory names that belong to the metadata log, never to a topic.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -264,11 +265,13 @@ impl Totals {
     }
 }
 
-/// Opens logs on `threads` threads; by directory name.
+/// Opens logs on `threads` threads; by directory name. Those that it had not come to when the start was
+/// called off are not among them.
 pub(super) fn open_all(
     openings: Vec<Opening>,
     found: &Mutex<FoundLogs>,
     threads: usize,
+    call_off: &CallOff,
     now: TimestampMs,
 ) -> (HashMap<String, Opened>, Totals) {
     let wanted = openings.len();
@@ -280,7 +283,11 @@ pub(super) fn open_all(
     let work = || {
         let mut totals = Totals::default();
         let mut opened = Vec::new();
-        while let Some(one) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while !call_off.is_called_off()
+            && let Some(one) = queue.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            // A test holds the start here.
+            let _ = failpoint::hit("open.before_log");
             let one = one.lock().take().expect("each place is taken once");
             opened.push((one.dir_name(), one.run(found, &mut totals, now)));
         }

@@ -21,6 +21,7 @@ use super::opener::Opener;
 use super::replica::Replica;
 use super::settings::PartitionSettings;
 use crate::metadata::{ClusterDelta, ClusterImage, PartitionImage, TopicImage};
+use crate::shutdown::CallOff;
 
 /// Threads that create the logs of one change; they mostly wait for the disk.
 const CREATING_THREADS: usize = 8;
@@ -40,6 +41,7 @@ pub struct ReplicaManager {
     applying: Mutex<bool>,
     found: Mutex<FoundLogs>,
     recovery_threads: usize,
+    call_off: CallOff,
 }
 
 impl ReplicaManager {
@@ -66,6 +68,7 @@ impl ReplicaManager {
             applying: Mutex::new(false),
             found: Mutex::new(found),
             recovery_threads: 1,
+            call_off: CallOff::default(),
         })
     }
 
@@ -73,6 +76,13 @@ impl ReplicaManager {
     #[must_use]
     pub fn with_recovery_threads(mut self, threads: usize) -> ReplicaManager {
         self.recovery_threads = threads;
+        self
+    }
+
+    /// Opens no more logs of a start that is called off: it has no partitions then.
+    #[must_use]
+    pub fn with_call_off(mut self, call_off: CallOff) -> ReplicaManager {
+        self.call_off = call_off;
         self
     }
 
@@ -120,6 +130,10 @@ impl ReplicaManager {
         }
         let starting = delta.reset && hosted.iter().next().is_none();
         let mut opened = self.open_beforehand(&hosted, delta, image, starting, now);
+        if starting && self.call_off.is_called_off() {
+            // Nobody will ask for them, and none may be taken for missing or a stray.
+            return;
+        }
         for topic in delta.topics_created.values() {
             self.place_topic(&mut hosted, &mut opened, topic, now);
         }
@@ -306,13 +320,14 @@ impl ReplicaManager {
             .chain(grown)
             .flat_map(|topic| self.missing(hosted, topic))
             .collect();
-        let threads = match starting {
-            true => self.recovery_threads,
-            false => CREATING_THREADS,
+        let never = CallOff::default();
+        let (threads, call_off) = match starting {
+            true => (self.recovery_threads, &self.call_off),
+            false => (CREATING_THREADS, &never),
         };
         let began = Instant::now();
-        let (opened, totals) = open_all(openings, &self.found, threads, now);
-        if starting {
+        let (opened, totals) = open_all(openings, &self.found, threads, call_off, now);
+        if starting && !call_off.is_called_off() {
             totals.tell(opened.len(), began.elapsed());
         }
         opened

@@ -18,6 +18,9 @@ use crate::server::{BudgetTooSmall, ListenError};
 /// A broker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Somebody called it off; what was opened is as after a kill, and the rest as it was.
+    #[error("called off before it served")]
+    CalledOff,
     /// The log directory is not there and cannot be made.
     #[error("log.dirs: {} cannot be made: {}", path.display(), Unmade(path, source))]
     DataDir {

@@ -10,7 +10,10 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::{DevArgs, announce::Announcement, home::Home, topic, user};
-use crate::cli::{acl, node::NodeError};
+use crate::{
+    cli::{acl, node::NodeError},
+    shutdown::CallOff,
+};
 
 /// Threads of one broker; a suite may start many of them.
 const WORKERS: usize = 2;
@@ -313,7 +316,7 @@ fn live(
     runtime.block_on(async {
         arguments.check()?;
         let home = Home::open(arguments.data_dir.as_deref())?;
-        let (running, announcement) = arguments.start(&home).await?;
+        let (running, announcement) = arguments.start(&home, &CallOff::default()).await?;
         // An owner who is gone by now, or goes later, means the same: the end.
         if started.send(announcement).is_ok() {
             let _ = stopping.await;

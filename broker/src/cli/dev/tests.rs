@@ -64,7 +64,7 @@ async fn what_is_declared_is_in_force_and_nothing_else() {
         "--acl",
         "allow User:alice describe topic:ord*",
     ]);
-    let (running, announcement) = dev.start(&home).await.unwrap();
+    let (running, announcement) = dev.start(&home, &CallOff::default()).await.unwrap();
 
     let mut admin = client(&announcement.files).await;
     assert_eq!(topics(&mut admin).await, ["orders", "private"]);
@@ -107,7 +107,7 @@ async fn a_second_start_finds_everything_again() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::open(Some(dir.path())).unwrap();
     let dev = arguments(&["--topic", "kept:2", "--user", "bob:x", "--user", "gone:x"]);
-    let (running, first) = dev.start(&home).await.unwrap();
+    let (running, first) = dev.start(&home, &CallOff::default()).await.unwrap();
     let mut admin = client(&first.files).await;
     for mechanism in [1, 2] {
         let request = AlterUserScramCredentialsRequest {
@@ -129,7 +129,7 @@ async fn a_second_start_finds_everything_again() {
         "--acl",
         "allow User:bob all topic:kept",
     ]);
-    let (running, second) = dev.start(&home).await.unwrap();
+    let (running, second) = dev.start(&home, &CallOff::default()).await.unwrap();
     assert_eq!(second.cluster_id, first.cluster_id);
     assert_eq!(second.admin, first.admin);
     assert_eq!(second.files, first.files);
@@ -151,7 +151,10 @@ async fn a_second_start_finds_everything_again() {
     assert_eq!(admin.send(&every).await.unwrap().resources.len(), 1);
     running.shutdown().await.unwrap();
 
-    let error = match arguments(&["--topic", "kept:3"]).start(&home).await {
+    let error = match arguments(&["--topic", "kept:3"])
+        .start(&home, &CallOff::default())
+        .await
+    {
         Ok(_) => panic!("started"),
         Err(error) => error.to_string(),
     };
@@ -166,7 +169,7 @@ async fn a_second_start_finds_everything_again() {
 async fn an_open_listener_gives_no_rights() {
     let home = Home::open(None).unwrap();
     let dev = arguments(&["--plaintext", "--topic", "orders"]);
-    let (running, announcement) = dev.start(&home).await.unwrap();
+    let (running, announcement) = dev.start(&home, &CallOff::default()).await.unwrap();
     let address = &announcement.listeners["PLAINTEXT"].address;
     assert!(address.starts_with("127.0.0.1:"), "{address}");
     let settings = ClientSettings::load(None, Some(address)).unwrap();
