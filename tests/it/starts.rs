@@ -217,3 +217,17 @@ fn other_starts_that_are_called_off() {
     );
     assert_eq!(fs::read_dir(&temporary).expect("it").count(), 0);
 }
+
+/// An empty `TMPDIR` is none: nothing is made, and then left, in the working directory.
+#[test]
+fn no_name_for_temporary_directories() {
+    let scratch = paths::scratch();
+    let mut command = paths::palisade();
+    command.args(["dev", "--json", "--port", "0"]);
+    command.env("TMPDIR", "").current_dir(scratch.path());
+    let process = Process::spawn("palisade dev", &mut command);
+    let said = process.wait_for_line(PATIENCE, |line| line.starts_with('{'));
+    assert_eq!(fs::read_dir(scratch.path()).expect("it").count(), 0);
+    assert!(said.contains("\"data_dir\":\"/tmp/palisade-dev-"), "{said}");
+    assert!(process.terminate().success());
+}

@@ -65,7 +65,10 @@ impl Home {
     }
 
     fn temporary() -> Result<Self, NodeError> {
-        let made = tempfile::Builder::new().prefix(leftovers::PREFIX).tempdir();
+        let mut builder = tempfile::Builder::new();
+        let made = builder
+            .prefix(leftovers::PREFIX)
+            .tempdir_in(leftovers::parent());
         let path = made.map_err(NodeError::system("data directory"))?.keep();
         let temporary = Temporary(path.clone());
         private_file::make_dir(&dev_dir(&path)).map_err(NodeError::system("key directory"))?;

@@ -115,9 +115,19 @@ fn resolved(dir: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
+/// Where temporary directories are made; an empty `TMPDIR`, which would mean the working directory, is
+/// none.
+pub(super) fn parent() -> PathBuf {
+    let named = env::temp_dir();
+    match named.as_os_str().is_empty() {
+        true => PathBuf::from("/tmp"),
+        false => named,
+    }
+}
+
 /// Removes what killed brokers left where temporary directories are made; blocks.
 pub(super) fn remove() -> Vec<PathBuf> {
-    let parent = env::temp_dir();
+    let parent = parent();
     let is_ours = matches!(OtherWriter::of(&parent), Ok(None));
     match is_ours && OtherWriter::above(&parent).is_none() {
         true => remove_in(&parent),
