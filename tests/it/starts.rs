@@ -231,3 +231,30 @@ fn no_name_for_temporary_directories() {
     assert!(said.contains("\"data_dir\":\"/tmp/palisade-dev-"), "{said}");
     assert!(process.terminate().success());
 }
+
+/// Who cannot log in for want of an audit log is not told to look at certificates.
+#[test]
+fn an_audit_log_that_cannot_be_written() {
+    let scratch = paths::scratch();
+    let dir = tools::text(scratch.path());
+    assert!(
+        Dev::start(&["--data-dir", &dir])
+            .process()
+            .terminate()
+            .success()
+    );
+    let mut command = dev(&dir);
+    command
+        .args(["--override", "palisade.audit.block.max.ms=200"])
+        .env("PALISADE_FAILPOINT", "audit.before_write:error");
+    let process = Process::spawn("palisade dev", &mut command);
+    assert_eq!(process.wait(PATIENCE).code(), Some(1));
+    let path = fs::canonicalize(scratch.path()).expect("the directory");
+    let expected = format!(
+        "palisade: the audit log {}/data/audit/audit.log cannot be written (failpoint), and nobody \
+         logs in without a line in it; see that its disk has room",
+        path.display()
+    );
+    let said = process.stream(Stream::Err);
+    assert_eq!(said.last(), Some(&expected), "{said:#?}");
+}

@@ -265,10 +265,11 @@ impl DevArgs {
             Vec::new(),
             call_off,
             async |broker: &SharedBroker| {
-                declarations
-                    .apply(broker)
-                    .await
-                    .map_err(node::prepare_error)
+                let applied = declarations.apply(broker).await;
+                applied.map_err(|error| match node::audit_trouble(broker) {
+                    Some(trouble) => node::prepare_error(trouble),
+                    None => node::prepare_error(error),
+                })
             },
         )
         .await?;
@@ -283,7 +284,11 @@ impl DevArgs {
                 Ok((running, announcement))
             }
             Err(error) => {
-                running.shutdown().await?;
+                // Looked at before the end, at which everything is closed.
+                let error = node::audit_trouble(running.broker()).unwrap_or(error);
+                if let Err(error) = running.shutdown().await {
+                    tracing::error!(%error, "not stopped cleanly");
+                }
                 Err(error)
             }
         }

@@ -66,6 +66,18 @@ pub(crate) enum NodeError {
         /// Who may.
         who: OtherWriter,
     },
+    /// No client would succeed, and nothing can be declared.
+    #[error(
+        "the audit log {} cannot be written ({reason}), and nobody logs in without a line in it; see \
+         that its disk has room",
+        path.display()
+    )]
+    Audit {
+        /// Its file.
+        path: PathBuf,
+        /// The word of whoever tried.
+        reason: String,
+    },
     /// A client would not succeed.
     #[error("a client cannot use this broker: {0}")]
     Client(#[from] ClientError),
@@ -202,6 +214,12 @@ pub(crate) fn prepare_error(
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> crate::startup::PrepareError {
     Box::new(error)
+}
+
+/// What keeps every client from succeeding, if that is it.
+pub(crate) fn audit_trouble(broker: &crate::broker::Broker) -> Option<NodeError> {
+    let (path, reason) = broker.audit_log.as_ref()?.trouble()?;
+    Some(NodeError::Audit { path, reason })
 }
 
 /// The broker as preparations see it.

@@ -5,6 +5,7 @@ mod writing;
 use std::collections::VecDeque;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -27,7 +28,10 @@ const FILE: &str = "audit.log";
 
 /// The audit log of a running broker.
 pub(crate) struct AuditLog {
+    path: PathBuf,
     room: Room,
+    /// Why it cannot be written, while that is so.
+    trouble: Arc<Mutex<Option<String>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,6 +76,8 @@ impl AuditLog {
         let queue = AuditQueue::new(settings.queue_max_bytes, clock::now_micros)
             .with_allowed_failing_closed(allowed_stays);
         let log = Arc::new(AuditLog {
+            path: settings.dir.join(FILE),
+            trouble: Arc::default(),
             room: Room {
                 queue: Arc::new(queue),
                 durable: watch::Sender::new(()),
@@ -81,14 +87,22 @@ impl AuditLog {
             thread: Mutex::new(None),
         });
         let (queue, durable) = (Arc::clone(&log.room.queue), log.room.durable.clone());
+        let trouble = Arc::clone(&log.trouble);
         let thread = thread::Builder::new().name("audit".to_owned());
         let thread = thread.spawn(move || {
             // Without it no login and no change would ever succeed again.
             let _abort = AbortOnPanic;
-            writing::run(writer, &queue, &durable);
+            writing::run(writer, &queue, &durable, &trouble);
         })?;
         *log.thread.lock() = Some(thread);
         Ok(log)
+    }
+
+    /// Its file, and why it cannot be written, where that is so: no login counts and nothing is changed
+    /// meanwhile.
+    pub(crate) fn trouble(&self) -> Option<(PathBuf, String)> {
+        let reason = self.trouble.lock().clone()?;
+        Some((self.path.clone(), reason))
     }
 
     /// A new connection's part in it.

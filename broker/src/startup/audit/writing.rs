@@ -8,6 +8,8 @@ use std::time::Duration;
 use palisade_auth::audit::{
     Action, AppendError, AuditContext, AuditEvent, AuditQueue, AuditWriter, Cause, Outcome, Stamped,
 };
+use palisade_storage::failpoint;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// How long the thread sleeps when nothing happens; a wake-up without events does nothing.
@@ -17,8 +19,13 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How often a write is tried when the broker stops.
 const LAST_TRIES: u32 = 10;
 
-/// Writes until the queue is closed and drained.
-pub(super) fn run(mut writer: AuditWriter<File>, queue: &AuditQueue, durable: &watch::Sender<()>) {
+/// Writes until the queue is closed and drained; `trouble` is why it cannot, for as long as it cannot.
+pub(super) fn run(
+    mut writer: AuditWriter<File>,
+    queue: &AuditQueue,
+    durable: &watch::Sender<()>,
+    trouble: &Mutex<Option<String>>,
+) {
     // Bytes that found no room but in the reserve.
     let mut short_of: Option<u64> = None;
     loop {
@@ -40,7 +47,8 @@ pub(super) fn run(mut writer: AuditWriter<File>, queue: &AuditQueue, durable: &w
             }
             continue;
         }
-        match write(&mut writer, queue, &events, short_of.is_some() || is_last) {
+        let from_reserve = short_of.is_some() || is_last;
+        match write(&mut writer, queue, &events, from_reserve, trouble) {
             Written::Durable => {
                 queue.confirm(&events);
                 durable.send_replace(());
@@ -77,6 +85,7 @@ fn write(
     queue: &AuditQueue,
     events: &[Stamped],
     from_reserve: bool,
+    trouble: &Mutex<Option<String>>,
 ) -> Written {
     let lines: Vec<_> = events
         .iter()
@@ -84,7 +93,9 @@ fn write(
         .collect();
     let mut failures = 0_u32;
     loop {
-        let appended = writer.append(&lines, from_reserve);
+        let appended = failpoint::hit("audit.before_write")
+            .map_err(AppendError::Io)
+            .and_then(|()| writer.append(&lines, from_reserve));
         let error = match appended.and_then(|()| Ok(writer.sync()?)) {
             Ok(()) => break,
             Err(AppendError::OnlyReserve { bytes }) => return Written::OnlyReserve { bytes },
@@ -97,12 +108,16 @@ fn write(
         // Whoever needs the line waits and then fails; the queue fills and counts.
         if failures == 0 {
             tracing::error!(%error, "the audit log cannot be written");
+            *trouble.lock() = Some(error.to_string());
         }
         failures += 1;
         if queue.is_closed() && failures > LAST_TRIES {
             return Written::Never;
         }
         thread::sleep(RETRY);
+    }
+    if failures > 0 {
+        *trouble.lock() = None;
     }
     if failures > 0 && !from_reserve {
         queue.stalled(Cause::QueueFull);
