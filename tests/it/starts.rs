@@ -243,18 +243,57 @@ fn an_audit_log_that_cannot_be_written() {
             .terminate()
             .success()
     );
-    let mut command = dev(&dir);
-    command
-        .args(["--override", "palisade.audit.block.max.ms=200"])
-        .env("PALISADE_FAILPOINT", "audit.before_write:error");
-    let process = Process::spawn("palisade dev", &mut command);
-    assert_eq!(process.wait(PATIENCE).code(), Some(1));
-    let path = fs::canonicalize(scratch.path()).expect("the directory");
-    let expected = format!(
-        "palisade: the audit log {}/data/audit/audit.log cannot be written (failpoint), and nobody \
-         logs in without a line in it; see that its disk has room",
-        path.display()
+    // A login fails, or what comes before the first one.
+    for declared in [&[][..], &["--user", "bob:secret"]] {
+        let mut command = dev(&dir);
+        command
+            .args(["--override", "palisade.audit.block.max.ms=200"])
+            .args(declared)
+            .env("PALISADE_FAILPOINT", "audit.before_write:error");
+        let process = Process::spawn("palisade dev", &mut command);
+        assert_eq!(process.wait(PATIENCE).code(), Some(1));
+        let path = fs::canonicalize(scratch.path()).expect("the directory");
+        let expected = format!(
+            "palisade: the audit log {}/data/audit/audit.log cannot be written (failpoint), and \
+             nobody logs in without a line in it; see that its disk has room",
+            path.display()
+        );
+        let said = process.stream(Stream::Err);
+        assert_eq!(said.last(), Some(&expected), "{said:#?}");
+    }
+}
+
+/// A password that is given again is left alone, another one takes its place, and that is said.
+#[test]
+fn a_user_who_is_there_already() {
+    let scratch = paths::scratch();
+    let dir = tools::text(scratch.path());
+    let changes = || {
+        let audit = scratch.path().join("data/audit/audit.log");
+        let lines = fs::read_to_string(audit).expect("the audit log");
+        lines.matches("\"action\":\"scram_upsert\"").count()
+    };
+    let start = |user: &str| Dev::start(&["--data-dir", &dir, "--user", user]);
+    let dev = start("alice:one");
+    assert_eq!(complaints(&dev), [""; 0]);
+    assert!(dev.process().terminate().success());
+    let made = changes();
+    assert!(made > 0);
+
+    let dev = start("alice:one");
+    Connection::open(&dev.by_scram("alice", "one")).expect("the password of before");
+    assert_eq!(complaints(&dev), [""; 0]);
+    assert!(dev.process().terminate().success());
+    assert_eq!(changes(), made);
+
+    let dev = start("alice:other");
+    Connection::open(&dev.by_scram("alice", "other")).expect("the new password");
+    let complaints = complaints(&dev);
+    let said = "the password of alice was set anew: --user gives another one than it had";
+    assert!(
+        matches!(&complaints[..], [only] if only.ends_with(said)),
+        "{complaints:#?}"
     );
-    let said = process.stream(Stream::Err);
-    assert_eq!(said.last(), Some(&expected), "{said:#?}");
+    assert!(dev.process().terminate().success());
+    assert!(changes() > made);
 }

@@ -1,11 +1,14 @@
 //! Users, topics and ACLs that must be in force before the first client is answered.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use palisade_auth::{
     Secret,
     acl::{AclBinding, CLUSTER_NAME, Operation, PatternType, Permission, ResourceType, WILDCARD},
-    scram::{CredentialError, DEFAULT_ITERATIONS, ScramMechanism},
+    scram::{CredentialError, DEFAULT_ITERATIONS, ScramCredential, ScramMechanism},
 };
 use palisade_protocol::{
     ErrorCode, Str,
@@ -30,7 +33,7 @@ pub(crate) const FIRST_ADMIN: &str = "admin";
 /// File in the data directory that holds that administrator's password.
 const PASSWORD_FILE: &str = "admin.password";
 
-/// A SCRAM user with both mechanisms.
+/// A SCRAM user with both mechanisms; one whose password is this one already is left alone.
 #[derive(Debug, Clone)]
 pub(crate) struct DeclaredUser {
     pub(crate) name: String,
@@ -88,20 +91,52 @@ pub(crate) enum DeclareError {
 }
 
 impl Declarations {
-    /// Puts everything into force; what is already so stays.
+    /// Puts everything into force; what is already so stays. Gives the users who had another password
+    /// before.
     ///
     /// # Errors
     /// The first declaration that is refused.
-    pub(crate) async fn apply(&self, broker: &Broker) -> Result<(), DeclareError> {
+    pub(crate) async fn apply(&self, broker: &Broker) -> Result<Vec<&str>, DeclareError> {
+        let mut replaced = Vec::new();
         for user in &self.users {
             let known = broker.metadata.image().scram.user(&user.name).is_some();
-            if !(known && user.only_if_absent) {
+            if known && user.only_if_absent {
+                continue;
+            }
+            let (verified, held) = verified(broker, user).await;
+            if verified < ScramMechanism::VALUES.len() {
                 set_password(broker, &user.name, &user.password).await?;
+            }
+            if verified < held {
+                replaced.push(user.name.as_str());
             }
         }
         create_topics(broker, &self.topics).await?;
-        create_acls(broker, &self.acls).await
+        create_acls(broker, &self.acls).await?;
+        Ok(replaced)
     }
+}
+
+/// How many credentials a user has already, and how many of them its password belongs to: those first.
+async fn verified(broker: &Broker, user: &DeclaredUser) -> (usize, usize) {
+    let image = broker.metadata.image();
+    let (mut verified, mut held) = (0, 0);
+    for mechanism in ScramMechanism::VALUES {
+        if let Some(credential) = image.scram.get(&user.name, *mechanism) {
+            held += 1;
+            let fits = fits(credential.clone(), user.password.clone()).await;
+            verified += usize::from(fits);
+        }
+    }
+    (verified, held)
+}
+
+/// Whether a password is that of a credential.
+pub(crate) async fn fits(credential: Arc<ScramCredential>, password: Secret) -> bool {
+    // Thousands of rounds of hashing are no work for a task.
+    let verified =
+        tokio::task::spawn_blocking(move || credential.verify_password(password.expose()));
+    matches!(verified.await, Ok(Ok(true)))
 }
 
 fn actor() -> Actor {

@@ -36,7 +36,7 @@ use self::{
 use super::{
     acl,
     client::{Admin, ClientSettings},
-    declare::{Declarations, DeclaredTopic, DeclaredUser},
+    declare::{self, Declarations, DeclaredTopic, DeclaredUser},
     node::{self, NodeError, SharedBroker},
     output,
     rule::Rule,
@@ -44,6 +44,7 @@ use super::{
 use crate::{
     broker::Broker,
     config::{Config, SaslMechanism, Warning},
+    foreign,
     metadata::TopicImage,
     shutdown::{CallOff, Signals},
     startup::{Running, start_prepared},
@@ -90,6 +91,8 @@ pub struct DevArgs {
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]", value_parser = topic)]
     topics: Vec<DeclaredTopic>,
     /// Create a user for SCRAM, repeatable; only for throw-away passwords
+    ///
+    /// A user who is there with another password gets this one.
     #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = user)]
     users: Vec<DeclaredUser>,
     /// Add an ACL, repeatable, for example 'allow User:alice read,write topic:orders'
@@ -266,6 +269,15 @@ impl DevArgs {
             call_off,
             async |broker: &SharedBroker| {
                 let applied = declarations.apply(broker).await;
+                let applied = applied.map(|replaced| {
+                // Whoever took the administrator's away wants another one.
+                for user in replaced.into_iter().filter(|user| *user != ADMIN) {
+                    tracing::warn!(
+                        "the password of {user} was set anew: --user gives another one than it had",
+                        user = foreign::line(user)
+                    );
+                }
+            });
                 applied.map_err(|error| match node::audit_trouble(broker) {
                     Some(trouble) => node::prepare_error(trouble),
                     None => node::prepare_error(error),
@@ -470,13 +482,10 @@ fn program() -> String {
 /// Whether the administrator logs in with this password.
 async fn fits(broker: &Broker, password: Secret) -> bool {
     let image = broker.metadata.image();
-    let Some(credential) = image.scram.get(ADMIN, MECHANISM).cloned() else {
-        return false;
-    };
-    // Thousands of rounds of hashing are no work for a task.
-    let verified =
-        tokio::task::spawn_blocking(move || credential.verify_password(password.expose()));
-    matches!(verified.await, Ok(Ok(true)))
+    match image.scram.get(ADMIN, MECHANISM).cloned() {
+        Some(credential) => declare::fits(credential, password).await,
+        None => false,
+    }
 }
 
 /// Listeners as clients dial them, with the ports that they really have.
