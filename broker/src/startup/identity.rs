@@ -1,6 +1,7 @@
 //! Who this node is: cluster and node id, kept in the log directory from the first start.
 
 use std::io;
+use std::path::PathBuf;
 
 use openssl::rand::rand_bytes;
 use palisade_auth::Secret;
@@ -15,9 +16,13 @@ use crate::rng;
 pub enum IdentityError {
     /// It was written by another node.
     #[error(
-        "the log directory belongs to node {found}, this is node {configured}: set node.id={found}, or another log.dirs"
+        "{} belongs to node {found}, this is node {configured}: set node.id={found}, or log.dirs to \
+         another directory",
+        path.display()
     )]
     OtherNode {
+        /// The log directory.
+        path: PathBuf,
         /// The node that wrote it.
         found: i32,
         /// `node.id`.
@@ -25,9 +30,13 @@ pub enum IdentityError {
     },
     /// It was written in another cluster.
     #[error(
-        "the log directory belongs to cluster {found:?}, not to {configured:?}: set palisade.cluster.id={found}, or another log.dirs"
+        "{} belongs to cluster {found:?}, not to {configured:?}: set palisade.cluster.id={found}, or \
+         log.dirs to another directory",
+        path.display()
     )]
     OtherCluster {
+        /// The log directory.
+        path: PathBuf,
         /// The cluster it was written in.
         found: String,
         /// `palisade.cluster.id`.
@@ -53,12 +62,14 @@ pub(super) fn settle(
     if let Some(found) = log_dir.meta() {
         if found.node_id != node_id {
             return Err(IdentityError::OtherNode {
+                path: log_dir.path().to_owned(),
                 found: found.node_id.value(),
                 configured: node_id.value(),
             });
         }
         if let Some(configured) = cluster_id.filter(|id| *id != found.cluster_id) {
             return Err(IdentityError::OtherCluster {
+                path: log_dir.path().to_owned(),
                 found: found.cluster_id,
                 configured: configured.to_owned(),
             });

@@ -137,6 +137,11 @@ async fn a_directory_of_another_node_is_refused() {
         ),
         "{refused}"
     );
+    let shown = dir.path().display();
+    let expected = format!(
+        "{shown} belongs to node 1, this is node 2: set node.id=1, or log.dirs to another directory"
+    );
+    assert_eq!(refused.to_string(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
