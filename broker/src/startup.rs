@@ -48,6 +48,7 @@ use crate::server::{Bound, ListenerState, Server};
 use crate::shutdown::{CallOff, Shutdown, Signals, Stage};
 use crate::task;
 
+pub(crate) use self::error::unusable;
 pub use self::error::{PrepareError, RunError, StartError, StopError};
 pub use self::running::Running;
 

@@ -242,6 +242,35 @@ fn log_directories_that_cannot_be_made() {
     assert!(said.contains("log.dirs: open /proc"), "{said}");
 }
 
+/// Who mends a configuration hears of the log directory at once, not when all the rest is mended.
+#[test]
+fn log_directories_beside_other_problems() {
+    let scratch = paths::scratch();
+    let missing = tools::text(&scratch.path().join("missing/server.pem"));
+    let good = scratch.path().join("data");
+    for (dir, words) in [
+        (
+            Path::new("/proc/palisade"),
+            "log.dirs: /proc/palisade cannot be made: No such file or directory",
+        ),
+        (
+            Path::new("/dev/null"),
+            "log.dirs: /dev/null is not a directory",
+        ),
+        (&good, ""),
+    ] {
+        let mut node = Node::prepare();
+        node.set("log.dirs", tools::text(dir));
+        node.set("ssl.keystore.location", missing.as_str());
+        let said = node.refuses_to_start();
+        assert!(said.contains(&missing), "{said}");
+        assert!(said.contains(words), "{said}");
+        let count = said.contains("configuration: 2 problems");
+        assert_eq!(count, !words.is_empty(), "{said}");
+    }
+    assert!(!good.exists(), "made for a node that does not start");
+}
+
 /// `palisade dev` says what it cannot do before it makes anything.
 #[test]
 fn dev_arguments() {

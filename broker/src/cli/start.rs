@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{Config, Sources},
     shutdown::{CallOff, Signals},
-    startup::{Running, start_prepared},
+    startup::{Running, start_prepared, unusable},
 };
 
 /// Arguments of `palisade start`.
@@ -36,7 +36,7 @@ impl StartArgs {
         if let Some(path) = self.config {
             sources = sources.file(path);
         }
-        let (config, warnings) = Config::load(&sources)?;
+        let (config, warnings) = Config::load_and(&sources, unusable)?;
         node::warn(&warnings);
         leftovers::keep_around(&config.data_dir).map_err(NodeError::system("log directory"))?;
         let settings = config.clone();

@@ -22,6 +22,18 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, in one value.
     pub fn load(sources: &Sources) -> Result<(Self, Warnings), ConfigErrors> {
+        Self::load_and(sources, |_| None)
+    }
+
+    /// As [`load`](Self::load). Where something is wrong, `look_at` says what else is with the data
+    /// directory: a start that is refused anyway does not come to it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in one value.
+    pub(crate) fn load_and(
+        sources: &Sources,
+        look_at: impl FnOnce(&Path) -> Option<String>,
+    ) -> Result<(Self, Warnings), ConfigErrors> {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
         let given = source::gather(sources, &mut errors, &mut warnings);
@@ -57,10 +69,16 @@ impl Config {
         follow_ons::drop(&config.values, &mut errors);
         follow_ons::merge(&mut errors);
         if errors.is_empty() {
-            Ok((config, Warnings(warnings)))
-        } else {
-            Err(ConfigErrors(errors))
+            return Ok((config, Warnings(warnings)));
         }
+        // What is wrong with its key has been said.
+        let is_told = |error: &ConfigError| error.to_string().contains("log.dir");
+        if !errors.iter().any(is_told)
+            && let Some(reason) = look_at(&config.data_dir)
+        {
+            relation(&mut errors, "log.dirs", reason);
+        }
+        Err(ConfigErrors(errors))
     }
 }
 

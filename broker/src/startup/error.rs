@@ -1,6 +1,8 @@
 //! Why a broker does not start, or not stop cleanly.
 
 use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use palisade_auth::audit::WriterError;
@@ -8,6 +10,7 @@ use palisade_auth::principal::PrincipalError;
 use palisade_auth::sasl::MechanismsError;
 use palisade_protocol::ErrorCode;
 use palisade_storage::StorageError;
+use rustix::fs::{Access, access};
 
 use super::identity::IdentityError;
 use crate::metadata::ControllerError;
@@ -68,6 +71,24 @@ pub enum StartError {
     /// No randomness, or a thread that cannot be started.
     #[error("{0}")]
     System(#[from] std::io::Error),
+}
+
+/// Why a node cannot work in this log directory, as far as that can be seen without a start. One that is
+/// not there is made for the look, and removed again.
+pub(crate) fn unusable(dir: &Path) -> Option<String> {
+    let shown = dir.display();
+    if dir.exists() {
+        let denied = access(dir, Access::WRITE_OK | Access::EXEC_OK).err()?;
+        return Some(format!("{shown} cannot be written: {denied}"));
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => {
+            // It is empty, and if not somebody else has begun to use it.
+            let _ = fs::remove_dir(dir);
+            None
+        }
+        Err(error) => Some(format!("{shown} cannot be made: {}", Unmade(dir, &error))),
+    }
 }
 
 /// Why a directory cannot be made: what is missing above it, or the system's word.
