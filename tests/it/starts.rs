@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use palisade_protocol::batch::compression::Codec;
+use palisade_tests::check::eventually;
 use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
@@ -296,4 +298,44 @@ fn a_user_who_is_there_already() {
     );
     assert!(dev.process().terminate().success());
     assert!(changes() > made);
+}
+
+/// Nobody waits with an end until what a killed broker left is removed.
+#[test]
+fn leftovers_hold_up_no_end() {
+    let scratch = paths::scratch();
+    let (temporary, hold) = (
+        scratch.path().join("temporary"),
+        scratch.path().join("hold"),
+    );
+    fs::create_dir(&temporary).expect("a directory");
+    fs::write(&hold, "").expect("a file");
+    let start = || {
+        let mut command = paths::palisade();
+        command.args(["dev", "--json", "--port", "0"]);
+        let failpoint = format!("leftovers.before_remove:hold={}", hold.display());
+        command.env("PALISADE_FAILPOINT", failpoint);
+        let process = Process::spawn("palisade dev", command.env("TMPDIR", &temporary));
+        process.wait_for_line(PATIENCE, |line| line.starts_with('{'));
+        process
+    };
+    start().kill();
+    let mut left = fs::read_dir(&temporary).expect("it");
+    let left = left
+        .next()
+        .expect("what was left")
+        .expect("an entry")
+        .path();
+    let mark = fs::metadata(left.join(".temporary")).expect("a mark").ino();
+    let process = start();
+    eventually("the removal", PATIENCE, || {
+        let locks = fs::read_to_string("/proc/locks").expect("all locks");
+        let (pid, mark) = (format!(" {} ", process.id()), format!(":{mark} "));
+        let mut of_both = locks
+            .lines()
+            .filter(|line| line.contains(&pid) && line.contains(&mark));
+        of_both.next().map(drop).ok_or(locks.clone())
+    });
+    assert!(process.terminate().success());
+    assert!(left.exists() && hold.exists());
 }

@@ -129,7 +129,13 @@ pub(crate) fn run(
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(node),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(node);
+            // What still blocks a thread is nothing that an end depends on, as the removal of leftovers,
+            // which the next start goes on with.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(source) => Err(NodeError::system("threads")(source)),
     };
     match outcome {

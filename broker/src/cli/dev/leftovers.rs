@@ -19,6 +19,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
+use palisade_storage::failpoint;
 use rustix::{
     fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, open, openat},
     io::Errno,
@@ -148,6 +149,7 @@ pub(super) fn remove_in(parent: &Path) -> Vec<PathBuf> {
         // Whatever cannot be looked at or removed is somebody else's trouble.
         if let Ok(Some(_mark)) = left_behind(&path)
             && let Ok(Some(_locks)) = unused(&path)
+            && failpoint::hit("leftovers.before_remove").is_ok()
             && remove_all(&path).is_ok()
         {
             removed.push(path);
