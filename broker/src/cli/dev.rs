@@ -10,33 +10,29 @@ pub mod client_files;
 mod home;
 pub(super) mod leftovers;
 pub mod material;
+mod ready;
 mod settings;
 mod state;
 mod test_broker;
 
-use std::{collections::BTreeMap, env, net::TcpListener, path::PathBuf, process, time::Duration};
+use std::{net::TcpListener, path::PathBuf};
 
 use clap::Args;
-use palisade_auth::{
-    Secret,
-    acl::{AclBinding, Permission},
-    scram::ScramMechanism,
-};
+use palisade_auth::{Secret, scram::ScramMechanism};
 
 pub use self::test_broker::{TestBroker, TestBrokerBuilder, TestBrokerError};
 
 use self::{
-    announce::{AdminRow, Announcement, ListenerRow, Rights},
-    client_files::{ClientFiles, Login},
+    announce::Announcement,
     home::Home,
-    material::{CLIENT_NAME, Material},
+    material::Material,
+    ready::{Ready, Written},
     settings::{ADMIN, DevSettings, is_wildcard},
-    state::Ports,
+    state::{PortPlan, Ports},
 };
 use super::{
     acl,
-    client::{Admin, ClientSettings},
-    declare::{self, Declarations, DeclaredTopic, DeclaredUser},
+    declare::{Declarations, DeclaredTopic, DeclaredUser},
     node::{self, NodeError, SharedBroker},
     output,
     rule::Rule,
@@ -45,9 +41,8 @@ use crate::{
     broker::Broker,
     config::{Config, SaslMechanism, Warning},
     foreign,
-    metadata::TopicImage,
     shutdown::{CallOff, Signals},
-    startup::{Running, start_prepared},
+    startup::{PrepareError, Running, start_prepared},
 };
 
 /// SASL mechanism of the ready-made settings.
@@ -63,9 +58,6 @@ const DECIDED: [(&str, &str); 4] = [
     ("log.dirs", "--data-dir chooses"),
     ("log.dir", "--data-dir chooses"),
 ];
-
-/// How long the broker's own first client may take.
-const CHECK_TIME: Duration = Duration::from_secs(10);
 
 /// Arguments of `palisade dev`.
 #[derive(Debug, Args)]
@@ -214,87 +206,23 @@ impl DevArgs {
         let material = Material::ensure_by(home.write(), &dev_dir, &names(&self.bind, &host_name))?;
         let (password, is_new) = state::admin_password(&dev_dir, home.write())
             .map_err(NodeError::system("admin password"))?;
-        let remembered = Ports::remembered(&dev_dir);
-        let ports = Ports::choose(self.port, remembered, |port| {
-            state::is_free(&self.bind, port)
-        });
-        let mut taken = Ports::taken(self.port, remembered, ports, self.plaintext);
-        taken.retain(|port| {
-            let is_known = remembered.is_some_and(|known| known.have(*port));
-            if is_known {
-                tracing::warn!(
-                    "port {port} is in use by another process: a free one is taken for this run; \
-                     clients need the new address until a start finds {port} free"
-                );
-            }
-            !is_known
-        });
-        let declared = self.topics.first().map(|topic| topic.name.clone());
-        let is_audited = is_audited(&self.overrides);
-        let mut sources = DevSettings {
-            log_dir: &home.path.join("data"),
-            bind: &self.bind,
-            host_name: &host_name,
-            ports,
-            plaintext: self.plaintext,
+        let admin = Written { password, is_new };
+        let ports = PortPlan::new(&dev_dir, &self.bind, self.port, self.plaintext);
+        let config = self.configure(home, &material, &host_name, ports.chosen)?;
+        let topic = self.topics.first().map(|topic| topic.name.clone());
+        let declarations = self.declarations(&admin);
+        let prepare = async |broker: &SharedBroker| declare_in(broker, &declarations).await;
+        let running = start_prepared(config, Vec::new(), call_off, prepare).await?;
+        let ready = Ready {
+            running: &running,
+            home,
             material: &material,
-            overrides: self.overrides,
-        }
-        .sources();
-        if home.is_temporary() && is_audited {
-            // An audit log that goes with its directory keeps no disk free for its last lines.
-            sources = sources.set("palisade.audit.reserve.bytes", "0");
-        }
-        let (config, mut warnings) = Config::load(&sources)?;
-        check_mechanism(&config)?;
-        // An open listener was asked for in so many words, and stays on this machine.
-        warnings
-            .0
-            .retain(|warning| !matches!(warning, Warning::Plaintext(_)));
-        node::warn(&warnings);
-
-        let mut declarations = Declarations {
-            users: vec![DeclaredUser {
-                name: ADMIN.to_owned(),
-                password: password.clone(),
-                only_if_absent: !is_new,
-            }],
-            topics: self.topics,
-            acls: self.acls.into_iter().flat_map(|rule| rule.0).collect(),
+            admin: &admin,
+            ports,
+            topic,
         };
-        declarations.users.extend(self.users);
-        let running = start_prepared(
-            config,
-            Vec::new(),
-            call_off,
-            async |broker: &SharedBroker| {
-                let applied = declarations.apply(broker).await;
-                let applied = applied.map(|replaced| {
-                // Whoever took the administrator's away wants another one.
-                for user in replaced.into_iter().filter(|user| *user != ADMIN) {
-                    tracing::warn!(
-                        "the password of {user} was set anew: --user gives another one than it had",
-                        user = foreign::line(user)
-                    );
-                }
-            });
-                applied.map_err(|error| match node::audit_trouble(broker) {
-                    Some(trouble) => node::prepare_error(trouble),
-                    None => node::prepare_error(error),
-                })
-            },
-        )
-        .await?;
-        let keep = |bound| Ports::kept(self.port, remembered, bound);
-        match announce(&running, home, &material, password, is_new, keep).await {
-            Ok(announcement) => {
-                let announcement = Announcement {
-                    topic: declared.or_else(|| some_topic(running.broker())),
-                    taken_ports: taken,
-                    ..announcement
-                };
-                Ok((running, announcement))
-            }
+        match ready.announce().await {
+            Ok(announcement) => Ok((running, announcement)),
             Err(error) => {
                 // Looked at before the end, at which everything is closed.
                 let error = node::audit_trouble(running.broker()).unwrap_or(error);
@@ -305,6 +233,66 @@ impl DevArgs {
             }
         }
     }
+
+    fn configure(
+        &self,
+        home: &Home,
+        material: &Material,
+        host_name: &str,
+        ports: Ports,
+    ) -> Result<Config, NodeError> {
+        let mut sources = DevSettings {
+            log_dir: &home.path.join("data"),
+            bind: &self.bind,
+            host_name,
+            ports,
+            plaintext: self.plaintext,
+            material,
+            overrides: self.overrides.clone(),
+        }
+        .sources();
+        if home.is_temporary() && is_audited(&self.overrides) {
+            // An audit log that goes with its directory keeps no disk free for its last lines.
+            sources = sources.set("palisade.audit.reserve.bytes", "0");
+        }
+        let (config, mut warnings) = Config::load(&sources)?;
+        check_mechanism(&config)?;
+        // An open listener was asked for in so many words, and stays on this machine.
+        warnings
+            .0
+            .retain(|warning| !matches!(warning, Warning::Plaintext(_)));
+        node::warn(&warnings);
+        Ok(config)
+    }
+
+    fn declarations(self, admin: &Written) -> Declarations {
+        let mut users = vec![DeclaredUser {
+            name: ADMIN.to_owned(),
+            password: admin.password.clone(),
+            only_if_absent: !admin.is_new,
+        }];
+        users.extend(self.users);
+        Declarations {
+            users,
+            topics: self.topics,
+            acls: self.acls.into_iter().flat_map(|rule| rule.0).collect(),
+        }
+    }
+}
+
+/// Puts into force what was declared, and says whose password it took.
+async fn declare_in(broker: &Broker, declarations: &Declarations) -> Result<(), PrepareError> {
+    let applied = declarations.apply(broker).await;
+    let replaced = applied.map_err(|error| match node::audit_trouble(broker) {
+        Some(trouble) => node::prepare_error(trouble),
+        None => node::prepare_error(error),
+    })?;
+    // Whoever took the administrator's away wants another one.
+    for user in replaced.into_iter().filter(|user| *user != ADMIN) {
+        let user = foreign::line(user);
+        tracing::warn!("the password of {user} was set anew: --user gives another one than it had");
+    }
+    Ok(())
 }
 
 /// Whether overrides, of which the last one of a key wins, leave the audit log on.
@@ -342,86 +330,6 @@ fn names(bind: &str, host_name: &str) -> Vec<String> {
     names
 }
 
-/// Writes the clients' files, proves with one of them that a client succeeds, and tells the rest.
-///
-/// The client that proves it comes with its certificate: what it shows of keys, listeners and
-/// requests holds for every other, and it costs no derivation of a password. The administrator's
-/// password is compared with the credential itself meanwhile.
-async fn announce(
-    running: &Running,
-    home: &Home,
-    material: &Material,
-    password: Secret,
-    is_new: bool,
-    keep: impl FnOnce(Ports) -> Ports,
-) -> Result<Announcement, NodeError> {
-    let dev_dir = home.dev_dir();
-    let rows = listener_rows(running);
-    let address = |name: &str| rows.get(name).map_or("", |row| row.address.as_str());
-    let login = Login {
-        username: ADMIN,
-        password: &password,
-        mechanism: MECHANISM.name(),
-    };
-    let files = ClientFiles::write(
-        &dev_dir,
-        material,
-        &login,
-        address("SASL_SSL"),
-        address("SSL"),
-    )
-    .map_err(NodeError::system("client settings"))?;
-    let bound: BTreeMap<String, u16> = running
-        .listeners()
-        .into_iter()
-        .map(|(name, address)| (name, address.port()))
-        .collect();
-    let port = |name: &str| bound.get(name).copied().unwrap_or(0);
-    let ports = Ports {
-        sasl_ssl: port("SASL_SSL"),
-        ssl: port("SSL"),
-        plaintext: port("PLAINTEXT"),
-    };
-    keep(ports)
-        .remember(&dev_dir)
-        .map_err(NodeError::system("ports"))?;
-    let broker = running.broker();
-    let settings = ClientSettings::load(Some(&files.java_mtls_properties), None)?;
-    let (connected, fits) = tokio::join!(Admin::connect(settings, CHECK_TIME), async {
-        is_new || fits(broker, password.clone()).await
-    });
-    connected?;
-    if !fits {
-        tracing::warn!(
-            "the password of {ADMIN} was changed: the client settings made here log in no longer. \
-             Write it to {path}, or remove that file and start again to get a new password",
-            path = dev_dir.join(state::PASSWORD_FILE).display()
-        );
-    }
-    let shown = password.expose_str().unwrap_or_default().to_owned();
-    Ok(Announcement {
-        pid: process::id(),
-        version: env!("CARGO_PKG_VERSION"),
-        cluster_id: broker.cluster_id().to_string(),
-        node_id: broker.node_id.value(),
-        data_dir: home.path.clone(),
-        bootstrap: address("SASL_SSL").to_owned(),
-        listeners: rows,
-        admin: AdminRow {
-            username: ADMIN.to_owned(),
-            password: fits.then_some(shown),
-            mechanism: MECHANISM.name(),
-        },
-        files,
-        is_temporary: home.is_temporary(),
-        program: program(),
-        topic: None,
-        taken_ports: Vec::new(),
-        client_rights: rights(broker, CLIENT_NAME),
-        anonymous_rights: rights(broker, "ANONYMOUS"),
-    })
-}
-
 /// Removes what killed brokers left, and says so.
 fn tell_leftovers() {
     let removed = leftovers::remove();
@@ -435,75 +343,6 @@ fn tell_leftovers() {
             "removed {removed}: left by a palisade dev that was killed"
         ));
     }
-}
-
-/// A topic of an earlier start, to show the next steps with: one that takes records without keys.
-fn some_topic(broker: &Broker) -> Option<String> {
-    let image = broker.metadata.image();
-    let is_compacted = |topic: &TopicImage| {
-        let policy = topic.config.get("cleanup.policy");
-        policy.is_some_and(|policy| policy.contains("compact"))
-    };
-    let mut topics = image.topics.iter();
-    let shown = topics.find(|topic| !topic.is_internal() && !is_compacted(topic));
-    shown.map(|topic| topic.name.to_string())
-}
-
-/// What a user may do beside what everybody may.
-fn rights(broker: &Broker, user: &str) -> Rights {
-    let principal = format!("User:{user}");
-    let rules = &broker.config.authorizer;
-    if !rules.enabled || rules.super_users.contains(&principal) {
-        return Rights::All;
-    }
-    let image = broker.metadata.image();
-    let gives = |acl: &AclBinding| {
-        let is_theirs = acl.principal == principal || acl.principal == "User:*";
-        is_theirs && acl.permission == Permission::Allow
-    };
-    let has_some =
-        rules.allow_everyone_if_no_acl_found || image.acls.set().iter().any(|acl| gives(acl));
-    match has_some {
-        true => Rights::Some,
-        false => Rights::None,
-    }
-}
-
-/// This program as a shell finds it from any directory: by its name if it was called so.
-fn program() -> String {
-    let called = env::args_os().next().map(PathBuf::from);
-    let by_name = called.is_some_and(|called| called.components().count() == 1);
-    match env::current_exe() {
-        Ok(path) if !by_name => path.display().to_string(),
-        _ => "palisade".to_owned(),
-    }
-}
-
-/// Whether the administrator logs in with this password.
-async fn fits(broker: &Broker, password: Secret) -> bool {
-    let image = broker.metadata.image();
-    match image.scram.get(ADMIN, MECHANISM).cloned() {
-        Some(credential) => declare::fits(credential, password).await,
-        None => false,
-    }
-}
-
-/// Listeners as clients dial them, with the ports that they really have.
-fn listener_rows(running: &Running) -> BTreeMap<String, ListenerRow> {
-    let config = &running.broker().config;
-    let rows = running.listeners().into_iter().filter_map(|(name, bound)| {
-        let listener = config.listener(&name)?;
-        let mut endpoint = listener.advertised.clone();
-        if endpoint.port == 0 {
-            endpoint.port = bound.port();
-        }
-        let row = ListenerRow {
-            protocol: listener.protocol.name(),
-            address: endpoint.to_string(),
-        };
-        Some((name, row))
-    });
-    rows.collect()
 }
 
 #[cfg(test)]

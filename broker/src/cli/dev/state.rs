@@ -135,6 +135,50 @@ impl Ports {
     }
 }
 
+/// The ports of one start, and what becomes of those that clients know.
+#[derive(Debug)]
+pub(super) struct PortPlan {
+    asked: Option<u16>,
+    remembered: Option<Ports>,
+    /// To be bound.
+    pub(super) chosen: Ports,
+    /// Usual ports that are busy, of which no client was told.
+    pub(super) taken: Vec<u16>,
+}
+
+impl PortPlan {
+    /// Looks which ports are free, and warns of those that clients know and others have.
+    pub(super) fn new(dir: &Path, bind: &str, asked: Option<u16>, plaintext: bool) -> Self {
+        let remembered = Ports::remembered(dir);
+        let chosen = Ports::choose(asked, remembered, |port| is_free(bind, port));
+        let mut taken = Ports::taken(asked, remembered, chosen, plaintext);
+        taken.retain(|port| {
+            let is_known = remembered.is_some_and(|known| known.have(*port));
+            if is_known {
+                tracing::warn!(
+                    "port {port} is in use by another process: a free one is taken for this run; \
+                     clients need the new address until a start finds {port} free"
+                );
+            }
+            !is_known
+        });
+        Self {
+            asked,
+            remembered,
+            chosen,
+            taken,
+        }
+    }
+
+    /// Remembers what the next start is to take, where this one has bound these.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub(super) fn remember(&self, dir: &Path, bound: Ports) -> io::Result<()> {
+        Ports::kept(self.asked, self.remembered, bound).remember(dir)
+    }
+}
+
 /// Whether a port can be bound at this moment; the listener itself finds out for certain.
 pub(crate) fn is_free(host: &str, port: u16) -> bool {
     let Ok(mut addresses) = (host, port).to_socket_addrs() else {

@@ -10,9 +10,9 @@ use palisade_protocol::{
     },
 };
 
-use super::*;
+use super::{client_files::ClientFiles, ready::CHECK_TIME, *};
 use crate::cli::{
-    client::{ClientError, ClientSettings},
+    client::{Admin, ClientError, ClientSettings},
     rule::Rule,
 };
 
