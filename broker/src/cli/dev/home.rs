@@ -43,6 +43,8 @@ impl Home {
         };
         let refused = || NodeError::system(dir.display().to_string());
         alone_in(dir)?;
+        // Before anything is made there: it may be about to go.
+        leftovers::keep_around(dir).map_err(refused())?;
         let make = || {
             private_file::make_dir(&dev_dir(dir))?;
             dir.canonicalize()
@@ -52,14 +54,11 @@ impl Home {
         alone_in(&dev_dir(&path))?;
         let claim = state::claim(&dev_dir(&path)).map_err(refused())?;
         match (path, claim) {
-            (path, Claim::Ours(claim)) => {
-                leftovers::keep_around(&path).map_err(refused())?;
-                Ok(Self {
-                    path,
-                    temporary: None,
-                    _claim: claim,
-                })
-            }
+            (path, Claim::Ours(claim)) => Ok(Self {
+                path,
+                temporary: None,
+                _claim: claim,
+            }),
             (dir, Claim::Theirs(pid)) => Err(NodeError::InUse { dir, pid }),
         }
     }
@@ -178,6 +177,17 @@ mod tests {
         let _rescued = Home::open(Some(&left.join("data"))).unwrap();
         assert!(leftovers::remove_in(parent.path()).is_empty());
         assert!(left.join("data/dev").is_dir());
+    }
+
+    #[test]
+    fn nothing_is_made_in_a_home_that_is_being_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let going = parent.path().join("palisade-dev-going");
+        private_file::make_dir(&going).unwrap();
+        let _held_by_the_remover = leftovers::mark(&going).unwrap();
+        assert!(Home::open(Some(&going.join("data"))).is_err());
+        leftovers::remove_all(&going).unwrap();
+        assert!(!going.exists());
     }
 
     #[test]

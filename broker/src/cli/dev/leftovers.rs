@@ -222,6 +222,8 @@ fn unused(path: &Path) -> io::Result<Option<Vec<File>>> {
 
 /// Removes a directory, its mark last: what a death in the middle leaves is still known by it.
 ///
+/// Whoever holds the mark keeps others out until it goes; what somebody makes then, he keeps.
+///
 /// # Errors
 /// Whatever the file system says.
 pub(super) fn remove_all(path: &Path) -> io::Result<()> {
@@ -234,7 +236,16 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
             false => fs::remove_file(entry.path())?,
         }
     }
-    fs::remove_dir_all(path)
+    take_off(path)?;
+    fs::remove_dir(path)
+}
+
+/// Removes the mark, if there is one.
+fn take_off(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(MARK)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
