@@ -1,12 +1,13 @@
 //! Opening logs: whose they are, where a new one goes, and what recovery found in all of them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
-use palisade_storage::{FoundLog, LogObserver, LogSpec, RecoveryReport, StorageError, failpoint};
+use palisade_storage::{
+    FoundLog, LogObserver, LogSpec, RecoveryReport, StorageError, failpoint, side_by_side,
+};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
@@ -274,42 +275,19 @@ pub(super) fn open_all(
     call_off: &CallOff,
     now: TimestampMs,
 ) -> (HashMap<String, Opened>, Totals) {
-    let wanted = openings.len();
-    let queue: Vec<_> = openings
-        .into_iter()
-        .map(|one| Mutex::new(Some(one)))
-        .collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut totals = Totals::default();
-        let mut opened = Vec::new();
-        while !call_off.is_called_off()
-            && let Some(one) = queue.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            // A test holds the start here.
-            let _ = failpoint::hit("open.before_log");
-            let one = one.lock().take().expect("each place is taken once");
-            opened.push((one.dir_name(), one.run(found, &mut totals, now)));
+    let totals = Mutex::new(Totals::default());
+    let opened = side_by_side(openings, threads, |one| {
+        if call_off.is_called_off() {
+            return None;
         }
-        (totals, opened)
-    };
-    let mut totals = Totals::default();
-    let mut opened = HashMap::with_capacity(wanted);
-    std::thread::scope(|scope| {
-        // The caller is one of them.
-        let helpers: Vec<_> = (1..threads.min(wanted))
-            .map(|_| scope.spawn(work))
-            .collect();
-        let own = work();
-        let others = helpers
-            .into_iter()
-            .map(|helper| helper.join().expect("opening a log does not panic"));
-        for (part, logs) in std::iter::once(own).chain(others) {
-            totals.join(&part);
-            opened.extend(logs);
-        }
+        // A test holds the start here.
+        let _ = failpoint::hit("open.before_log");
+        let mut own = Totals::default();
+        let opened = (one.dir_name(), one.run(found, &mut own, now));
+        totals.lock().join(&own);
+        Some(opened)
     });
-    (opened, totals)
+    (opened.into_iter().flatten().collect(), totals.into_inner())
 }
 
 /// Passes the log's events on to its replica, which is made after the log.

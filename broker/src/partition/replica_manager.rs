@@ -7,7 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use palisade_auth::grant::{Granted, OperationKind, Topic};
 use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
-use palisade_storage::{LogDir, StorageError};
+use palisade_storage::{DISK_WAITERS, LogDir, StorageError};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
@@ -22,9 +22,6 @@ use super::replica::Replica;
 use super::settings::PartitionSettings;
 use crate::metadata::{ClusterDelta, ClusterImage, PartitionImage, TopicImage};
 use crate::shutdown::CallOff;
-
-/// Threads that create the logs of one change; they mostly wait for the disk.
-const CREATING_THREADS: usize = 8;
 
 /// Reads a topic's settings out of its image.
 pub type SettingsOf = Box<dyn Fn(&TopicImage) -> PartitionSettings + Send + Sync>;
@@ -323,7 +320,7 @@ impl ReplicaManager {
         let never = CallOff::default();
         let (threads, call_off) = match starting {
             true => (self.recovery_threads, &self.call_off),
-            false => (CREATING_THREADS, &never),
+            false => (DISK_WAITERS, &never),
         };
         let began = Instant::now();
         let (opened, totals) = open_all(openings, &self.found, threads, call_off, now);

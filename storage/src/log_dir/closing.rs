@@ -1,6 +1,6 @@
 //! Checkpoints, and the clean stop.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::LogDir;
 use crate::config::Background;
@@ -8,9 +8,7 @@ use crate::error::StorageError;
 use crate::failpoint;
 use crate::log::Log;
 use crate::meta;
-
-/// Threads that close logs; they mostly wait for the disk.
-const CLOSING_THREADS: usize = 8;
+use crate::side_by_side::{DISK_WAITERS, side_by_side};
 
 impl LogDir {
     /// Writes the recovery points, log starts and high watermarks of all logs; blocks.
@@ -97,29 +95,12 @@ impl LogDir {
         if shared.is_offline() {
             return Err(StorageError::Poisoned);
         }
-        let logs = shared.open_logs();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut result = Ok(());
-            while let Some(log) = logs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                result = self.close_log(log).and(result);
-            }
-            result
-        };
-        // Each log waits for the disk several times, and the file system syncs many at once.
         let threads = match self.background {
-            Background::Threads => CLOSING_THREADS.min(logs.len()),
+            Background::Threads => DISK_WAITERS,
             Background::Manual => 1,
         };
-        std::thread::scope(|scope| {
-            // The caller is one of them.
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            helpers.into_iter().fold(own, |result, helper| {
-                let theirs = helper.join().expect("closing a log does not panic");
-                result.and(theirs)
-            })
-        })
+        let closed = side_by_side(shared.open_logs(), threads, |log| self.close_log(&log));
+        closed.into_iter().collect()
     }
 
     fn close_log(&self, log: &Log) -> Result<(), StorageError> {
