@@ -37,8 +37,10 @@ pub struct FoundLog {
     pub partition: PartitionIndex,
     /// Topic id stored in it, if its metadata file can be read.
     pub topic_id: Option<TopicId>,
-    /// It holds bytes of records, or nobody could tell: not a creation that was cut short.
+    /// It holds bytes of records, or nobody could tell.
     pub has_records: bool,
+    /// It is what a creation that was cut short leaves, and nothing else.
+    pub is_half_made: bool,
 }
 
 /// Whether any segment of a log's directory has bytes; true where that cannot be seen.
@@ -274,13 +276,15 @@ impl LogDir {
             .filter(|entry| entry.is_dir)
             .filter_map(|entry| {
                 let (topic, partition) = parse_name(&entry.name)?;
-                let metadata = path.join(&entry.name).join(METADATA_FILE);
-                let topic_id = recovery::stored_topic_id(fs, &metadata).ok().flatten();
+                let dir = path.join(&entry.name);
+                let topic_id = recovery::stored_topic_id(fs, &dir.join(METADATA_FILE));
+                let topic_id = topic_id.ok().flatten();
                 Some(FoundLog {
                     topic,
                     partition,
                     topic_id,
-                    has_records: has_records(fs, &path.join(&entry.name)),
+                    has_records: has_records(fs, &dir),
+                    is_half_made: topic_id.is_none() && recovery::is_half_made(fs, &dir),
                     dir_name: entry.name,
                 })
             })

@@ -27,8 +27,8 @@ mod replay;
 mod scan;
 mod segment_file;
 
-pub(crate) use home::{METADATA_FILE, stored_topic_id};
-use home::{forget_predecessor, prepare_dir, refuse_vanished};
+pub(crate) use home::{METADATA_FILE, is_half_made, stored_topic_id};
+use home::{forget_predecessor, prepare_dir, refuse_vanished, remove_unmade};
 pub(crate) use replay::{replay_aborted, replay_producers};
 
 /// Files of one segment in the order of their removal: the records last, so that no seal is left
@@ -83,7 +83,27 @@ struct Recovery<'a> {
 }
 
 /// Opens a log, creating it where absent; `synced` is a lower bound of the recovery point.
+///
+/// A creation that fails leaves nothing behind.
 pub(crate) fn open_log(
+    shared: &Arc<Shared>,
+    spec: &LogSpec,
+    synced: Offset,
+    config: LogConfig,
+    observer: Arc<dyn LogObserver>,
+    now: TimestampMs,
+) -> Result<(Arc<Log>, RecoveryReport), StorageError> {
+    let dir = shared.path.join(&spec.dir_name);
+    let there = shared.fs.exists(&dir);
+    let there = there.map_err(|error| StorageError::io("open", &dir, &error))?;
+    let opened = recover(shared, spec, synced, config, observer, now);
+    if !there && opened.is_err() {
+        remove_unmade(shared, &dir);
+    }
+    opened
+}
+
+fn recover(
     shared: &Arc<Shared>,
     spec: &LogSpec,
     synced: Offset,

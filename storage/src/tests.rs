@@ -13,5 +13,6 @@ mod model;
 mod producers;
 mod real_files;
 mod scrub;
+mod starts;
 mod truncation;
 mod vanished;

@@ -126,13 +126,22 @@ impl FoundLogs {
             .ok_or(PartitionError::Offline)
     }
 
-    /// Sets logs aside that no partition of this node claims; call it when the image is complete.
+    /// Sets logs aside that no partition of this node claims, and removes what was never one; call
+    /// it when the image is complete.
     pub(super) fn set_strays_aside(&mut self, hosted: &Hosted) {
+        let mut half_made = 0_usize;
         self.logs.retain(|dir_name, log| {
             let claimed = hosted.replica(&log.found.topic, log.found.partition);
             if matches!(claimed, Err(PartitionError::Offline)) {
                 // It is a partition's, and why it was not opened has been logged.
                 return true;
+            }
+            if log.found.is_half_made {
+                match log.directory.storage().delete_found(dir_name) {
+                    Ok(()) => half_made += 1,
+                    Err(error) => warn!(directory = %dir_name, %error, "not removed"),
+                }
+                return false;
             }
             if log.found.topic_id.is_none() {
                 // Without an id nobody can tell whose records these are: an operator decides.
@@ -144,6 +153,12 @@ impl FoundLogs {
             }
             false
         });
+        if half_made > 0 {
+            info!(
+                half_made,
+                "directories of partitions whose creation was cut short removed"
+            );
+        }
     }
 }
 

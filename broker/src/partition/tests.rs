@@ -336,6 +336,35 @@ async fn an_old_epoch_appends_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_creation_left_half_made_goes_at_the_start() {
+    let mut node = TestNode::new().topic("t", 1, &[]);
+    let segment = "00000000000000000000.log";
+    node.restart_with(&[], |logs| {
+        let make = |name: &str, files: &[(&str, &str)]| {
+            let dir = logs.join(name);
+            std::fs::create_dir(&dir).unwrap();
+            for (file, content) in files {
+                std::fs::write(dir.join(file), content).unwrap();
+            }
+        };
+        make("half-0", &[]);
+        make("half-1", &[("partition.metadata.tmp", "version=1")]);
+        make("half-2", &[("partition.metadata.tmp", ""), (segment, "")]);
+        make("whose-0", &[(segment, "records")]);
+        make("photos-2024", &[("me.jpg", "")]);
+    });
+    // The same thread answers when it has removed them.
+    let directory = &node.replicas.directories()[0];
+    directory.run(|| ()).await.unwrap();
+    let mut left = node.log_directories();
+    left.retain(|name| {
+        !name.starts_with("t-") && name.contains('-') && !name.contains("checkpoint")
+    });
+    left.sort_unstable();
+    assert_eq!(left, ["photos-2024", "whose-0"]);
+}
+
+#[tokio::test]
 async fn retention_follows_the_high_watermark() {
     let config = [("retention.ms", "1000"), ("segment.bytes", "1024")];
     let node = TestNode::new().topic("t", 1, &config);

@@ -15,6 +15,8 @@ use crate::types::{Offset, TopicId};
 /// File with the topic id.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
 const METADATA_VERSION: u32 = 1;
+/// The same before it has its name.
+const HALF_WRITTEN: &str = "partition.metadata.tmp";
 
 /// Drops the stored offsets of a log that was deleted, before a new one takes its name.
 pub(super) fn forget_predecessor(
@@ -151,6 +153,34 @@ pub(super) fn prepare_dir(
     failpoint::hit("create.before_parent_sync").map_err(io)?;
     fs.sync_dir(&shared.path).map_err(io)?;
     Ok(true)
+}
+
+/// Takes away what a creation that failed has made of a log, which holds no record yet.
+///
+/// By name, since there may be no descriptor left to list it with. What stays, the next start finds.
+pub(super) fn remove_unmade(shared: &Shared, dir: &Path) {
+    let fs = &*shared.fs;
+    let first = format!("{:020}.log", 0);
+    for name in [first.as_str(), METADATA_FILE, HALF_WRITTEN] {
+        let _ = fs.remove_file(&dir.join(name));
+    }
+    if fs.remove_dir(dir).is_ok() {
+        let _ = fs.sync_dir(&shared.path);
+    }
+}
+
+/// True for the directory of a creation that was cut short before it had a topic id: it holds what
+/// that makes and nothing else. False where that cannot be seen.
+pub(crate) fn is_half_made(fs: &dyn Fs, dir: &Path) -> bool {
+    let made = |name: &str| match base_of(name) {
+        Some(_) => {
+            let file = fs.open(&dir.join(name), OpenHow::Read);
+            matches!(file.and_then(|file| file.size()), Ok(0))
+        }
+        None => name == HALF_WRITTEN,
+    };
+    let entries = fs.list(dir);
+    entries.is_ok_and(|all| all.iter().all(|entry| !entry.is_dir && made(&entry.name)))
 }
 
 /// Topic id in a metadata file; `None` when there is no file.
