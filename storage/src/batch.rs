@@ -74,6 +74,23 @@ pub(crate) struct Bad {
     pub(crate) reason: &'static str,
 }
 
+/// Which batch is to blame for what shows in a later one; by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    /// It raises the leader epoch above that of those behind it.
+    Raises(u64),
+    /// It does not verify: its length or offset delta may be wrong.
+    Unverified(u64),
+}
+
+impl Culprit {
+    pub(crate) fn position(self) -> u64 {
+        match self {
+            Self::Raises(position) | Self::Unverified(position) => position,
+        }
+    }
+}
+
 /// Walks the batches of a segment, checking each against the one before.
 #[derive(Debug)]
 pub(crate) struct Walk<'a, S = Mapped<'a>> {
@@ -87,7 +104,7 @@ pub(crate) struct Walk<'a, S = Mapped<'a>> {
     epoch: LeaderEpoch,
     /// Batches ending past this offset are checked with their CRC.
     crc_from: Offset,
-    /// Batches known to be bad, by position.
+    /// Batches known to be bad, by position, ascending.
     blamed: &'a [u64],
     /// The batch before, and the last one that raised the epoch.
     before: Option<Found>,
@@ -123,7 +140,7 @@ impl<'a, S: Source> Walk<'a, S> {
         }
     }
 
-    /// Takes these batches for bad, whatever they look like.
+    /// Takes these batches, in ascending order, for bad, whatever they look like.
     pub(crate) fn blaming(mut self, positions: &'a [u64]) -> Self {
         self.blamed = positions;
         self
@@ -132,11 +149,11 @@ impl<'a, S: Source> Walk<'a, S> {
     /// The batch whose fault the last error really is, where an earlier one is to blame.
     ///
     /// A wrong length, offset delta or epoch shows only in the batch that follows.
-    pub(crate) fn culprit(&mut self, bad: &Bad) -> Option<u64> {
+    pub(crate) fn culprit(&mut self, bad: &Bad) -> Option<Culprit> {
         if let Some(before) = &self.before {
             let range = before.position..before.end();
             if !self.source.verifies(range).unwrap_or(false) {
-                return Some(before.position);
+                return Some(Culprit::Unverified(before.position));
             }
         }
         let (raised, epoch_before) = self.raised.as_ref()?;
@@ -145,7 +162,14 @@ impl<'a, S: Source> Walk<'a, S> {
             .then(|| self.source.look(head, parse).ok()?.ok())
             .flatten()?;
         let fits = header.partition_leader_epoch >= *epoch_before;
-        (bad.reason == EPOCH_BACK && fits).then_some(raised.position)
+        (bad.reason == EPOCH_BACK && fits).then_some(Culprit::Raises(raised.position))
+    }
+
+    /// Goes on as if the batch that raised the leader epoch last had not.
+    pub(crate) fn take_raise_back(&mut self) {
+        if let Some((_, before)) = self.raised.take() {
+            self.epoch = before;
+        }
     }
 
     /// Demands offsets without gaps.
@@ -198,7 +222,7 @@ impl<'a, S: Source> Walk<'a, S> {
 
     fn step(&mut self) -> Result<Found, &'static str> {
         let left = self.end - self.position;
-        if self.blamed.contains(&self.position) {
+        if self.blamed.binary_search(&self.position).is_ok() {
             return Err("batch does not fit its neighbours");
         }
         if left < HEADER_LEN as u64 {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::aside::Aside;
-use crate::batch::{Bad, BatchHeader, Walk};
+use crate::batch::{Bad, BatchHeader, Culprit, Walk};
 use crate::cleaner::Pace;
 use crate::error::StorageError;
 use crate::fs::OpenHow;
@@ -224,8 +224,9 @@ impl Log {
     fn locate(&self, suspect: &Suspect, bytes: &Aside<'_>) -> Vec<DamagedRange> {
         let points = &self.shared.cleaner_points;
         let sparse = self.config.load().compact || points.get(&self.name, self.topic_id).is_some();
-        let mut blamed = Vec::new();
+        let mut blamed: Vec<u64> = Vec::new();
         loop {
+            blamed.sort_unstable();
             let pass = Locating {
                 suspect,
                 bytes,
@@ -298,7 +299,7 @@ impl Locating<'_, '_> {
             if may_blame
                 && first_epoch.is_none()
                 && !self.blamed.contains(&bad.position)
-                && let Some(culprit) = walk.culprit(&bad)
+                && let Some(culprit) = walk.culprit(&bad).map(Culprit::position)
                 && !self.blamed.contains(&culprit)
             {
                 return Err(culprit);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::{Bad, Found, Walk, resync};
+use crate::batch::{Bad, Culprit, Found, Walk, resync};
 use crate::damage::{DamagedRange, MOST_BLAMED};
 use crate::error::StorageError;
 use crate::fs::FsFile;
@@ -87,25 +87,30 @@ impl Scanned {
 }
 
 impl Scan<'_> {
-    /// Scans the file, again for each batch whose fault shows only in the one after it.
+    /// Scans the file, again where the fault of a batch shows only in one after it.
+    ///
+    /// The passes are few: one finds all wrong leader epochs, and of other faults those past
+    /// [`MOST_BLAMED`] show by themselves.
     pub(super) fn run(&self, file: &dyn FsFile) -> Result<Scanned, StorageError> {
         let mut blamed = Vec::new();
         loop {
             match self.pass(file, &blamed)? {
                 Ok(scanned) => return Ok(scanned),
-                Err(position) => blamed.push(position),
+                Err(more) => blamed.extend(more),
             }
+            blamed.sort_unstable();
         }
     }
 
-    /// One pass; `Err` names a batch already passed that must be bad.
+    /// One pass over the file; `blamed` is ascending. `Err` names batches that were passed and must
+    /// be bad: at least one.
     fn pass(
         &self,
         file: &dyn FsFile,
         blamed: &[u64],
-    ) -> Result<Result<Scanned, u64>, StorageError> {
-        // Each costs a pass. Where they are many every batch has to verify by itself: then only a
-        // leader epoch, which no checksum covers, still shows in what follows.
+    ) -> Result<Result<Scanned, Vec<u64>>, StorageError> {
+        // Where they are many every batch has to verify by itself: then only a leader epoch, which
+        // no checksum covers, still shows in what follows.
         let crc_from = match blamed.len() < MOST_BLAMED {
             true => self.recovery_point,
             false => Offset::new(-1),
@@ -123,6 +128,7 @@ impl Scan<'_> {
             .blaming(blamed);
         let mut scanned = Scanned::nothing(self.base, self.interval);
         let mut after_gap = false;
+        let mut culprits = Vec::new();
         while let Some(step) = walk.next() {
             match step {
                 Ok(found) if self.next_base.is_some_and(|base| found.next > base) => {
@@ -140,10 +146,16 @@ impl Scan<'_> {
                     after_gap = false;
                 }
                 Err(bad)
-                    if !blamed.contains(&bad.position)
+                    if blamed.binary_search(&bad.position).is_err()
                         && let Some(culprit) = walk.culprit(&bad) =>
                 {
-                    return Ok(Err(culprit));
+                    culprits.push(culprit.position());
+                    match culprit {
+                        // What is behind it fits without it, and may hold more of them.
+                        Culprit::Raises(_) => walk.take_raise_back(),
+                        // Where the next batch begins is not known.
+                        Culprit::Unverified(_) => break,
+                    }
                 }
                 Err(bad) if self.is_torn(&bad) => {
                     scanned.torn = Some(bad);
@@ -166,7 +178,10 @@ impl Scan<'_> {
                 }
             }
         }
-        Ok(Ok(scanned))
+        match culprits.is_empty() {
+            true => Ok(Ok(scanned)),
+            false => Ok(Err(culprits)),
+        }
     }
 
     fn is_torn(&self, bad: &Bad) -> bool {

@@ -103,6 +103,7 @@ fn many_wrong_lengths_take_few_passes() {
 
 #[test]
 fn many_wrong_epochs_are_told_from_those_behind_them() {
-    let (scanned, _) = scan_flipped(15);
+    let (scanned, passes) = scan_flipped(15);
     check(&scanned);
+    assert_eq!(passes, 2, "one to find them all");
 }
