@@ -116,6 +116,30 @@ pub trait FsFile: Send + Sync + Debug {
     fn map(&self, capacity: usize, end: Arc<PublishedEnd>) -> io::Result<Region>;
 }
 
+/// Makes a change to a file that adds no record: the file says afterwards that it was last written
+/// when it was before. Records without timestamps are as old as their file.
+///
+/// # Errors
+/// That of the change.
+pub(crate) fn keeping_age(
+    file: &dyn FsFile,
+    change: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let written = file.modified();
+    change()?;
+    if let Ok(written) = written {
+        set_age(file, written);
+    }
+    Ok(())
+}
+
+/// Has a file say that it was last written at `written`, if it can.
+pub(crate) fn set_age(file: &dyn FsFile, written: TimestampMs) {
+    if let Err(error) = file.set_modified(written) {
+        tracing::debug!(%error, "records without timestamps count as written anew");
+    }
+}
+
 /// Writes all of `bytes` at `offset`, going on after short writes.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::StorageError;
 use crate::failpoint;
-use crate::fs::{FsFile, OpenHow};
+use crate::fs::{FsFile, OpenHow, keeping_age};
 use crate::log::Log;
 use crate::producer_state::{ProducerStates, snapshot};
 use crate::seal::Seal;
@@ -228,16 +228,12 @@ impl Log {
         let tail = segment.tail();
         if let Some(file) = segment.file() {
             // To the system a trim is a write, even one that frees nothing.
-            let age = (segment.max_timestamp().value() < 0).then(|| segment.newest());
             failpoint::hit("seal.before_truncate")
-                .and_then(|()| file.set_len(tail.position))
+                .and_then(|()| keeping_age(&*file, || file.set_len(tail.position)))
                 .map_err(|e| {
                     self.shared
                         .judge(StorageError::io("trim", &segment.path, &e))
                 })?;
-            if let Some(Err(error)) = age.map(|age| file.set_modified(age)) {
-                tracing::debug!(log = %self.name, %error, "records count as written anew");
-            }
         }
         self.sync_appended()?;
         self.write_seal(segment, producers)

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use crate::batch::Walk;
 use crate::error::StorageError;
 use crate::failpoint;
-use crate::fs::{FsFile, OpenHow, write_all_at};
+use crate::fs::{FsFile, OpenHow, keeping_age, set_age, write_all_at};
 use crate::log::Log;
 use crate::producer_state::snapshot;
 use crate::recovery::{SEGMENT_EXTENSIONS, replay_producers};
@@ -277,8 +277,7 @@ impl Log {
             let file = fs
                 .open(&path, OpenHow::Write)
                 .map_err(|e| self.io("open", &e))?;
-            file.set_len(position)
-                .map_err(|e| self.io("truncate", &e))?;
+            keeping_age(&*file, || file.set_len(position)).map_err(|e| self.io("truncate", &e))?;
             return Ok(file);
         }
         let temporary = path.with_extension("log.tmp");
@@ -289,6 +288,9 @@ impl Log {
             .open(&temporary, OpenHow::Create)
             .map_err(|e| self.io("create", &e))?;
         copy_front(&*source, &*copy, position).map_err(|e| self.io("copy", &e))?;
+        if let Ok(written) = source.modified() {
+            set_age(&*copy, written);
+        }
         copy.sync().map_err(|e| self.sync_failed(e))?;
         fs.rename(&temporary, &path)
             .map_err(|e| self.io("rename", &e))?;

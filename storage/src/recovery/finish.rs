@@ -6,7 +6,7 @@ use crate::batch::Walk;
 use crate::epoch_cache::EpochCache;
 use crate::error::StorageError;
 use crate::failpoint;
-use crate::fs::{FsFile, write_all_at};
+use crate::fs::{FsFile, keeping_age, write_all_at};
 use crate::log::{EPOCH_FILE, LogParts};
 use crate::producer_state::snapshot;
 use crate::types::{Offset, TopicId};
@@ -40,7 +40,8 @@ impl Recovery<'_> {
         for (file, unsynced) in &self.to_sync {
             // A sync may have failed in the last life: the kernel then calls the pages clean
             // though they are on no disk. Written again, they are dirty again.
-            write_again(&**file, unsynced.clone()).map_err(self.io("write"))?;
+            keeping_age(&**file, || write_again(&**file, unsynced.clone()))
+                .map_err(self.io("write"))?;
             file.sync().map_err(self.io("sync"))?;
         }
         if !self.to_sync.is_empty() {

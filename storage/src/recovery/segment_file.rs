@@ -8,7 +8,7 @@ use super::{Recovery, SEGMENT_EXTENSIONS, quarantine};
 use crate::batch::Bad;
 use crate::damage::mark_suspect;
 use crate::error::StorageError;
-use crate::fs::{FsFile, OpenHow};
+use crate::fs::{FsFile, OpenHow, keeping_age};
 use crate::seal::Seal;
 use crate::segment::{Segment, Tail};
 use crate::segment_index::{IndexBuilder, SegmentIndex};
@@ -187,7 +187,7 @@ impl Recovery<'_> {
             tail.position,
             size,
         );
-        file.set_len(tail.position).map_err(self.io("truncate"))?;
+        keeping_age(file, || file.set_len(tail.position)).map_err(self.io("truncate"))?;
         self.report.cut_bytes += size - tail.position;
         Ok(())
     }

@@ -140,6 +140,60 @@ fn records_without_timestamps_are_as_old_as_their_file() {
     assert_eq!(log.log_start_offset(), end);
 }
 
+/// When the first segment says that it was last written, in milliseconds.
+fn first_written(home: &Path) -> u128 {
+    let first = home.join(LOG).join(format!("{:020}.log", 0));
+    let written = std::fs::metadata(first).unwrap().modified().unwrap();
+    written.duration_since(UNIX_EPOCH).unwrap().as_millis()
+}
+
+#[test]
+fn truncation_makes_records_without_timestamps_no_younger() {
+    for held in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = open(home.path());
+        let log = log(&dir, config(), Arc::new(NoObserver));
+        for tag in 0..200 {
+            log.append(&mut batch(tag, 1, 1000, -1), leader(0), time(0))
+                .unwrap();
+        }
+        let (sender, done) = mpsc::channel();
+        dir.spawn(move || sender.send(()).unwrap());
+        done.recv().unwrap();
+        age_files(home.path(), 1_000_000);
+        // With a reader the front is copied, without one the file is cut in place.
+        let reader = held.then(|| log.read(offset(0), offset(200), 1 << 20, true).unwrap());
+        log.truncate_to(offset(5)).unwrap();
+        assert_eq!(first_written(home.path()), 1_000_000, "held: {held}");
+        drop(reader);
+        dir.close(0).unwrap();
+    }
+}
+
+#[test]
+fn a_recovery_makes_records_without_timestamps_no_younger() {
+    for torn in [0, 10] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = open(home.path());
+        let log = log(&dir, config(), Arc::new(NoObserver));
+        for tag in 0..5 {
+            log.append(&mut batch(tag, 1, 1000, -1), leader(0), time(0))
+                .unwrap();
+        }
+        // Not closed.
+        drop((log, dir));
+        let first = home.path().join(LOG).join(format!("{:020}.log", 0));
+        let file = std::fs::File::options().append(true).open(first).unwrap();
+        std::io::Write::write_all(&mut &file, &vec![7; torn]).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_millis(1_000_000))
+            .unwrap();
+        let dir = open(home.path());
+        let log = self::log(&dir, config(), Arc::new(NoObserver));
+        assert_eq!(log.log_end_offset(), offset(5));
+        assert_eq!(first_written(home.path()), 1_000_000, "{torn} torn bytes");
+    }
+}
+
 #[test]
 fn cleaning_makes_records_without_timestamps_no_younger() {
     let home = tempfile::tempdir().unwrap();
@@ -167,9 +221,7 @@ fn cleaning_makes_records_without_timestamps_no_younger() {
         .clean(end, time(2_000_000), &CleanOptions::default(), &mut ())
         .unwrap();
     assert!(cleaned.bytes_after < cleaned.bytes_before);
-    let first = home.path().join(LOG).join(format!("{:020}.log", 0));
-    let written = std::fs::metadata(first).unwrap().modified().unwrap();
-    assert_eq!(written, UNIX_EPOCH + Duration::from_millis(1_000_000));
+    assert_eq!(first_written(home.path()), 1_000_000);
 }
 
 #[test]
