@@ -2,11 +2,12 @@
 //!
 //! What may be deleted is in the audit log first, one change for each topic.
 
+use palisade_auth::Access;
 use palisade_auth::audit::{Action, Change};
 use palisade_auth::grant::{Delete, Read};
 use palisade_protocol::messages::offset_delete::{
-    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
-    OffsetDeleteResponseTopic,
+    OffsetDeleteRequest, OffsetDeleteRequestTopic, OffsetDeleteResponse,
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use palisade_protocol::types::PartitionIndex;
 use palisade_protocol::{ErrorCode, Str};
@@ -35,39 +36,7 @@ pub(crate) async fn handle(
     if request.group_id.is_empty() {
         return Handled::Now(failed(GroupError::InvalidGroupId.code()));
     }
-    let mut response = OffsetDeleteResponse::default();
-    let mut deletion = OffsetDeletion::new();
-    for topic in &request.topics {
-        let granted = access.topic::<Read>(&topic.name);
-        let refused = granted
-            .err()
-            .map(|refused| denied::code(&refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED));
-        let image = ctx.image.topics.get(&topic.name);
-        let mut wanted = Vec::new();
-        let rows = topic.partitions.iter().map(|row| {
-            let index = PartitionIndex::new(row.partition_index);
-            let exists = image.is_some_and(|image| image.partition(index).is_some());
-            let error_code = match refused {
-                Some(code) => code,
-                None if !exists => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                None => {
-                    wanted.push(row.partition_index);
-                    UNDECIDED
-                }
-            };
-            OffsetDeleteResponsePartition {
-                partition_index: row.partition_index,
-                error_code,
-            }
-        });
-        response.topics.push(OffsetDeleteResponseTopic {
-            name: topic.name.detached(),
-            partitions: rows.collect(),
-        });
-        if !wanted.is_empty() {
-            deletion.push((topic.name.detached(), wanted));
-        }
-    }
+    let (response, deletion) = judged(ctx, &access, &request.topics);
     if deletion.is_empty() {
         return Handled::Now(response);
     }
@@ -98,6 +67,49 @@ pub(crate) async fn handle(
         })),
         Err(error) => Handled::Now(failed(error.code())),
     }
+}
+
+/// What is answered without asking the group, and what it is asked to delete: that stands undecided
+/// in the answer.
+fn judged(
+    ctx: &RequestContext,
+    access: &Access,
+    topics: &[OffsetDeleteRequestTopic],
+) -> (OffsetDeleteResponse, OffsetDeletion) {
+    let mut response = OffsetDeleteResponse::default();
+    let mut deletion = OffsetDeletion::new();
+    for topic in topics {
+        let granted = access.topic::<Read>(&topic.name);
+        let refused = granted
+            .err()
+            .map(|refused| denied::code(&refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+        let image = ctx.image.topics.get(&topic.name);
+        let mut wanted = Vec::new();
+        let rows = topic.partitions.iter().map(|row| {
+            let index = PartitionIndex::new(row.partition_index);
+            let exists = image.is_some_and(|image| image.partition(index).is_some());
+            let error_code = match refused {
+                Some(code) => code,
+                None if !exists => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                None => {
+                    wanted.push(row.partition_index);
+                    UNDECIDED
+                }
+            };
+            OffsetDeleteResponsePartition {
+                partition_index: row.partition_index,
+                error_code,
+            }
+        });
+        response.topics.push(OffsetDeleteResponseTopic {
+            name: topic.name.detached(),
+            partitions: rows.collect(),
+        });
+        if !wanted.is_empty() {
+            deletion.push((topic.name.detached(), wanted));
+        }
+    }
+    (response, deletion)
 }
 
 /// Announces what is to be deleted; `None` when that is not durable.

@@ -23,6 +23,7 @@ use super::sasl_answer::{
 use super::service::Service;
 use super::session::ClientSoftware;
 use crate::config::Limits;
+use crate::dispatch::Wire;
 use crate::handlers::{api_versions, sasl_handshake};
 
 /// Largest frame before a mechanism was agreed on.
@@ -255,13 +256,19 @@ impl Gate {
             return refuse(None, false, Refusal::Malformed);
         };
         let wire = wire(key, &header);
-        match step(exchange, &mechanism, request.auth_bytes).await {
+        let step = step(exchange, &mechanism, request.auth_bytes).await;
+        self.after_token(step, wire, mechanism, rounds + 1)
+    }
+
+    /// Answers a step of the mechanism; `rounds` have been made.
+    fn after_token(&mut self, step: Step, wire: Wire, mechanism: String, rounds: u32) -> Reaction {
+        match step {
             Step::Continue(exchange, token) => {
                 self.state = State::Tokens {
                     exchange,
                     mechanism,
                     raw: false,
-                    rounds: rounds + 1,
+                    rounds,
                 };
                 match encoded(wire.encode(&token_answer(token))) {
                     Some(answer) => Reaction::Answer(answer),

@@ -85,18 +85,9 @@ impl ConsumerGroup {
         ask: &JoinAsk,
         at: &Moment<'_>,
     ) -> Result<Decision<ClassicJoined>, GroupError> {
+        self.may_join(ask, at)?;
         let anonymous = ask.member_id.is_empty();
         let fresh_id = plain_id(ask.chance);
-        if self.members.len() >= at.config.max_size && !self.members.contains_key(&ask.member_id) {
-            return Err(GroupError::GroupMaxSizeReached(at.config.max_size));
-        }
-        if at.config.migration == MigrationPolicy::Disabled
-            || ask.protocol_type != CONSUMER
-            || ask.protocols.is_empty()
-            || !self.have_common_protocol(ask)
-        {
-            return Err(GroupError::InconsistentProtocol);
-        }
         if anonymous && ask.needs_known_id && ask.instance_id.is_none() {
             return Ok(Decision::answer(ClassicJoined::IdRequired(fresh_id)));
         }
@@ -138,6 +129,21 @@ impl ConsumerGroup {
             generation: after.epoch,
             protocol,
         }))
+    }
+
+    /// Refuses who finds no place, or has nothing in common with the others.
+    fn may_join(&self, ask: &JoinAsk, at: &Moment<'_>) -> Result<(), GroupError> {
+        if self.members.len() >= at.config.max_size && !self.members.contains_key(&ask.member_id) {
+            return Err(GroupError::GroupMaxSizeReached(at.config.max_size));
+        }
+        if at.config.migration == MigrationPolicy::Disabled
+            || ask.protocol_type != CONSUMER
+            || ask.protocols.is_empty()
+            || !self.have_common_protocol(ask)
+        {
+            return Err(GroupError::InconsistentProtocol);
+        }
+        Ok(())
     }
 
     /// Whether some protocol of a joining member is every other classic member's too.

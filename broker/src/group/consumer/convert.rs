@@ -6,7 +6,6 @@ use bytes::Bytes;
 use palisade_protocol::Str;
 use palisade_protocol::types::TimestampMs;
 
-use super::decide::Draft;
 use super::{ConsumerGroup, Member, Moment, Subscriptions};
 use crate::foreign;
 use crate::group::embedded::{Assignment, Subscription, TopicPartitions};
@@ -117,69 +116,50 @@ impl ConsumerGroup {
             let id = foreign::name(id);
             GroupError::GroupNotFound(format!("Group {id} is not a consumer group: {reason}."))
         };
-        if !at.config.migration.upgrades() {
-            return Err(refused("online upgrade is disabled"));
-        }
-        if classic.protocol_type != CONSUMER {
-            return Err(refused("its members are not consumers"));
-        }
-        if classic.members.len() > at.config.max_size {
-            return Err(refused("it has too many members"));
-        }
-        // All records are one batch's. Said before anything is parsed: names of three
-        // letters are many times as large as texts of their own.
-        if classic.recorded() > at.max_batch_bytes {
-            return Err(refused("its members say more than one batch holds"));
-        }
+        may_upgrade(classic, at).map_err(refused)?;
         let mut group = Self::new(id.clone());
         // Generation 0 was never answered; epoch 0 would be that of who joins.
         let epoch = classic.generation.max(1);
-        let mut taken = BTreeSet::new();
-        let mut draft = Draft::default();
-        draft.records.push(GroupRecord::Group {
-            group: id.clone(),
+        let members = natives(classic, epoch, at.image).map_err(refused)?;
+        let records = group.records_of(&members, epoch, at.image);
+        for record in &records {
+            group.replay(record);
+        }
+        Ok((group, records))
+    }
+
+    /// The records that make the group of a classic one with these members.
+    fn records_of(&self, members: &[Member], epoch: i32, image: &ClusterImage) -> Vec<GroupRecord> {
+        let mut records = vec![GroupRecord::Group {
+            group: self.id.clone(),
             value: None,
-        });
-        let mut members = Vec::with_capacity(classic.members.len());
-        for member in &classic.members {
-            let mut member = native(member, epoch, at.image)
-                .ok_or_else(|| refused("a member's subscription is not a consumer's"))?;
-            // Two owners of one partition are possible only by a leader's fault.
-            let once = member
-                .assigned
-                .iter()
-                .filter(|(topic, partition, _)| taken.insert((*topic, *partition)));
-            member.assigned = once.collect();
-            draft.records.push(group.member_record(&member));
-            members.push(member);
+        }];
+        for member in members {
+            records.push(self.member_record(member));
         }
         let seen: Vec<&Member> = members.iter().collect();
-        let metadata_hash = hash_of(&group, &seen, at.image);
-        draft.records.push(GroupRecord::ConsumerGroup {
-            group: id.clone(),
+        records.push(GroupRecord::ConsumerGroup {
+            group: self.id.clone(),
             value: Some(EpochValue {
                 epoch,
-                metadata_hash,
+                metadata_hash: hash_of(self, &seen, image),
             }),
         });
-        for member in &members {
+        for member in members {
             let target = member.assigned.partitions();
-            draft.records.push(group.target_record(&member.id, &target));
+            records.push(self.target_record(&member.id, &target));
         }
-        draft.records.push(GroupRecord::TargetEpoch {
-            group: id.clone(),
+        records.push(GroupRecord::TargetEpoch {
+            group: self.id.clone(),
             value: Some(TargetAssignmentEpochValue {
                 assignment_epoch: epoch,
                 assignment_timestamp: 0,
             }),
         });
-        for member in &members {
-            draft.records.push(group.current_record(member));
+        for member in members {
+            records.push(self.current_record(member));
         }
-        for record in &draft.records {
-            group.replay(record);
-        }
-        Ok((group, draft.records))
+        records
     }
 
     /// The classic group that is left when these members go; `None` where native ones stay, or
@@ -258,6 +238,46 @@ pub(super) fn common_protocol(members: &[&Member], of: &Member) -> Option<Str> {
         .map(|protocol| &protocol.name)
         .find(|name| members.iter().all(|member| supports(member, name)))
         .cloned()
+}
+
+/// Why a classic group with members may not become a consumer group.
+fn may_upgrade(classic: &ClassicView, at: &Moment<'_>) -> Result<(), &'static str> {
+    if !at.config.migration.upgrades() {
+        return Err("online upgrade is disabled");
+    }
+    if classic.protocol_type != CONSUMER {
+        return Err("its members are not consumers");
+    }
+    if classic.members.len() > at.config.max_size {
+        return Err("it has too many members");
+    }
+    // All records are one batch's. Said before anything is parsed: names of three letters are many
+    // times as large as texts of their own.
+    if classic.recorded() > at.max_batch_bytes {
+        return Err("its members say more than one batch holds");
+    }
+    Ok(())
+}
+
+/// The members of a classic group as native ones, or why they cannot be.
+fn natives(
+    classic: &ClassicView,
+    epoch: i32,
+    image: &ClusterImage,
+) -> Result<Vec<Member>, &'static str> {
+    let mut taken = BTreeSet::new();
+    let members = classic.members.iter().map(|member| {
+        let member = native(member, epoch, image);
+        let mut member = member.ok_or("a member's subscription is not a consumer's")?;
+        // Two owners of one partition are possible only by a leader's fault.
+        let once = member
+            .assigned
+            .iter()
+            .filter(|(topic, partition, _)| taken.insert((*topic, *partition)));
+        member.assigned = once.collect();
+        Ok(member)
+    });
+    members.collect()
 }
 
 /// A classic member as one of a consumer group; `None` where its bytes are not a consumer's.
