@@ -83,6 +83,9 @@ impl Log {
             if let Some(file) = segment.file() {
                 file.sync()?;
             }
+            if segment.take_name_unsynced() {
+                self.shared.fs.sync_dir(&self.home.dir)?;
+            }
             if n < last {
                 // Rolled before the list was read: no byte can have come since.
                 segment.set_synced();

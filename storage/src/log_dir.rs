@@ -152,9 +152,11 @@ impl LogDir {
             coherence::check(&*fs, path)?;
         }
         let background = options.background;
-        let shared = Arc::new(Shared::open(fs, path.to_owned(), options)?);
+        let mut shared = Shared::open(fs, path.to_owned(), options)?;
         // From here on a stop is unclean until it has been a clean one.
         let clean_epoch = meta::take_clean(&*shared.fs, path)?;
+        shared.was_clean = clean_epoch.is_some();
+        let shared = Arc::new(shared);
         shared.space.check();
         if !shared.space.is_full() {
             shared.space.hold_ballast();

@@ -67,6 +67,8 @@ struct Recovery<'a> {
     /// Offsets may leave gaps: the log is compacted, or has been.
     sparse: bool,
     segments: Vec<Arc<Segment>>,
+    /// The last segment is gone on with as a clean stop left it: nothing of it was written.
+    as_left: bool,
     /// The last segment, if it can be appended to: its file, and bytes since its last entry.
     active: Option<(Arc<dyn FsFile>, u32)>,
     damage: Vec<DamagedRange>,
@@ -141,6 +143,7 @@ fn recover(
         sparse,
         segments: Vec::new(),
         active: None,
+        as_left: false,
         damage: Vec::new(),
         doubtful: Vec::new(),
         epochs: Vec::new(),
@@ -301,6 +304,9 @@ impl Recovery<'_> {
             self.active = None;
         }
         if self.active.is_some() && end >= stored_start {
+            if self.as_left {
+                return Ok(());
+            }
             let last = self.segments.last().map(|last| last.base);
             return last.map_or(Ok(()), |base| self.unseal(base));
         }

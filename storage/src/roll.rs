@@ -121,7 +121,10 @@ impl Log {
         };
         // The end stands still now.
         let base = self.end.load();
-        let created = self.create_segment(base, now);
+        // With the seal of before the last start it would end where that says, if a crash takes what
+        // was appended since, and what follows would be a gap. Synced with the new name.
+        let unsealed = self.remove_seal(&active.path);
+        let created = unsealed.and_then(|()| self.create_segment(base, now));
         {
             let mut writer = self.lock_writer();
             writer.exclusive = false;

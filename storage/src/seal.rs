@@ -5,6 +5,9 @@
 //! `index_crc`, `time_crc`, `txn_crc` (0 stands for "no file"). It is written after everything
 //! it speaks of has been synced. `suspect=1` is added when the bytes were found not to verify: the
 //! next start then looks at each batch before it serves any.
+//!
+//! A clean stop seals the last segment too. The next start goes on with it and leaves the seal,
+//! which counts for nothing beside a longer file, until it is sealed anew or cut.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -48,6 +48,8 @@ pub(crate) struct Segment {
     seal: Mutex<Option<Seal>>,
     sealed: AtomicBool,
     synced: AtomicBool,
+    /// The first sync of its bytes has to sync its directory too.
+    name_unsynced: AtomicBool,
     pub(crate) touched: AtomicBool,
     /// The files are about to lose their names: what is open stays open. Guarded by `file`.
     pinned: AtomicBool,
@@ -156,6 +158,7 @@ impl Segment {
             seal: Mutex::new(None),
             sealed: AtomicBool::new(false),
             synced: AtomicBool::new(false),
+            name_unsynced: AtomicBool::new(false),
             touched: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
         };
@@ -231,6 +234,16 @@ impl Segment {
     /// Marks a rolled segment whose last sync has succeeded.
     pub(crate) fn set_synced(&self) {
         self.synced.store(true, Ordering::Release);
+    }
+
+    /// Notes that the name of the file may not be on stable storage.
+    pub(crate) fn set_name_unsynced(&self) {
+        self.name_unsynced.store(true, Ordering::Release);
+    }
+
+    /// True once, where it may not be: for whoever syncs it.
+    pub(crate) fn take_name_unsynced(&self) -> bool {
+        self.name_unsynced.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn seal_info(&self) -> Option<Seal> {

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// Per log: below it no key has an older record, and tombstones hide nothing any more.
     pub(crate) cleaner_points: Checkpoint,
     pub(crate) logs: Mutex<BTreeMap<String, Weak<Log>>>,
+    /// The last life of the directory ended with a clean stop.
+    pub(crate) was_clean: bool,
     offline: AtomicBool,
     now: AtomicI64,
 }
@@ -73,6 +75,7 @@ impl Shared {
             disk: JobQueue::default(),
             graveyard: Graveyard::default(),
             logs: Mutex::default(),
+            was_clean: false,
             offline: AtomicBool::new(false),
             now: AtomicI64::new(0),
             fs,

@@ -266,9 +266,7 @@ impl Log {
         position: u64,
     ) -> Result<Arc<dyn FsFile>, StorageError> {
         let path = target.path.clone();
-        for extension in SEGMENT_EXTENSIONS.iter().filter(|ext| **ext != "log") {
-            self.remove_if_there(&path.with_extension(extension))?;
-        }
+        self.remove_seal(&path)?;
         self.sync_dir()?;
         let fs = &*self.shared.fs;
         // The writer does not read, and it does not write now either.
@@ -317,6 +315,13 @@ impl Log {
         writer.producers = producers;
         self.segments.store(Arc::new(list));
         Ok(())
+    }
+
+    /// Takes away the seal that a clean stop has left beside a file, and its indexes; the directory
+    /// is not synced.
+    pub(crate) fn remove_seal(&self, path: &std::path::Path) -> Result<(), StorageError> {
+        let mut extensions = SEGMENT_EXTENSIONS.iter().filter(|ext| **ext != "log");
+        extensions.try_for_each(|ext| self.remove_if_there(&path.with_extension(ext)))
     }
 
     fn remove_segment_files(&self, base: Offset) -> Result<(), StorageError> {

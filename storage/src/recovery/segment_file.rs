@@ -159,7 +159,9 @@ impl Recovery<'_> {
             self.note_gap(next.max(lost_tail), next_base, base);
         }
         let dead_end = scanned.dead_end || lost_tail > next;
-        self.push_scanned(base, present.file, scanned, dead_end);
+        // A clean stop leaves no seal where nothing was ever written, and nothing unsynced either.
+        let as_left = self.shared.was_clean && present.size == 0 && !dead_end;
+        self.push_scanned(base, present.file, scanned, dead_end, as_left);
         if let (Some(seal), Some(segment)) = (marked_now, self.segments.last())
             && let Err(error) = mark_suspect(&*self.shared.fs, segment, seal)
         {
@@ -175,6 +177,8 @@ impl Recovery<'_> {
         tail: Tail,
     ) -> Result<(), StorageError> {
         let (file, size) = (&*present.file, present.size);
+        // That of before the last start would make a loss of the cut.
+        self.unseal(present.base)?;
         tracing::warn!(
             log = self.name, offset = %bad.offset, reason = bad.reason,
             bytes = size - tail.position, "torn tail cut"
@@ -203,6 +207,7 @@ impl Recovery<'_> {
         file: Arc<dyn FsFile>,
         scanned: Scanned,
         dead_end: bool,
+        as_left: bool,
     ) {
         self.epochs.extend(scanned.epochs);
         self.replay_from.get_or_insert(base);
@@ -218,9 +223,15 @@ impl Recovery<'_> {
             scanned.content,
             self.now,
         );
-        self.segments.push(Arc::new(segment));
         self.active = (!dead_end).then(|| (file.clone(), since_index));
-        self.to_sync.push((file, unsynced));
+        self.as_left = as_left;
+        if as_left {
+            // No record depends on the name yet.
+            segment.set_name_unsynced();
+        } else {
+            self.to_sync.push((file, unsynced));
+        }
+        self.segments.push(Arc::new(segment));
     }
 
     /// Goes on with the last segment of a clean stop: nothing is scanned.
@@ -251,7 +262,7 @@ impl Recovery<'_> {
             self.report.rebuilt_indexes += 1;
             self.damage.append(&mut scanned.damage);
             let dead_end = scanned.dead_end;
-            self.push_scanned(base, file, scanned, dead_end);
+            self.push_scanned(base, file, scanned, dead_end, false);
             return Ok(());
         };
         let (entry, _) = index.floor_with_time(seal.size);
@@ -272,11 +283,16 @@ impl Recovery<'_> {
         );
         self.segments.push(Arc::new(segment));
         self.active = Some((file, since_index));
+        self.as_left = true;
         Ok(())
     }
 
-    /// Takes away the seal of a segment that will be appended to: it must not outlive the first
-    /// append, or a crash that loses that append makes it look true again.
+    /// Takes away the seal of a segment that was scanned and will be appended to, or cut: it speaks
+    /// of other bytes.
+    ///
+    /// The seal that a segment was reopened by stays. Beside a longer file it counts for nothing,
+    /// and where a crash loses what was appended since it is true again. Whoever cuts a file below
+    /// its seal has to take that away first.
     pub(super) fn unseal(&self, base: Offset) -> Result<(), StorageError> {
         let fs = &*self.shared.fs;
         let path = self.home.path(base);

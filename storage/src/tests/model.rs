@@ -351,9 +351,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A seal that survived the append after it, and was believed once that append was lost.
+/// A seal that survived a truncation, and was believed once the append after it was lost.
 #[test]
-fn a_seal_does_not_outlive_the_first_append() {
+fn a_seal_does_not_outlive_a_truncation() {
     let put = |count, size| Op::Append { count, size };
     let ops = [
         put(3, 197),

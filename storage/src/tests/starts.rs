@@ -1,11 +1,13 @@
-//! What opening a log leaves on disk.
+//! What a start writes: nothing for a log that was stopped cleanly, all it needs for another.
 
 use std::path::Path;
 
-use crate::fs::FaultyFs;
+use crate::fs::{Crash, FaultyFs, OpenHow};
 use crate::testing::*;
 use crate::types::TopicId;
 use crate::{LogDir, LogSpec, NoObserver, StorageError};
+
+const FIRST: &str = "00000000000000000000.log";
 
 fn spec() -> LogSpec {
     LogSpec {
@@ -17,6 +19,55 @@ fn spec() -> LogSpec {
 fn open_log(dir: &LogDir) -> Result<(), StorageError> {
     let opened = dir.open_log(spec(), small(), std::sync::Arc::new(NoObserver), time(0));
     opened.map(|_| ())
+}
+
+#[test]
+fn a_clean_log_is_opened_without_a_write_or_a_sync() {
+    for batches in [0, 1, 60] {
+        let bench = Bench::new(small());
+        bench.fill(0, batches);
+        bench.dir.close(1).unwrap();
+        let fs = bench.fs.clone();
+        drop(bench);
+        let dir = LogDir::open(Path::new(DIR), fs.as_fs(), manual()).unwrap();
+        let before = (fs.operations(), fs.syncs());
+        open_log(&dir).unwrap();
+        assert_eq!((fs.operations(), fs.syncs()), before, "{batches} batches");
+    }
+}
+
+#[test]
+fn an_idle_life_between_two_clean_stops_keeps_all() {
+    let mut bench = Bench::new(small());
+    bench.fill(0, 60);
+    for crash in [Crash::Kill, Crash::PowerLoss, Crash::Torn { seed: 3 }] {
+        bench = bench.reopen(small());
+        bench = bench.crash(crash, small());
+        assert_eq!(bench.report.scanned_bytes, 0, "nothing was written since");
+        assert_eq!(read_all(&bench.log).len(), 60);
+        bench = bench.reopen(small());
+        assert_eq!(read_all(&bench.log).len(), 60);
+    }
+}
+
+/// An unwritten log is not synced when it is opened, so its first records bring the name of their
+/// file with them.
+#[test]
+fn the_first_records_sync_the_name_of_their_file() {
+    let bench = Bench::new(small());
+    let file = bench.file(FIRST);
+    bench.dir.close(1).unwrap();
+    let fs = bench.fs.clone();
+    drop(bench);
+    // As a creation leaves it that could not sync its directory.
+    fs.as_fs().remove_file(&file).unwrap();
+    fs.as_fs().open(&file, OpenHow::Create).unwrap();
+    let bench = Bench::on(fs, small());
+    assert!(bench.was_clean);
+    bench.fill(0, 1);
+    assert_eq!(bench.log.durable_end_offset(), offset(1));
+    let bench = bench.crash(Crash::PowerLoss, small());
+    assert_eq!(read_all(&bench.log).len(), 1);
 }
 
 #[test]

@@ -166,7 +166,7 @@ pub(super) const KEYS: &[Key] = &[
         .dynamic()
         .effect(),
     int("num.recovery.threads.per.data.dir")
-        .or("2")
+        .or("8")
         .min(1)
         .dynamic()
         .effect(),
