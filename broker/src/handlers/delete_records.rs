@@ -21,7 +21,7 @@ use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::handlers::denied;
 use crate::metadata::ClusterImage;
-use crate::metadata::intents::{AuditTrail, Intents, Plan};
+use crate::metadata::intents::{AuditTrail, Intents};
 use crate::partition::waiter::Waiter;
 use crate::partition::{Partition, ReplicaManager};
 
@@ -75,10 +75,12 @@ pub(crate) async fn delete_records(
         }
         return Handled::Now(response);
     };
-    let mut results = Vec::with_capacity(targets.len());
     let mut pending = Vec::new();
-    for target in targets {
-        match target.partition.delete_records_before(target.offset).await {
+    for (target, intents) in targets.into_iter().zip(intents) {
+        // Each is told by itself: who goes away in the middle leaves partitions whose records are
+        // gone, one of which nobody knows, and others that nothing happens to.
+        let intents = intents.map(Intents::begun);
+        let told = match target.partition.delete_records_before(target.offset).await {
             Ok(_) => {
                 let low_watermark = target.partition.low_watermark();
                 if let Some(row) = row(&mut response, target.at) {
@@ -87,17 +89,17 @@ pub(crate) async fn delete_records(
                 if low_watermark < target.offset {
                     pending.push(target);
                 }
-                results.push(Ok(()));
+                Ok(())
             }
             Err(error) => {
                 let code = error.code();
                 refuse(&mut response, target.at, code);
-                results.push(Err(code.name()));
+                Err(code.name())
             }
+        };
+        if let Some(intents) = intents {
+            intents.each(|_| told);
         }
-    }
-    if let Some(intents) = intents {
-        intents.each(|at| results.get(at).copied().unwrap_or(Err("not_executed")));
     }
     if pending.is_empty() {
         return Handled::Now(response);
@@ -181,31 +183,22 @@ fn find(
     Ok((partition, offset))
 }
 
-/// Puts what is about to be deleted into the audit log; an error when that is not durable, and
-/// then nothing may be deleted (security.md §5.2).
-async fn announce(scene: &Scene<'_>, targets: &[Target]) -> Result<Option<Intents>, ()> {
-    let (Some((audit, context)), false) = (&scene.audit, targets.is_empty()) else {
-        return Ok(None);
-    };
+/// Puts what is about to be deleted into the audit log, partition by partition; an error when that
+/// is not durable, and then nothing may be deleted (security.md §5.2).
+async fn announce(scene: &Scene<'_>, targets: &[Target]) -> Result<Vec<Option<Intents>>, ()> {
     let changes = targets.iter().map(|target| {
         let (topic, index) = (&target.topic, target.partition.index());
+        let start = target.partition.low_watermark();
         let change = Change {
             target: format!("records of {topic}-{index}"),
-            before: Some(format!(
-                "start={}",
-                target.partition.low_watermark().value()
-            )),
+            before: Some(format!("start={}", start.value())),
             after: Some(format!("start={}", target.offset.value())),
             ..Change::default()
         };
         (Action::RecordsDelete, change)
     });
-    let plan = Plan {
-        changes: changes.collect(),
-        chance: Vec::new(),
-    };
-    let announced = Intents::announce(Arc::clone(audit), context.clone(), plan).await;
-    announced.map(Some).ok_or(())
+    let announced = Intents::announce_each(scene.audit.clone(), changes.collect()).await;
+    announced.ok_or(())
 }
 
 fn row(
