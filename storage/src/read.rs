@@ -357,16 +357,18 @@ impl View<'_> {
         let relative = u32::try_from(from.distance(self.segment.base)).unwrap_or(0);
         let entry = self.index.floor_offset(relative);
         let mut walk = self.walk(entry.relative, u64::from(entry.position), may_block)?;
+        // Where the next batch should begin, whatever it says itself.
+        let mut expected = Offset::new(self.segment.base.value() + i64::from(entry.relative));
         loop {
             match walk.next() {
                 None => return Ok(None),
                 // No checksum covers a base offset: as it stands it would hide the batch.
                 Some(Ok(found)) if found.next > self.tail.next => {
                     let reason = "an offset beyond the segment's end";
-                    return Err(self.blame(found.position, from, reason, log));
+                    return Err(self.blame(found.position, expected, reason, log));
                 }
                 Some(Ok(found)) if found.next > from => return Ok(Some(found)),
-                Some(Ok(_)) => {}
+                Some(Ok(found)) => expected = found.next,
                 Some(Err(bad)) => {
                     let known = self.damage.iter().find(|range| {
                         let bytes = range.start..range.end;
@@ -378,6 +380,7 @@ impl View<'_> {
                             return Err(range.error().into());
                         }
                         walk.resume(range.end, range.to);
+                        expected = range.to;
                         continue;
                     }
                     return Err(self.blame(bad.position, bad.offset, bad.reason, log));
@@ -488,6 +491,27 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn damage_begins_where_its_batch_should() {
+        let bench = Bench::new(small());
+        let sent = batch(7, 10, 16, 1000);
+        for _ in 0..3 {
+            bench.put(sent.clone());
+        }
+        bench
+            .fs
+            .flip(&bench.log.home.path(offset(0)), sent.len() + 2, 1);
+        for from in [15, 12] {
+            match bench.log.read(offset(from), offset(30), 1000, true) {
+                Err(StorageError::Corrupt { from, .. }) => assert_eq!(from, offset(10)),
+                other => panic!("{other:?}"),
+            }
+        }
+        let before = bench.log.read(offset(0), offset(30), 1000, true).unwrap();
+        assert_eq!(before.slice.map(|slice| slice.len()), Some(sent.len()));
+        assert_eq!(before.next_offset, offset(10));
     }
 
     #[test]
