@@ -5,7 +5,7 @@ use palisade_protocol::{ErrorCode, Str};
 
 /// Records named in the text of a refusal; the list of errors names more.
 const SHOWN: usize = 3;
-/// Most faults that an answer lists: each has a text, and a header may claim millions of records.
+/// Most faults that an answer lists: each has a text, and a batch may hold millions of records.
 pub(super) const MAX_FAULTS: usize = 1000;
 
 /// One record at fault (KIP-467).
@@ -64,21 +64,16 @@ impl Refusal {
     }
 
     /// A refusal of a batch that claims to be stamped by a broker.
+    ///
+    /// Kafka lists each record that it can read. Here none is read: the header claims it of all, and
+    /// one fault stands for them, since how many there are is no more than a claim too.
     pub(super) fn append_time_claimed(header: &BatchHeader) -> Refusal {
         let text = Str::from(format!(
             "Invalid timestamp type in message with timestamp {}. Producer should not set \
              timestamp type to LogAppendTime.",
             header.max_timestamp
         ));
-        let total = usize::try_from(header.records_count).unwrap_or_default();
-        let faults = (0..header.records_count)
-            .take(MAX_FAULTS)
-            .map(|index| RecordFault {
-                index,
-                text: text.clone(),
-            })
-            .collect();
-        Refusal::of_records(faults, total, true)
+        Refusal::of_records(vec![RecordFault { index: 0, text }], 1, true)
     }
 }
 
