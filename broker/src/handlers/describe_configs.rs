@@ -2,10 +2,11 @@
 //!
 //! v1 sources and synonyms (KIP-226), v3 types and documentation (KIP-569). Topics, groups and this
 //! node are described; loggers and client metrics have no settings here yet and are refused, after
-//! their rights. A resource that is named twice with the same keys has one row.
+//! their rights. A resource that is named twice has one row, with the keys of both.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 
 use palisade_auth::access::Access;
 use palisade_auth::grant::DescribeConfigs;
@@ -78,15 +79,10 @@ pub(crate) async fn handle(
             .map(|resource| refuse(resource, unknown_kind()))
             .collect(),
         Some(kinds) => {
-            let named_anew = named_anew(&kinds, &req.resources);
             let report = OnceCell::new();
             let mut budget = Budget::start();
             let mut rows = Vec::new();
-            let asked = kinds.into_iter().zip(req.resources).zip(named_anew);
-            for ((kind, resource), is_new) in asked {
-                if !is_new {
-                    continue;
-                }
+            for (kind, resource) in each_once(kinds.into_iter().zip(req.resources)) {
                 let found = configs(ctx, &access, kind, &resource, shown, &report);
                 rows.push(match found {
                     Ok(configs) => row(resource, configs),
@@ -110,22 +106,42 @@ struct Shown {
     documentation: bool,
 }
 
-/// Of each resource whether it is the first of its name that is asked for these keys: a row of an
-/// answer may be a thousand times as long as a name.
-fn named_anew(kinds: &[ConfigResourceType], resources: &[DescribeConfigsResource]) -> Vec<bool> {
-    let mut seen = HashSet::new();
-    let rows = kinds.iter().zip(resources).map(|(kind, resource)| {
-        let name = &*resource.resource_name;
+/// Each resource where it is named first, with all the keys that it is asked for: a row of an answer
+/// may be a thousand times as long as a name, and lists of keys that differ are as short.
+fn each_once(
+    asked: impl Iterator<Item = (ConfigResourceType, DescribeConfigsResource)>,
+) -> Vec<(ConfigResourceType, DescribeConfigsResource)> {
+    let mut places = HashMap::new();
+    let mut rows: Vec<(ConfigResourceType, DescribeConfigsResource)> = Vec::new();
+    for (kind, resource) in asked {
+        let name = &resource.resource_name;
         // A number has many spellings.
         let id = match kind {
             ConfigResourceType::Broker => name.parse::<i32>().ok(),
             _ => None,
         };
-        let name = id.is_none().then_some(name);
-        let keys = resource.configuration_keys.as_deref().unwrap_or_default();
-        seen.insert((kind, id, name, keys))
-    });
-    rows.collect()
+        let name = id.is_none().then(|| name.clone());
+        match places.entry((kind, id, name)) {
+            Entry::Vacant(place) => {
+                place.insert(rows.len());
+                rows.push((kind, resource));
+            }
+            Entry::Occupied(place) => {
+                if let Some((_, first)) = rows.get_mut(*place.get()) {
+                    let keys = first.configuration_keys.take();
+                    first.configuration_keys = both(keys, resource.configuration_keys);
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// The keys of two lists, of which one without any stands for all keys.
+fn both(one: Option<Vec<Str>>, other: Option<Vec<Str>>) -> Option<Vec<Str>> {
+    let mut one = one.filter(|keys| !keys.is_empty())?;
+    one.extend(other.filter(|keys| !keys.is_empty())?);
+    Some(one)
 }
 
 fn unknown_kind() -> Refused {
