@@ -1,19 +1,22 @@
 //! DeleteAcls (31): each filter answers what it matches; an ACL is removed once.
+//!
+//! An ACL that many filters match is answered as often: all matches together are bounded as the
+//! removals are. Past that the whole request is refused, as Kafka does past ten thousand removals.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use palisade_auth::acl::{AclBinding, AclFilter, Operation, PatternType, Permission, ResourceType};
 use palisade_auth::audit::{Action, Change};
-use palisade_protocol::Str;
 use palisade_protocol::messages::delete_acls::{
     DeleteAclsFilter, DeleteAclsFilterResult, DeleteAclsMatchingAcl, DeleteAclsRequest,
     DeleteAclsResponse,
 };
+use palisade_protocol::{ErrorCode, Str};
 
 use super::create_acls::permit;
 use super::row::RowError;
-use super::{Context, ControllerError, ControllerRequest, Decision};
+use super::{Context, ControllerError, ControllerRequest, Decision, MAX_RECORDS};
 use crate::metadata::record::MetadataRecord;
 
 impl ControllerRequest for DeleteAclsRequest {
@@ -29,17 +32,18 @@ impl ControllerRequest for DeleteAclsRequest {
         }
         let mut removed: BTreeSet<Arc<AclBinding>> = BTreeSet::new();
         let mut filter_results = Vec::with_capacity(self.filters.len());
+        let mut room = MAX_RECORDS;
         for filter in &self.filters {
             filter_results.push(match acl_filter(filter) {
                 Err(error) => failed(&error),
                 Ok(filter) => {
-                    let matching: Vec<Arc<AclBinding>> = context
-                        .image
-                        .acls
-                        .set()
-                        .matching(&filter)
-                        .cloned()
-                        .collect();
+                    let matching = context.image.acls.set().matching(&filter);
+                    // One more than there is room for tells that it is too much.
+                    let matching: Vec<_> = matching.take(room + 1).cloned().collect();
+                    if matching.len() > room {
+                        return Decision::only(refuse_all(self, &too_many_matches()));
+                    }
+                    room -= matching.len();
                     let matching_acls = matching.iter().map(|acl| row(acl)).collect();
                     removed.extend(matching);
                     DeleteAclsFilterResult {
@@ -79,6 +83,14 @@ impl ControllerRequest for DeleteAclsRequest {
     fn refused(&self, _version: i16, error: &ControllerError) -> DeleteAclsResponse {
         refuse_all(self, &RowError::from(error))
     }
+}
+
+fn too_many_matches() -> RowError {
+    let text = format!(
+        "The filters match more than {MAX_RECORDS} ACLs, each counted for each filter; nothing was \
+         deleted."
+    );
+    RowError::new(ErrorCode::POLICY_VIOLATION, text)
 }
 
 fn acl_filter(filter: &DeleteAclsFilter) -> Result<AclFilter, RowError> {

@@ -143,6 +143,29 @@ fn filters_report_what_they_match_and_remove_it_once() {
     assert_eq!(bench.last_delta.acls_removed.len(), 3);
 }
 
+/// 201 ACLs, and filters that name each of them again.
+#[test]
+fn an_answer_of_more_matches_than_a_request_may_remove_is_none() {
+    let mut bench = Bench::new();
+    let names = (0..201).map(|number| format!("t{number}"));
+    let acls: Vec<_> = names
+        .map(|name| allow("ann", Operation::Read, ResourceType::Topic, &name))
+        .collect();
+    bench.apply(&acls);
+    let delete = |bench: &mut Bench, filters: usize| {
+        let filters = vec![filter(None); filters];
+        let rows = bench.submit(&DeleteAclsRequest { filters }, 3, user("root"));
+        let rows = rows.filter_results.into_iter();
+        rows.map(|row| (row.error_code, row.matching_acls.len()))
+            .collect::<Vec<_>>()
+    };
+    let refused = (ErrorCode::POLICY_VIOLATION, 0);
+    assert_eq!(delete(&mut bench, 150), vec![refused; 150]);
+    assert_eq!(bench.image.acls.set().len(), 201);
+    assert_eq!(delete(&mut bench, 149), vec![(ErrorCode::NONE, 201); 149]);
+    assert!(bench.image.acls.set().is_empty());
+}
+
 #[test]
 fn without_an_authorizer_there_is_nothing_to_change() {
     let mut bench = Bench::new();
