@@ -1,6 +1,8 @@
 //! What a broker sends reaches the terminal as text and never acts on it: no colour, no cursor, no line of its own,
 //! no other reading direction.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::process::{Command, Stdio};
 
 use palisade_protocol::messages::consumer_group_describe::{
@@ -33,6 +35,7 @@ use palisade_protocol::{ApiKey, ErrorCode, Str};
 use palisade_tests::dev::Dev;
 use palisade_tests::liar::{Asked, Liar};
 use palisade_tests::{paths, tools};
+use rustix::pty::{self, OpenptFlags};
 use serde_json::Value;
 
 use crate::cli_data::Cli;
@@ -312,20 +315,39 @@ fn records() {
 
     let text = "\t%v é\u{1b}[0m\\n";
     let on_terminal = [&consume[..], &["--format", text]].concat();
-    let command = cli.command(&on_terminal);
-    let words = [command.get_program()]
-        .into_iter()
-        .chain(command.get_args());
-    let words: Vec<String> = words
-        .map(|word| format!("'{}'", word.to_str().expect("text")))
-        .collect();
-    let mut terminal = Command::new("script");
-    terminal.args(["-qefc", &words.join(" "), "/dev/null"]);
-    let said = terminal.stdin(Stdio::null()).output().expect("script runs");
-    let seen = String::from_utf8(said.stdout).expect("text");
+    let seen = seen_on_terminal(cli.command(&on_terminal));
     // The format is the user's own, and the terminal's lines end so.
     let rest = seen.replace("\u{1b}[0m\r\n", "").replace('é', "");
     let shown = tame(&on_terminal, rest.into_bytes());
     assert!(shown.contains("p\\u{1b}[1m\\u{9b}2J"), "{shown}");
     assert!(shown.contains("\\x9b1m\\xff"), "{shown}");
+}
+
+/// What a command shows on a terminal, to its end.
+fn seen_on_terminal(mut command: Command) -> String {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let watcher = pty::openpt(flags).expect("a terminal");
+    pty::grantpt(&watcher).expect("an own terminal");
+    pty::unlockpt(&watcher).expect("an own terminal");
+    let terminal = pty::ioctl_tiocgptpeer(&watcher, flags).expect("its other side");
+    command.stdin(Stdio::null());
+    command.stdout(terminal.try_clone().expect("a copy"));
+    command.stderr(terminal);
+    let mut child = command.spawn().expect("it runs");
+    // It holds the terminal's other side too, which has to be the child's alone.
+    drop(command);
+    let mut seen = Vec::new();
+    let mut part = [0; 4096];
+    let mut watcher = File::from(watcher);
+    loop {
+        match watcher.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => seen.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // So Linux says that nobody writes any more.
+            Err(_) => break,
+        }
+    }
+    child.wait().expect("its end");
+    String::from_utf8(seen).expect("text")
 }
