@@ -1,9 +1,12 @@
 //! What a broker sends reaches the terminal as text and never acts on it: no colour, no cursor, no line of its own,
-//! no other reading direction.
+//! no other reading direction. What contradicts itself is asked for again as long as the user waits, and not at full
+//! speed.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palisade_protocol::messages::consumer_group_describe::{
     self, ConsumerGroupDescribeResponse, Member,
@@ -20,7 +23,9 @@ use palisade_protocol::messages::describe_configs::{
 use palisade_protocol::messages::describe_user_scram_credentials::{
     CredentialInfo, DescribeUserScramCredentialsResponse, DescribeUserScramCredentialsResult,
 };
+use palisade_protocol::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
 use palisade_protocol::messages::find_coordinator::FindCoordinatorResponse;
+use palisade_protocol::messages::join_group::JoinGroupResponse;
 use palisade_protocol::messages::list_groups::{ListGroupsResponse, ListedGroup};
 use palisade_protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -350,4 +355,108 @@ fn seen_on_terminal(mut command: Command) -> String {
     }
     child.wait().expect("its end");
     String::from_utf8(seen).expect("text")
+}
+
+/// A broker with one topic that tells the same lie to all other questions, in words that `answer` finds, and counts
+/// them. After a thousand it refuses for good, so that a client that asks at full speed ends too.
+fn stubborn(
+    answer: impl Fn(&Asked, ErrorCode) -> Option<Vec<u8>> + Send + Sync + 'static,
+    lie: ErrorCode,
+) -> (Liar, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let liar = Liar::open(move |asked, port| {
+        let topic = MetadataResponseTopic {
+            name: Some("t".into()),
+            partitions: vec![MetadataResponsePartition {
+                leader_id: 1,
+                ..MetadataResponsePartition::default()
+            }],
+            ..MetadataResponseTopic::default()
+        };
+        Some(match asked.key {
+            ApiKey::Metadata => asked.answer(&MetadataResponse {
+                brokers: vec![broker(1, "127.0.0.1", port)],
+                controller_id: 1,
+                topics: vec![topic],
+                ..MetadataResponse::default()
+            }),
+            ApiKey::FindCoordinator => asked.answer(&FindCoordinatorResponse {
+                node_id: 1,
+                host: "127.0.0.1".into(),
+                port,
+                ..FindCoordinatorResponse::default()
+            }),
+            ApiKey::ListOffsets => asked.answer(&ListOffsetsResponse {
+                topics: vec![ListOffsetsTopicResponse {
+                    name: "t".into(),
+                    partitions: vec![ListOffsetsPartitionResponse {
+                        offset: 5,
+                        ..ListOffsetsPartitionResponse::default()
+                    }],
+                }],
+                ..ListOffsetsResponse::default()
+            }),
+            _ => {
+                let code = match counted.fetch_add(1, Ordering::Relaxed) {
+                    0..1_000 => lie,
+                    _ => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+                };
+                return answer(asked, code);
+            }
+        })
+    });
+    (liar, count)
+}
+
+#[test]
+fn groups_that_nobody_gets_into() {
+    for lie in [
+        ErrorCode::MEMBER_ID_REQUIRED,
+        ErrorCode::REBALANCE_IN_PROGRESS,
+    ] {
+        let answer = |asked: &Asked, error_code| {
+            let joined = JoinGroupResponse {
+                error_code,
+                member_id: "m".into(),
+                ..JoinGroupResponse::default()
+            };
+            (asked.key == ApiKey::JoinGroup).then(|| asked.answer(&joined))
+        };
+        let (liar, count) = stubborn(answer, lie);
+        let (code, out, err) = run(&liar, &["consume", "t", "--group", "g", "--timeout", "1"]);
+        assert_ne!(code, Some(0), "{out}");
+        assert!(err.contains(lie.name()), "{err}");
+        let count = count.load(Ordering::Relaxed);
+        assert!((2..100).contains(&count), "{lie}: {count} times");
+    }
+}
+
+#[test]
+fn an_offset_that_is_there_and_is_not() {
+    let lie = ErrorCode::OFFSET_OUT_OF_RANGE;
+    let answer = |asked: &Asked, error_code| {
+        let partition = PartitionData {
+            error_code,
+            ..PartitionData::default()
+        };
+        let fetched = FetchResponse {
+            responses: vec![FetchableTopicResponse {
+                topic: "t".into(),
+                partitions: vec![partition],
+                ..FetchableTopicResponse::default()
+            }],
+            ..FetchResponse::default()
+        };
+        (asked.key == ApiKey::Fetch).then(|| asked.answer(&fetched))
+    };
+    let (liar, count) = stubborn(answer, lie);
+    let (code, out, err) = run(
+        &liar,
+        &["consume", "t", "--from", "offset:5", "--timeout", "1"],
+    );
+    assert_ne!(code, Some(0), "{out}");
+    assert!(!err.contains("going on at"), "{err}");
+    let count = count.load(Ordering::Relaxed);
+    assert!((2..100).contains(&count), "{count} times");
 }

@@ -23,6 +23,11 @@ impl Backoff {
         }
     }
 
+    /// Begins to bound anew, `patience` from now: something was achieved. Pauses stay as long.
+    pub(crate) fn extend(&mut self, patience: Duration) {
+        self.deadline = Instant::now() + patience;
+    }
+
     /// Waits before the next attempt; false, at once, when there is no time for one.
     pub(crate) async fn pause(&mut self) -> bool {
         if Instant::now() + self.next > self.deadline {

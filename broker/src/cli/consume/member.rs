@@ -122,6 +122,7 @@ impl Member {
         loop {
             let node = cluster.coordinator(&self.group).await?;
             let mut line = cluster.take(node)?;
+            let (was_nobody, generation) = (self.id.is_empty(), self.generation);
             let error = match self.round(cluster, &mut line).await {
                 Ok(Ok(partitions)) => {
                     cluster.give_back(node, line);
@@ -132,10 +133,16 @@ impl Member {
                 Ok(Err(code)) => {
                     cluster.give_back(node, line);
                     match code {
-                        ErrorCode::MEMBER_ID_REQUIRED => continue,
-                        ErrorCode::REBALANCE_IN_PROGRESS => {
-                            backoff = Backoff::new(cluster.patience());
+                        // The usual way to an id; to be sent for one again is not.
+                        ErrorCode::MEMBER_ID_REQUIRED if was_nobody && !self.id.is_empty() => {
                             continue;
+                        }
+                        ErrorCode::MEMBER_ID_REQUIRED => {}
+                        ErrorCode::REBALANCE_IN_PROGRESS => {
+                            // Others may keep a group from agreeing for as long as they like.
+                            if self.generation > generation {
+                                backoff.extend(cluster.patience());
+                            }
                         }
                         ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION => {
                             self.forget();

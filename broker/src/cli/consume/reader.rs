@@ -438,6 +438,12 @@ impl Reader {
         if let Some(place) = self.places.get_mut(at) {
             let wanted = place.position.offset;
             let offset = wanted.clamp(first, end.max(first));
+            // Those who say that it is there are others than the one who says that it is not, or
+            // know more by now.
+            if wanted == offset {
+                let error = refused(at, ErrorCode::OFFSET_OUT_OF_RANGE);
+                return self.fail(at, error, cluster.patience());
+            }
             place.position.offset = offset;
             place.trying_since = None;
             let side = match wanted < offset {
