@@ -159,7 +159,8 @@ fn listener_rows(running: &Running) -> BTreeMap<String, ListenerRow> {
     rows.collect()
 }
 
-/// A topic of an earlier start, to show the next steps with: one that takes records without keys.
+/// A topic of an earlier start, to show the next steps with: none that is compacted by a setting of
+/// its own, and so takes no records without keys.
 fn some_topic(broker: &Broker) -> Option<String> {
     let image = broker.metadata.image();
     let is_compacted = |topic: &TopicImage| {
