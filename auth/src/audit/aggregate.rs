@@ -287,8 +287,6 @@ mod tests {
             let tried = event(Action::LoginFailed).with_auth(AuthInfo {
                 mechanism: "PLAIN".to_owned(),
                 principal: None,
-                token_id: None,
-                session_expires: None,
             });
             assert!(counters.admit(tried, at(0)).is_some());
             assert!(counters.admit(event(Action::TopicCreate), at(0)).is_some());

@@ -84,7 +84,6 @@ macro_rules! actions {
 actions! {
     Authn {
         TlsFailed "tls_failed", LoginOk "login_ok", LoginFailed "login_failed",
-        ReauthOk "reauth_ok", ReauthFailed "reauth_failed", SessionExpired "session_expired",
         SessionRevoked "session_revoked", PrincipalMappingFailed "principal_mapping_failed",
         Logout "logout",
     }
@@ -98,22 +97,15 @@ actions! {
         TopicCreate "topic_create", TopicDelete "topic_delete",
         PartitionsCreate "partitions_create", RecordsDelete "records_delete",
         ConfigAlter "config_alter", AclCreate "acl_create", AclDelete "acl_delete",
-        ScramUpsert "scram_upsert", ScramDelete "scram_delete", TokenCreate "token_create",
-        TokenRenew "token_renew", TokenExpire "token_expire", QuotaAlter "quota_alter",
-        Reassign "reassign", Elect "elect", GroupDelete "group_delete",
-        OffsetsDelete "offsets_delete", OffsetsAlter "offsets_alter",
-        FeatureUpdate "feature_update", VoterAdd "voter_add", VoterRemove "voter_remove",
-        BrokerUnregister "broker_unregister",
+        ScramUpsert "scram_upsert", ScramDelete "scram_delete", GroupDelete "group_delete",
+        OffsetsDelete "offsets_delete",
     }
     Node {
-        Start "start", Stop "stop", ConfigEffective "config_effective",
-        TlsReload "tls_reload", TlsReloadFailed "tls_reload_failed", AclLoaded "acl_loaded",
-        AuditGap "audit_gap", AuditReserve "audit_reserve", AuditRotate "audit_rotate",
-        AuditCheckpoint "audit_checkpoint", ClockStep "clock_step", UncleanStart "unclean_start",
+        Start "start", Stop "stop", AuditGap "audit_gap", AuditReserve "audit_reserve",
+        ClockStep "clock_step", UncleanStart "unclean_start",
     }
     Limits {
-        ConnRejected "conn_rejected", RateLimited "rate_limited",
-        OversizeFrame "oversize_frame", Malformed "malformed",
+        ConnRejected "conn_rejected", OversizeFrame "oversize_frame", Malformed "malformed",
         ScopeViolation "scope_violation",
     }
 }
@@ -184,10 +176,6 @@ pub struct AuthInfo {
     pub mechanism: String,
     /// The principal; for a failed login the one that was tried, if it came that far.
     pub principal: Option<Principal>,
-    /// The id of a delegation token, never the token.
-    pub token_id: Option<String>,
-    /// When the session expires.
-    pub session_expires: Option<super::UnixMicros>,
 }
 
 /// What is constant on one connection after login.
@@ -454,8 +442,7 @@ impl ConnectionInfo {
 impl AuthInfo {
     fn weight(&self) -> usize {
         let principal = self.principal.as_ref();
-        let token = self.token_id.as_ref().map_or(0, String::len);
-        self.mechanism.len() + token + principal.map_or(0, |one| one.kind.len() + one.name.len())
+        self.mechanism.len() + principal.map_or(0, |one| one.kind.len() + one.name.len())
     }
 }
 
@@ -515,8 +502,6 @@ mod tests {
         let tried = bare.clone().with_auth(AuthInfo {
             mechanism: "PLAIN".to_owned(),
             principal: Some(Principal::user(long())),
-            token_id: None,
-            session_expires: None,
         });
         assert!(tried.weight() >= bare.weight() + 1024);
     }

@@ -207,10 +207,6 @@ impl Json {
         if let Some(principal) = &auth.principal {
             self.text("principal", &principal.to_string());
         }
-        self.maybe("token_id", auth.token_id.as_deref());
-        if let Some(expires) = auth.session_expires {
-            self.text("session_expires", &expires.to_string());
-        }
         self.close('}');
     }
 
@@ -328,8 +324,6 @@ mod tests {
                 auth: Some(AuthInfo {
                     mechanism: "SCRAM-SHA-512".into(),
                     principal: Some(Principal::user(principal)),
-                    token_id: None,
-                    session_expires: None,
                 }),
             })),
             request: Some(RequestInfo {

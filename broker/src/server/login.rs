@@ -165,8 +165,6 @@ fn session(
     info.auth = Some(AuthInfo {
         mechanism: mechanism.to_owned(),
         principal: Some(principal.clone()),
-        token_id: None,
-        session_expires: None,
     });
     Arc::new(Session::new(
         connection.id,

@@ -91,8 +91,6 @@ impl Refusal {
         Some(AuthInfo {
             mechanism: mechanism.clone(),
             principal: user.as_deref().map(Principal::user),
-            token_id: None,
-            session_expires: None,
         })
     }
 }
