@@ -299,18 +299,21 @@ impl Exchange {
                 legacy_nonce: details.legacy_nonce,
             },
             Ok(Response::Success(Identity::None, _)) | Err(_) => Step::Failure {
-                message: details.text.unwrap_or_else(|| self.fixed_text()),
+                message: details
+                    .text
+                    .unwrap_or_else(|| Self::refusal_text(self.mechanism())),
                 cause: details.cause.unwrap_or(FailureCause::Internal),
                 user: details.user,
             },
         }
     }
 
-    fn fixed_text(&self) -> String {
+    /// What a client reads of a login that is refused, the same to the letter whatever the cause:
+    /// who guesses learns nothing from it.
+    pub fn refusal_text(mechanism: &str) -> String {
         format!(
             "Authentication failed during authentication due to invalid credentials with SASL \
-             mechanism {}",
-            self.mechanism()
+             mechanism {mechanism}"
         )
     }
 }

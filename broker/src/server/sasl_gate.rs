@@ -283,10 +283,9 @@ impl Gate {
             } => match encoded(wire.encode(&token_answer(token))) {
                 Some(answer) => Reaction::LoggedIn(Login {
                     answer,
-                    refusal: encoded(wire.encode(&refusal_answer(format!(
-                        "Authentication failed during authentication due to invalid credentials \
-                         with SASL mechanism {mechanism}"
-                    )))),
+                    refusal: encoded(
+                        wire.encode(&refusal_answer(Exchange::refusal_text(&mechanism))),
+                    ),
                     principal,
                     mechanism,
                     credential,
