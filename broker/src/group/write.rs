@@ -84,9 +84,13 @@ pub(crate) fn settle(
 
 /// Whether a batch of at most `max_bytes` can hold a record.
 pub(crate) fn fits(record: &GroupRecord, max_bytes: usize) -> bool {
-    let empty = BatchBuilder::new(Codec::None).uncompressed_len();
     let encoded = record.encode();
-    encoded.is_ok_and(|pair| empty + size(&pair) <= max_bytes)
+    encoded.is_ok_and(|pair| holds(Codec::None, size(&pair), max_bytes))
+}
+
+/// Whether a batch of at most `max_bytes` can hold records of `size` bytes.
+fn holds(codec: Codec, size: usize, max_bytes: usize) -> bool {
+    BatchBuilder::new(codec).uncompressed_len() + size <= max_bytes
 }
 
 struct Packer {
@@ -111,8 +115,7 @@ impl Packer {
                 (sum, sum)
             }
         };
-        let empty = BatchBuilder::new(self.codec).uncompressed_len();
-        if empty + largest > self.max_bytes {
+        if !holds(self.codec, largest, self.max_bytes) {
             let text = "the records are larger than the log takes";
             return Err(GroupError::Unknown(text.to_owned()));
         }
