@@ -6,6 +6,7 @@
 //! changes in replay only, so a new leader that reads the log arrives at the same state.
 
 pub(crate) mod assignor;
+pub(crate) mod budget;
 pub(crate) mod classic;
 pub(crate) mod config;
 pub(crate) mod consumer;
@@ -13,7 +14,6 @@ pub(crate) mod coordinator;
 pub(crate) mod decision;
 pub(crate) mod embedded;
 pub(crate) mod error;
-pub(crate) mod held;
 mod load;
 pub(crate) mod offsets;
 pub(crate) mod partitions;

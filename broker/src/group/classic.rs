@@ -38,9 +38,9 @@ pub(crate) use presence::Identity;
 pub(crate) use subscription::topics_of_subscription;
 pub(crate) use sync::SyncAsk;
 
+use super::budget::{Budget, Kept};
 use super::decision::TimerKey;
 use super::error::GroupError;
-use super::held::{Budget, Kept};
 
 /// The protocol type of consumers; other kinds of groups have their own.
 pub(crate) const CONSUMER: &str = "consumer";

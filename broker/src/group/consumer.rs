@@ -12,8 +12,8 @@ use std::sync::Arc;
 use palisade_protocol::Str;
 use palisade_protocol::types::{Offset, TimestampMs, TopicId};
 
+use super::budget::{Budget, Kept};
 use super::config::ConsumerGroupConfig;
-use super::held::{Budget, Kept};
 use super::partitions::PartitionSet;
 use crate::metadata::ClusterImage;
 
@@ -21,8 +21,8 @@ mod classic_member;
 mod convert;
 mod decide;
 mod describe;
+mod growth;
 mod heartbeat;
-mod held;
 mod member;
 mod offsets;
 mod patterns;

@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::config::GroupConfig;
 use super::error::GroupError;
-use super::held::Budget;
 use super::runtime::{Command, Phase, Runner, ShardHandle};
 use super::shard::Shard;
 use super::step::{Asker, Moment, Step, Verdict};

@@ -15,10 +15,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use super::budget::Budget;
 use super::config::GroupConfig;
 use super::decision::TimerChange;
 use super::error::GroupError;
-use super::held::Budget;
 use super::load::{LoadError, Loaded, load};
 use super::shard::{Shard, Source};
 use super::step::{Moment, Step};

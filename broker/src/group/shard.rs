@@ -3,11 +3,11 @@
 //! Owned by one task. Engines decide; committed offsets change in [`Shard::replay`] only.
 
 mod admin;
+mod admission;
 mod commit;
 mod consumer;
 mod expire;
 mod fetch;
-mod held;
 mod members;
 #[cfg(test)]
 mod tests;
@@ -22,11 +22,11 @@ pub(crate) use commit::{CommitAsk, CommitRow};
 pub(crate) use consumer::HeartbeatAsk;
 pub(crate) use fetch::{FetchAsk, FetchedOffset, FetchedTopic, Fetcher};
 
+use super::budget::Budget;
 use super::classic::{ClassicGroup, Effects, JoinAnswer, Reply, SyncAnswer, Token};
 use super::consumer::ConsumerGroup;
 use super::decision::TimerKey;
 use super::error::GroupError;
-use super::held::Budget;
 use super::offsets::{Committed, Offsets, TopicNames};
 use super::record::GroupRecord;
 use super::step::{Asker, Moment, Step, Verdict, deliver};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use palisade_protocol::types::{Offset, TimestampMs};
 use tokio::sync::oneshot;
 
+use super::budget::Reserved;
 use super::config::GroupConfig;
 use super::decision::{Decision, TimerChange};
 use super::error::GroupError;
-use super::held::Reserved;
 use super::record::GroupRecord;
 use super::shard::Shard;
 use crate::metadata::ClusterImage;

@@ -187,7 +187,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::group::held::Budget;
+    use crate::group::budget::Budget;
     use crate::group::load::decode;
     use crate::group::record::OffsetCommitValue;
     use crate::group::shard::{Shard, Source};

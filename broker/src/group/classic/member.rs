@@ -7,7 +7,7 @@ use bytes::Bytes;
 use palisade_protocol::Str;
 
 use super::{ClassicGroup, JoinAsk, State, SyncAsk, Token};
-use crate::group::held::{self, Weigh};
+use crate::group::budget::{self, Weigh};
 
 /// Protocols by preference, each with the member's metadata for it.
 pub(crate) type Protocols = Vec<(Str, Bytes)>;
@@ -56,8 +56,8 @@ fn said(instance: Option<&Str>, client: [&Str; 2], protocols: &Protocols) -> usi
     let client = client.into_iter().map(|text| text.len());
     let protocols = protocols
         .iter()
-        .map(|(name, metadata)| held::part(name.as_bytes()) + metadata.len());
-    2 * held::optional(instance) + client.sum::<usize>() + protocols.sum::<usize>()
+        .map(|(name, metadata)| budget::part(name.as_bytes()) + metadata.len());
+    2 * budget::optional(instance) + client.sum::<usize>() + protocols.sum::<usize>()
 }
 
 impl ClassicGroup {
@@ -78,7 +78,7 @@ impl ClassicGroup {
         };
         let before = id.and_then(|id| Some((id, self.members.get(id)?)));
         let before =
-            before.map(|(id, member)| held::entry(id, member.weigh() - member.assignment.len()));
+            before.map(|(id, member)| budget::entry(id, member.weigh() - member.assignment.len()));
         let client = [&ask.client_id, &ask.client_host];
         let after = said(ask.instance_id.as_ref(), client, &ask.protocols);
         let id = match ask.member_id.is_empty() {
@@ -86,7 +86,7 @@ impl ClassicGroup {
             true => ask.instance_id.as_ref().unwrap_or(&ask.client_id),
             false => &ask.member_id,
         };
-        Some((before, held::entry(id, after)))
+        Some((before, budget::entry(id, after)))
     }
 
     /// What assignments take, and would take once a leader's SyncGroup is stored.

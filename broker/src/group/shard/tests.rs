@@ -1,6 +1,6 @@
 //! Requests in, answers and state out, as if every append succeeded at once.
 
-mod held;
+mod admission;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,25 +5,25 @@ use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbea
 
 use super::classic_member::{describe_itself, first_subscription};
 use super::{Client, ConsumerGroup, Member, Resolved};
+use crate::group::budget::{self, Weigh};
 use crate::group::classic::JoinAsk;
-use crate::group::held::{self, Weigh};
 
 impl Weigh for Member {
     /// Names of topics cost twice their place: the group counts who subscribes to them.
     fn weigh(&self) -> usize {
         let names = self.names.iter();
-        let names = names.map(|name| name.len() + 2 * held::PART);
+        let names = names.map(|name| name.len() + 2 * budget::PART);
         let classic = self.classic.iter();
         let protocols = classic.flat_map(|classic| &classic.supported_protocols);
         let protocols = protocols
-            .map(|protocol| held::part(protocol.name.as_bytes()) + protocol.metadata.len());
+            .map(|protocol| budget::part(protocol.name.as_bytes()) + protocol.metadata.len());
         let own = [
             &self.instance_id,
             &self.rack_id,
             &self.pattern,
             &self.assignor,
         ];
-        let own = own.into_iter().map(|text| held::optional(text.as_ref()));
+        let own = own.into_iter().map(|text| budget::optional(text.as_ref()));
         self.client_id.len()
             + self.client_host.len()
             + names.sum::<usize>()
@@ -35,7 +35,7 @@ impl Weigh for Member {
 impl Weigh for Resolved {
     fn weigh(&self) -> usize {
         let topics = self.topics.iter();
-        topics.map(|topic| held::part(topic.as_bytes())).sum()
+        topics.map(|topic| budget::part(topic.as_bytes())).sum()
     }
 }
 
@@ -90,6 +90,6 @@ impl ConsumerGroup {
 }
 
 fn growth(before: Option<&Member>, id: &Str, after: &Member) -> (Option<usize>, usize) {
-    let before = before.map(|member| held::entry(&member.id, member.weigh()));
-    (before, held::entry(id, after.weigh()))
+    let before = before.map(|member| budget::entry(&member.id, member.weigh()));
+    (before, budget::entry(id, after.weigh()))
 }

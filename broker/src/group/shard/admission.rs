@@ -3,10 +3,10 @@
 use palisade_protocol::Str;
 
 use super::{Group, Shard};
+use crate::group::budget::Reserved;
 use crate::group::classic::{ClassicGroup, JoinAsk, SyncAsk};
 use crate::group::consumer::{Client, ConsumerGroup};
 use crate::group::error::GroupError;
-use crate::group::held::Reserved;
 use crate::logging::Throttle;
 
 impl Group {
