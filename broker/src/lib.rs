@@ -18,6 +18,7 @@ pub mod producer_ids;
 pub mod raft;
 mod rng;
 pub mod server;
+mod shares;
 pub mod shutdown;
 pub mod startup;
 pub mod task;

@@ -8,6 +8,7 @@ mod limits;
 mod members;
 mod memory;
 mod scale;
+mod shares;
 mod stop;
 
 use std::time::Duration;

@@ -12,8 +12,9 @@ use palisade_auth::principal::Principal;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::ledger::{Ledger, Remembered, share};
+use super::ledger::{Ledger, Remembered};
 use super::session::{Session, SessionHandle};
+use crate::shares::share;
 
 /// Partitions that all sessions of a node remember at most; each takes about 250 bytes.
 ///

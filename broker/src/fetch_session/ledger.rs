@@ -1,31 +1,17 @@
 //! How many partitions the sessions remember, and whose they are.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palisade_auth::principal::Principal;
-use parking_lot::Mutex;
 
-/// What one principal may have of something that there is `most` of, while others have so much:
-/// half of what they leave. So there is always something left for who comes next, whatever anybody
-/// asks for.
-pub(super) fn share(most: usize, others: usize) -> usize {
-    most.saturating_sub(others).div_ceil(2)
-}
+use crate::shares::{Shares, share};
 
 /// The partitions that all sessions remember, by principal.
 #[derive(Debug)]
 pub(super) struct Ledger {
     most: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    /// Nobody with nothing.
-    by_owner: HashMap<Principal, usize>,
+    taken: Shares,
 }
 
 impl Ledger {
@@ -33,7 +19,7 @@ impl Ledger {
     pub(super) fn new(most: usize) -> Arc<Ledger> {
         Arc::new(Ledger {
             most,
-            taken: Mutex::default(),
+            taken: Shares::default(),
         })
     }
 
@@ -59,7 +45,7 @@ impl Ledger {
     /// How many there are.
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
-        self.taken.lock().all
+        self.taken.all()
     }
 }
 
@@ -83,17 +69,11 @@ impl Remembered {
         if self.partitions() == partitions {
             return true;
         }
-        let mut taken = self.ledger.taken.lock();
+        // Requests of one session come one after the other: nobody else sets it meanwhile.
         let before = self.own.swap(partitions, Ordering::Relaxed);
-        let owned = taken.by_owner.get(&self.owner).copied().unwrap_or(0);
-        let others = taken.all - owned;
-        let owned = owned - before + partitions;
-        taken.all = others + owned;
-        match owned {
-            0 => taken.by_owner.remove(&self.owner),
-            _ => taken.by_owner.insert(self.owner.clone(), owned),
-        };
-        partitions <= before || owned <= share(self.ledger.most, others)
+        let taken = &self.ledger.taken;
+        let standing = taken.set(Some(&self.owner), before, partitions);
+        partitions <= before || standing.owned <= share(self.ledger.most, standing.others)
     }
 }
 
@@ -126,6 +106,6 @@ mod tests {
         assert!(large.set(37) && !large.set(39));
         drop((large, hers));
         assert_eq!(ledger.taken(), 0);
-        assert!(ledger.taken.lock().by_owner.is_empty());
+        assert!(ledger.taken.by_owner().is_empty());
     }
 }

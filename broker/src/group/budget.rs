@@ -1,4 +1,4 @@
-//! What members keep in this node's memory: counted where it is kept, bounded per group and in all.
+//! What members keep in this node's memory: counted where it is kept, and for who brought it.
 //!
 //! Whoever may read one group may send JoinGroup after JoinGroup with as much metadata as a frame
 //! takes, and all of it stays until sessions run out. So members live in [`Kept`], which weighs
@@ -6,9 +6,18 @@
 //! shard, gives its bytes back. What is asked for is compared with the budget beforehand; what the
 //! log holds is taken in any case.
 //!
-//! Of the limit one group gets a quarter, so that its members cannot keep other groups' out. The
-//! last eighth of both is for members that are there already: after an assignment consumers name
-//! in their metadata what they own, and must not fail for that.
+//! Of the limit one group gets a quarter, so that its members cannot keep other groups' out, and
+//! one principal half of what all others leave, so that his cannot, in however many groups they
+//! are. What is nobody's, as what was read from the log until its member is heard, counts as the
+//! others'.
+//!
+//! After an assignment consumers name in their metadata what they own, and must not fail for that.
+//! So the last eighth of a group's quarter and of a principal's share is for members that are
+//! there already: his own newcomers leave it to them. Others may take half of what is left
+//! whatever he holds, so that a share can become smaller than what its owner has; therefore a
+//! member's first bytes ([`ROOM`]) are counted from the beginning, said or not, and whoever says
+//! no more than those is never refused. An eighth of the limit for growth of all would be had by
+//! whoever grows first: nothing tells a member that has just come from one that was there.
 //!
 //! Not counted: assignments that this node makes, which are bounded by the partitions there are,
 //! and committed offsets.
@@ -16,30 +25,42 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
 use super::error::GroupError;
+use crate::shares::{Shares, share};
 
 /// Of the limit, what one group may hold.
 const GROUP_SHARE: usize = 4;
-/// Of a limit, what only members that are there already get.
+/// Of a group's or a principal's part, what only members that are there already get.
 const GROWTH_SHARE: usize = 8;
 /// What an entry costs beside its bytes: its fields, its place in the map, its timer.
 const ENTRY: usize = 512;
 /// What each text or byte string in it costs beside its bytes.
 pub(super) const PART: usize = 96;
+/// What a member is counted with at least: it may say that much without growing.
+pub(super) const ROOM: usize = 2048;
+
+/// Bytes, and whose they are; `None` is nobody.
+pub(super) type Part = (Option<Principal>, usize);
 
 /// A value with the bytes that it keeps.
 pub(crate) trait Weigh {
-    /// How many these are, its key and its place not counted.
-    fn weigh(&self) -> usize;
+    /// How many these are by who brought them. The key and the place come to the first.
+    fn parts(&self) -> [Part; 2];
+
+    /// All of them, without the key and the place.
+    fn weigh(&self) -> usize {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
 }
 
-impl Weigh for () {
-    fn weigh(&self) -> usize {
-        0
+/// A place that somebody asked for, with nothing in it yet.
+impl Weigh for Principal {
+    fn parts(&self) -> [Part; 2] {
+        [(Some(self.clone()), 0), (None, 0)]
     }
 }
 
@@ -58,11 +79,48 @@ pub(super) fn entry(id: &str, value: usize) -> usize {
     id.len() + ENTRY + value
 }
 
-/// The bytes of all members of a node, and how many there may be.
+/// What a request makes a member keep, beyond what it keeps already.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Growth {
+    /// Whose the member is from then on.
+    pub(crate) owner: Principal,
+    /// Bytes that the group holds more.
+    pub(crate) bytes: usize,
+    /// Bytes that the owner holds more: with a member of another's that he makes grow he takes
+    /// over all of it.
+    pub(crate) owed: usize,
+    /// The member is to come.
+    pub(crate) is_new: bool,
+}
+
+impl Growth {
+    /// From what there is, with whose it is, to what there would be. Who makes nothing grow takes
+    /// nothing over, unless it is nobody's.
+    pub(super) fn of(
+        before: Option<(usize, Option<&Principal>)>,
+        after: usize,
+        by: &Principal,
+    ) -> Self {
+        let (before, owner, is_new) = match before {
+            Some((before, owner)) => (before, owner, false),
+            None => (0, None, true),
+        };
+        let grows = after > before;
+        let own = if owner == Some(by) { before } else { 0 };
+        Self {
+            owner: owner.filter(|_| !grows).unwrap_or(by).clone(),
+            bytes: after.saturating_sub(before),
+            owed: if grows { after - own } else { 0 },
+            is_new,
+        }
+    }
+}
+
+/// The bytes of all members of a node, whose they are, and how many there may be.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
-    used: AtomicUsize,
+    shares: Shares,
 }
 
 impl Budget {
@@ -70,56 +128,71 @@ impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
-            used: AtomicUsize::new(0),
+            shares: Shares::default(),
         })
+    }
+
+    /// Bytes held, and whose.
+    #[cfg(test)]
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// Bytes held.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.shares.all()
     }
 
-    /// Sets bytes aside for a member of a group that holds `group` so far.
-    ///
-    /// `before`: what the member holds, none for one that is to come. `after`: what it would hold.
+    /// The principal whose members hold most, and how many bytes these are.
+    pub(super) fn largest(&self) -> Option<(Principal, usize)> {
+        self.shares.largest()
+    }
+
+    /// Sets bytes aside for a member of a group that holds `group` so far; none where it does not
+    /// grow.
     ///
     /// # Errors
-    /// `MembersFull` where it would hold more than before, and the group or the node too much.
+    /// `MembersFull` where the group or the owner would hold too much.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         group: usize,
-        before: Option<usize>,
-        after: usize,
-    ) -> Result<Reserved, GroupError> {
-        let growth = after.saturating_sub(before.unwrap_or(0));
-        let may_hold = |limit: usize| match before {
-            Some(_) => limit,
-            None => limit - limit / GROWTH_SHARE,
+        growth: &Growth,
+    ) -> Result<Option<Reserved>, GroupError> {
+        if growth.owed == 0 {
+            return Ok(None);
+        }
+        let may_hold = |limit: usize| match growth.is_new {
+            true => limit - limit / GROWTH_SHARE,
+            false => limit,
         };
         let full = |limit| Err(GroupError::MembersFull { limit });
         let group_limit = self.limit / GROUP_SHARE;
-        if growth > 0 && group.saturating_add(growth) > may_hold(group_limit) {
+        if growth.bytes > 0 && group.saturating_add(growth.bytes) > may_hold(group_limit) {
             return full(group_limit);
         }
-        let used = self.used.fetch_add(growth, Ordering::Relaxed);
+        let standing = self.shares.set(Some(&growth.owner), 0, growth.owed);
         let reserved = Reserved {
             budget: Arc::clone(self),
-            bytes: growth,
+            part: (Some(growth.owner.clone()), growth.owed),
         };
-        if growth > 0 && used.saturating_add(growth) > may_hold(self.limit) {
-            return full(self.limit);
+        let share = share(self.limit, standing.others);
+        if standing.owned > may_hold(share) {
+            return full(share);
         }
-        Ok(reserved)
+        Ok(Some(reserved))
     }
 
-    fn take(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn give_back(&self, bytes: usize) {
-        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
-        assert!(before >= bytes, "{bytes} bytes of {before} given back");
+    /// Counts one part where another was.
+    fn replace(&self, before: &Part, after: &Part) {
+        if before.0 == after.0 {
+            if before.1 != after.1 {
+                self.shares.set(before.0.as_ref(), before.1, after.1);
+            }
+            return;
+        }
+        self.shares.set(before.0.as_ref(), before.1, 0);
+        self.shares.set(after.0.as_ref(), 0, after.1);
     }
 }
 
@@ -127,63 +200,35 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Reserved {
     budget: Arc<Budget>,
-    bytes: usize,
+    part: Part,
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
+        self.budget.replace(&self.part, &(None, 0));
     }
 }
 
 /// Values by id, with the bytes that they keep. They change through it only.
 #[derive(Debug)]
-pub(crate) struct Kept<V> {
+pub(crate) struct Kept<V: Weigh> {
     values: BTreeMap<Str, V>,
-    account: Account,
-}
-
-/// Bytes, and the budget that hears of them once there is one.
-#[derive(Debug, Default)]
-struct Account {
     bytes: usize,
+    /// It hears of them once there is one.
     budget: Option<Arc<Budget>>,
 }
 
-impl Account {
-    fn add(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if let Some(budget) = &self.budget {
-            budget.take(bytes);
-        }
-    }
-
-    fn subtract(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        if let Some(budget) = &self.budget {
-            budget.give_back(bytes);
-        }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.give_back(self.bytes);
-        }
-    }
-}
-
-impl<V> Default for Kept<V> {
+impl<V: Weigh> Default for Kept<V> {
     fn default() -> Self {
         Self {
             values: BTreeMap::new(),
-            account: Account::default(),
+            bytes: 0,
+            budget: None,
         }
     }
 }
 
-impl<V> Deref for Kept<V> {
+impl<V: Weigh> Deref for Kept<V> {
     type Target = BTreeMap<Str, V>;
 
     fn deref(&self) -> &Self::Target {
@@ -191,60 +236,99 @@ impl<V> Deref for Kept<V> {
     }
 }
 
+impl<V: Weigh> Drop for Kept<V> {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            for (id, value) in &self.values {
+                recount(Some(budget), parts(id, value), NOTHING);
+            }
+        }
+    }
+}
+
+const NOTHING: [Part; 2] = [(None, 0), (None, 0)];
+
+/// What is counted for a value and its key.
+fn parts<V: Weigh>(id: &str, value: &V) -> [Part; 2] {
+    let [(owner, own), given] = value.parts();
+    [(owner, entry(id, own)), given]
+}
+
+/// Tells a budget; gives how many bytes there were and are.
+fn recount(budget: Option<&Arc<Budget>>, before: [Part; 2], after: [Part; 2]) -> (usize, usize) {
+    let (mut was, mut is) = (0, 0);
+    for (before, after) in before.iter().zip(&after) {
+        was += before.1;
+        is += after.1;
+        if let Some(budget) = budget {
+            budget.replace(before, after);
+        }
+    }
+    (was, is)
+}
+
 impl<V: Weigh> Kept<V> {
     /// Bytes of all of them.
     pub(crate) fn held(&self) -> usize {
-        self.account.bytes
+        self.bytes
     }
 
-    /// Has a node's budget hear of them.
+    /// Has a node's budget hear of them, which had none before.
     pub(crate) fn attach(&mut self, budget: &Arc<Budget>) {
-        let bytes = self.account.bytes;
-        budget.take(bytes);
-        self.account = Account {
-            bytes,
-            budget: Some(Arc::clone(budget)),
-        };
+        for (id, value) in &self.values {
+            recount(Some(budget), NOTHING, parts(id, value));
+        }
+        let before = self.budget.replace(Arc::clone(budget));
+        assert!(before.is_none(), "counted twice");
+    }
+
+    fn count(&mut self, before: [Part; 2], after: [Part; 2]) {
+        let (was, is) = recount(self.budget.as_ref(), before, after);
+        self.bytes = self.bytes - was + is;
     }
 
     /// Puts one in; gives the one that was there.
     pub(crate) fn insert(&mut self, id: Str, value: V) -> Option<V> {
-        let before = self.remove(&id);
-        self.account.add(entry(&id, value.weigh()));
-        self.values.insert(id, value);
-        before
+        let after = parts(&id, &value);
+        let old = self.values.insert(id.clone(), value);
+        let before = old.as_ref().map_or(NOTHING, |old| parts(&id, old));
+        self.count(before, after);
+        old
     }
 
     /// Takes one out.
     pub(crate) fn remove(&mut self, id: &str) -> Option<V> {
         let value = self.values.remove(id)?;
-        self.account.subtract(entry(id, value.weigh()));
+        self.count(parts(id, &value), NOTHING);
         Some(value)
     }
 
     /// Changes one.
     pub(crate) fn change<T>(&mut self, id: &str, change: impl FnOnce(&mut V) -> T) -> Option<T> {
         let value = self.values.get_mut(id)?;
-        self.account.subtract(value.weigh());
+        let before = parts(id, value);
         let outcome = change(value);
-        self.account.add(value.weigh());
+        let after = parts(id, value);
+        self.count(before, after);
         Some(outcome)
     }
 
     /// Changes all of them.
     pub(crate) fn change_all(&mut self, mut change: impl FnMut(&Str, &mut V)) {
+        let mut bytes = 0;
         for (id, value) in &mut self.values {
-            self.account.subtract(value.weigh());
+            let before = parts(id, value);
             change(id, value);
-            self.account.add(value.weigh());
+            bytes += recount(self.budget.as_ref(), before, parts(id, value)).1;
         }
+        self.bytes = bytes;
     }
 
-    /// Bytes of all of them, weighed anew.
+    /// All that is counted of them, weighed anew.
     #[cfg(test)]
-    pub(crate) fn weighed_anew(&self) -> usize {
+    pub(crate) fn weighed_anew(&self) -> Vec<Part> {
         let all = self.values.iter();
-        all.map(|(id, value)| entry(id, value.weigh())).sum()
+        all.flat_map(|(id, value)| parts(id, value)).collect()
     }
 }
 

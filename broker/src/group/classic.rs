@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::types::TimestampMs;
 use palisade_protocol::{Str, Uuid};
 
@@ -38,6 +39,8 @@ pub(crate) use presence::Identity;
 pub(crate) use subscription::topics_of_subscription;
 pub(crate) use sync::SyncAsk;
 
+#[cfg(test)]
+use super::budget::Part;
 use super::budget::{Budget, Kept};
 use super::decision::TimerKey;
 use super::error::GroupError;
@@ -86,7 +89,7 @@ pub(crate) struct ClassicGroup {
     /// Static members by instance id.
     instances: HashMap<Str, Str>,
     /// Ids that were handed out and not used yet (KIP-394).
-    pending: Kept<()>,
+    pending: Kept<Principal>,
     /// Members of this generation that have not sent SyncGroup.
     pending_sync: BTreeSet<Str>,
     /// How many members' JoinGroup is parked.
@@ -153,10 +156,12 @@ impl ClassicGroup {
         self.pending.attach(budget);
     }
 
-    /// The same bytes, weighed anew.
+    /// The same bytes, weighed anew, and whose they are.
     #[cfg(test)]
-    pub(crate) fn weighed_anew(&self) -> usize {
-        self.members.weighed_anew() + self.pending.weighed_anew()
+    pub(crate) fn weighed_anew(&self) -> Vec<Part> {
+        let mut parts = self.members.weighed_anew();
+        parts.extend(self.pending.weighed_anew());
+        parts
     }
 
     /// The protocol type, empty for a group that never had members.

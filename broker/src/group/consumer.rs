@@ -9,9 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 use palisade_protocol::types::{Offset, TimestampMs, TopicId};
 
+#[cfg(test)]
+use super::budget::Part;
 use super::budget::{Budget, Kept};
 use super::config::ConsumerGroupConfig;
 use super::partitions::PartitionSet;
@@ -80,6 +83,8 @@ struct Resolved {
     version: Offset,
     /// When.
     timestamp: TimestampMs,
+    /// For whom they are counted; no record says it.
+    owner: Option<Principal>,
 }
 
 /// What need not outlive the process; forgetting it costs a look, not a decision.
@@ -144,6 +149,8 @@ pub(crate) struct Client {
     pub(crate) id: Str,
     /// Its address, with a slash before it.
     pub(crate) host: Str,
+    /// Who logged in: what the member keeps is counted for him.
+    pub(crate) principal: Principal,
 }
 
 impl ConsumerGroup {
@@ -177,10 +184,12 @@ impl ConsumerGroup {
         self.resolved.attach(budget);
     }
 
-    /// The same bytes, weighed anew.
+    /// The same bytes, weighed anew, and whose they are.
     #[cfg(test)]
-    pub(crate) fn weighed_anew(&self) -> usize {
-        self.members.weighed_anew() + self.resolved.weighed_anew()
+    pub(crate) fn weighed_anew(&self) -> Vec<Part> {
+        let mut parts = self.members.weighed_anew();
+        parts.extend(self.resolved.weighed_anew());
+        parts
     }
 
     /// Its epoch.

@@ -19,7 +19,7 @@ use palisade_protocol::Str;
 
 pub(crate) use admin::{GroupView, ListedGroup, OffsetDeletion};
 pub(crate) use commit::{CommitAsk, CommitRow};
-pub(crate) use consumer::HeartbeatAsk;
+pub(crate) use consumer::{HeartbeatAsk, LookedUp};
 pub(crate) use fetch::{FetchAsk, FetchedOffset, FetchedTopic, Fetcher};
 
 use super::budget::Budget;

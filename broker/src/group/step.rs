@@ -58,7 +58,7 @@ pub(crate) struct Step {
     /// What follows.
     pub(crate) after: Option<After>,
     /// Memory that the records will be counted in, set aside until they are replayed.
-    pub(crate) reserved: Option<Reserved>,
+    pub(crate) reserved: Vec<Reserved>,
 }
 
 impl Step {

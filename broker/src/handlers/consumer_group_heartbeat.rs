@@ -19,9 +19,9 @@ use super::denied;
 use crate::broker::Broker;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::group::consumer::{Client, Found, Heartbeat, check_request, plain_id};
+use crate::group::consumer::{Client, Heartbeat, check_request, plain_id};
 use crate::group::error::GroupError;
-use crate::group::shard::HeartbeatAsk;
+use crate::group::shard::{HeartbeatAsk, LookedUp};
 use crate::{rng, task};
 
 mod look_up;
@@ -69,6 +69,7 @@ pub(crate) async fn handle(
                 .map(Str::detached)
                 .unwrap_or_default(),
             host: Str::from(format!("/{}", java_text(ctx.session.peer.ip()))),
+            principal: ctx.session.principal.clone(),
         },
         look_up: look_up(ctx, access, group.clone()),
     };
@@ -94,6 +95,7 @@ pub(crate) async fn handle(
 fn look_up(ctx: &RequestContext, access: Access, group: Str) -> Box<dyn FnOnce(Vec<Str>) + Send> {
     let broker = Arc::clone(&ctx.broker);
     let image = Arc::clone(&ctx.image);
+    let principal = ctx.session.principal.clone();
     Box::new(move |patterns| {
         task::spawn("group expressions", async move {
             let mut look_up = LookUp::new(patterns, image, access);
@@ -103,7 +105,13 @@ fn look_up(ctx: &RequestContext, access: Access, group: Str) -> Box<dyn FnOnce(V
                     return;
                 };
                 look_up = rest;
-                let brought = bring(&broker, &group, found, &look_up);
+                let looked_up = LookedUp {
+                    found,
+                    version: look_up.version(),
+                    more: !look_up.is_done(),
+                    principal: principal.clone(),
+                };
+                let brought = bring(&broker, &group, looked_up);
                 // Whoever coordinates the group now has its members' next heartbeats look again.
                 if brought.await.is_err() {
                     return;
@@ -114,18 +122,12 @@ fn look_up(ctx: &RequestContext, access: Access, group: Str) -> Box<dyn FnOnce(V
 }
 
 /// Brings what a round found, of which the group says itself what becomes of it.
-async fn bring(
-    broker: &Broker,
-    group: &Str,
-    found: Found,
-    look_up: &LookUp,
-) -> Result<(), GroupError> {
-    let (version, more) = (look_up.version(), !look_up.is_done());
+async fn bring(broker: &Broker, group: &Str, looked_up: LookedUp) -> Result<(), GroupError> {
     let name = group.clone();
     let brought = broker
         .groups
         .ask(group.clone(), move |shard, moment, asker| {
-            shard.patterns_found(&name, found, version, more, asker, moment)
+            shard.patterns_found(&name, looked_up, asker, moment)
         });
     brought.await?.answer().await?
 }

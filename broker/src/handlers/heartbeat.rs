@@ -27,11 +27,13 @@ pub(crate) async fn handle(
     let member = request.member_id.detached();
     let instance = request.group_instance_id.as_ref().map(Str::detached);
     let generation = request.generation_id;
+    let principal = ctx.session.principal.clone();
     let awaited = ctx
         .broker
         .groups
         .ask(group.clone(), move |shard, moment, asker| {
             let instance = instance.as_deref();
+            shard.hear(&group, &member, &principal);
             shard.heartbeat(&group, &member, instance, generation, asker, moment)
         })
         .await;

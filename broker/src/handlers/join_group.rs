@@ -90,6 +90,7 @@ fn ask(ctx: &RequestContext, request: JoinGroupRequest, session_timeout: Duratio
     };
     let protocols = request.protocols.iter();
     JoinAsk {
+        principal: ctx.session.principal.clone(),
         member_id: request.member_id.detached(),
         instance_id: request.group_instance_id.as_ref().map(Str::detached),
         client_id: ctx

@@ -67,11 +67,13 @@ pub(crate) async fn handle(
         knows_consumer_groups: ctx.api_version >= CONSUMER_GROUPS,
         rows,
     };
+    let principal = ctx.session.principal.clone();
     drop(request);
     let awaited = ctx
         .broker
         .groups
         .ask(group.clone(), move |shard, moment, asker| {
+            shard.hear(&group, &ask.member_id, &principal);
             Step::decided(shard.commit(&group, ask, moment), asker)
         })
         .await;

@@ -34,7 +34,7 @@ pub(crate) async fn handle(
         return Handled::Now(response(Err(GroupError::InvalidGroupId)));
     }
     let group = request.group_id.detached();
-    let ask = ask(&request);
+    let ask = ask(ctx, &request);
     drop(request);
     let awaited = ctx
         .broker
@@ -51,9 +51,10 @@ pub(crate) async fn handle(
     }
 }
 
-fn ask(request: &SyncGroupRequest) -> SyncAsk {
+fn ask(ctx: &RequestContext, request: &SyncGroupRequest) -> SyncAsk {
     let assignments = request.assignments.iter();
     SyncAsk {
+        principal: ctx.session.principal.clone(),
         member_id: request.member_id.detached(),
         instance_id: request.group_instance_id.as_ref().map(Str::detached),
         generation: request.generation_id,

@@ -1,10 +1,10 @@
 use super::*;
 
-struct Heavy(usize);
+struct Heavy(usize, Option<Principal>);
 
 impl Weigh for Heavy {
-    fn weigh(&self) -> usize {
-        self.0
+    fn parts(&self) -> [Part; 2] {
+        [(self.1.clone(), self.0), (None, 0)]
     }
 }
 
@@ -12,16 +12,17 @@ impl Weigh for Heavy {
 fn what_comes_changes_and_goes_is_counted() {
     let budget = Budget::new(1 << 20);
     let mut kept = Kept::default();
-    kept.insert("a".into(), Heavy(100));
+    kept.insert("a".into(), Heavy(100, None));
     assert_eq!(budget.used(), 0, "nobody told it yet");
     kept.attach(&budget);
     assert_eq!(budget.used(), kept.held());
-    kept.insert("a".into(), Heavy(200));
-    kept.insert("b".into(), Heavy(1));
+    kept.insert("a".into(), Heavy(200, None));
+    kept.insert("b".into(), Heavy(1, None));
     kept.change("b", |heavy| heavy.0 = 50);
     kept.change_all(|_, heavy| heavy.0 += 1);
     assert_eq!(kept.held(), 2 * (1 + ENTRY) + 201 + 51);
-    assert_eq!(kept.held(), kept.weighed_anew());
+    let anew = kept.weighed_anew().into_iter();
+    assert_eq!(kept.held(), anew.map(|(_, bytes)| bytes).sum::<usize>());
     assert_eq!(budget.used(), kept.held());
     kept.remove("a");
     assert_eq!(budget.used(), 1 + ENTRY + 51);
@@ -29,15 +30,50 @@ fn what_comes_changes_and_goes_is_counted() {
     assert_eq!(budget.used(), 0);
 }
 
+fn user(name: &str) -> Principal {
+    Principal::user(name)
+}
+
+#[test]
+fn it_is_counted_for_whose_it_is() {
+    let budget = Budget::new(1 << 20);
+    let of = |name| budget.shares().by_owner().get(&user(name)).copied();
+    let mut kept = Kept::default();
+    kept.insert("a".into(), Heavy(100, Some(user("alice"))));
+    kept.insert("b".into(), Heavy(100, None));
+    kept.attach(&budget);
+    assert_eq!(of("alice"), Some(1 + ENTRY + 100));
+    kept.change("b", |heavy| heavy.1 = Some(user("bob")));
+    kept.change("a", |heavy| *heavy = Heavy(50, Some(user("bob"))));
+    assert_eq!(
+        (of("alice"), of("bob")),
+        (None, Some(2 * (1 + ENTRY) + 150))
+    );
+    kept.insert("a".into(), Heavy(7, Some(user("alice"))));
+    kept.remove("b");
+    assert_eq!((of("alice"), of("bob")), (Some(1 + ENTRY + 7), None));
+    assert_eq!(budget.largest(), Some((user("alice"), 1 + ENTRY + 7)));
+    drop(kept);
+    assert_eq!((of("alice"), budget.used()), (None, 0));
+}
+
+fn newcomer(by: &str, after: usize) -> Growth {
+    Growth::of(None, after, &user(by))
+}
+
+fn grown(owner: &str, before: usize, after: usize) -> Growth {
+    Growth::of(Some((before, Some(&user(owner)))), after, &user(owner))
+}
+
 #[test]
 fn a_group_gets_a_quarter_and_newcomers_not_the_last_eighth() {
     let budget = Budget::new(8000);
-    let newcomer = |group, after| budget.reserve(group, None, after).is_ok();
-    let grows = |group, before, after| budget.reserve(group, Some(before), after).is_ok();
-    assert!(newcomer(0, 1750));
-    assert!(!newcomer(0, 1751));
-    assert!(newcomer(1000, 750));
-    assert!(!newcomer(1000, 751));
+    let comes = |group, after| budget.reserve(group, &newcomer("a", after)).is_ok();
+    let grows = |group, before, after| budget.reserve(group, &grown("a", before, after)).is_ok();
+    assert!(comes(0, 1750));
+    assert!(!comes(0, 1751));
+    assert!(comes(1000, 750));
+    assert!(!comes(1000, 751));
     assert!(grows(1750, 1750, 2000));
     assert!(!grows(1750, 1750, 2001));
     assert!(grows(9000, 100, 100), "who does not grow is never refused");
@@ -46,19 +82,37 @@ fn a_group_gets_a_quarter_and_newcomers_not_the_last_eighth() {
 }
 
 #[test]
-fn what_is_set_aside_counts_for_the_others() {
+fn a_principal_gets_half_of_what_others_leave() {
     let budget = Budget::new(8000);
-    let held: Vec<_> = (0..4)
-        .map(|_| budget.reserve(0, None, 1750).expect("room"))
-        .collect();
-    assert_eq!(
-        budget.reserve(0, None, 1).expect_err("seven eighths"),
-        GroupError::MembersFull { limit: 8000 }
-    );
-    let more = budget
-        .reserve(1000, Some(0), 1000)
-        .expect("the last eighth");
-    assert!(budget.reserve(0, Some(10), 11).is_err());
-    drop((held, more));
+    let reserve = |growth: Growth| budget.reserve(0, &growth);
+    let full = |limit| Some(GroupError::MembersFull { limit });
+    // Of his 4,000, the last eighth is for members that are there.
+    let his = [1750, 1750].map(|after| reserve(newcomer("mallory", after)).expect("room"));
+    assert_eq!(reserve(newcomer("mallory", 1)).err(), full(4000));
+    let more = reserve(grown("mallory", 10, 510)).expect("as members grow");
+    assert_eq!(reserve(grown("mallory", 10, 11)).err(), full(4000));
+    // She gets half of the rest, in which he has no part.
+    let hers = reserve(newcomer("alice", 1750)).expect("room");
+    assert_eq!(reserve(newcomer("alice", 1)).err(), full(2000));
+    let grows = reserve(grown("alice", 1750, 2000)).expect("as members grow");
+    assert!(reserve(newcomer("bob", 875)).is_ok());
+    // What is nobody's counts as others'.
+    let mut kept = Kept::default();
+    kept.insert("l".into(), Heavy(1000 - ENTRY - 1, None));
+    kept.attach(&budget);
+    assert_eq!(reserve(newcomer("bob", 439)).err(), full(500));
+    drop((his, more, hers, grows, kept));
     assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn who_makes_a_member_grow_takes_it_over() {
+    let [mallory, alice] = ["mallory", "alice"].map(user);
+    let of = |owner, after| Growth::of(Some((100, owner)), after, &mallory);
+    let shape = |growth: Growth| (growth.owner, growth.bytes, growth.owed);
+    assert_eq!(shape(of(Some(&mallory), 150)), (mallory.clone(), 50, 50));
+    assert_eq!(shape(of(Some(&alice), 150)), (mallory.clone(), 50, 150));
+    assert_eq!(shape(of(Some(&alice), 100)), (alice.clone(), 0, 0));
+    assert_eq!(shape(of(None, 100)), (mallory.clone(), 0, 0));
+    assert_eq!(shape(of(None, 150)), (mallory.clone(), 50, 150));
 }

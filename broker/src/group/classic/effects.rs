@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
 use crate::group::decision::{TimerChange, TimerKey};
@@ -40,8 +41,8 @@ pub(crate) enum Reply {
 /// What happens once a record is stored, or not.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// The leader's assignment takes effect.
-    Assigned(BTreeMap<Str, Bytes>),
+    /// The leader's assignment takes effect, and counts for the leader's principal.
+    Assigned(BTreeMap<Str, Bytes>, Principal),
     /// A static member's new id takes effect, or its old one comes back.
     Replaced(Box<super::static_member::Replacement>),
     /// Nothing: the group is empty either way.

@@ -22,6 +22,7 @@ impl ClassicGroup {
             session_timeout_ms: millis(member.session_timeout),
             protocols: member.protocols.clone(),
             assignment: member.assignment.clone(),
+            owner: member.owner.clone(),
         });
         ClassicView {
             generation: self.generation,
@@ -60,6 +61,8 @@ impl ClassicGroup {
                 rebalance_timeout: duration(member.rebalance_timeout_ms),
                 protocols: member.protocols.clone(),
                 assignment: member.assignment.clone(),
+                owner: member.owner.clone(),
+                assigned_by: member.owner.clone(),
                 join: None,
                 sync: None,
                 is_new: false,

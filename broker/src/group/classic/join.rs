@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::types::TimestampMs;
 use palisade_protocol::{Str, Uuid};
 
@@ -22,6 +23,8 @@ const MAX_PENDING: usize = 10_000;
 /// A JoinGroup; every text and all bytes are copies that outlive the request.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinAsk {
+    /// Who asks: what the member keeps is counted for him.
+    pub(crate) principal: Principal,
     /// The id the member has, empty for none.
     pub(crate) member_id: Str,
     /// The instance id of a static member.
@@ -51,6 +54,7 @@ impl JoinAsk {
     /// Of a consumer that has no id yet, with the protocol `range` and nothing to say in it.
     pub(crate) fn of_a_consumer(chance: Uuid) -> JoinAsk {
         JoinAsk {
+            principal: Principal::user("alice"),
             member_id: Str::EMPTY,
             instance_id: None,
             client_id: "c".into(),
@@ -138,7 +142,7 @@ impl ClassicGroup {
         if !ask.needs_known_id {
             self.add(id, ask, token, now, config, fx);
         } else if self.pending.len() < MAX_PENDING {
-            self.pending.insert(id.clone(), ());
+            self.pending.insert(id.clone(), ask.principal);
             fx.set(self.pending_timer(&id), ask.session_timeout);
             fx.refuse_join(token, GroupError::MemberIdRequired, id);
         } else {
@@ -226,6 +230,8 @@ impl ClassicGroup {
             rebalance_timeout: ask.rebalance_timeout,
             protocols: ask.protocols,
             assignment: Bytes::new(),
+            owner: Some(ask.principal),
+            assigned_by: None,
             join: Some(token),
             sync: None,
             is_new: true,
@@ -242,7 +248,7 @@ impl ClassicGroup {
         token: Option<Token>,
         fx: &mut Effects,
     ) {
-        self.set_protocols(id, ask.protocols.clone());
+        self.set_protocols(id, ask.protocols.clone(), &ask.principal);
         let replaced = self.set_join(id, token);
         fx.forget(replaced);
         self.members.change(id, |member| {

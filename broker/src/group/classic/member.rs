@@ -1,13 +1,14 @@
 //! A member of a classic group, and how the group's books follow it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
 use super::{ClassicGroup, JoinAsk, State, SyncAsk, Token};
-use crate::group::budget::{self, Weigh};
+use crate::group::budget::{self, Growth, Part, ROOM, Weigh};
 
 /// Protocols by preference, each with the member's metadata for it.
 pub(crate) type Protocols = Vec<(Str, Bytes)>;
@@ -22,6 +23,10 @@ pub(super) struct Member {
     pub(super) rebalance_timeout: Duration,
     pub(super) protocols: Protocols,
     pub(super) assignment: Bytes,
+    /// Whose it is; nobody's if it was read from the log and not heard since.
+    pub(super) owner: Option<Principal>,
+    /// Whose the assignment is: a leader's, who may be another's.
+    pub(super) assigned_by: Option<Principal>,
     /// Its parked JoinGroup.
     pub(super) join: Option<Token>,
     /// Its parked SyncGroup.
@@ -39,32 +44,52 @@ impl Member {
             .find(|(name, _)| Some(name) == protocol);
         found.map_or_else(Bytes::new, |(_, metadata)| metadata.clone())
     }
-}
 
-impl Weigh for Member {
-    fn weigh(&self) -> usize {
-        said(
-            self.instance_id.as_ref(),
-            [&self.client_id, &self.client_host],
-            &self.protocols,
-        ) + self.assignment.len()
+    /// Gives it an assignment, which is its leader's as far as he makes it longer.
+    pub(super) fn assign(&mut self, assignment: Bytes, leader: &Principal) {
+        let before = (given(&self.assignment), self.assigned_by.as_ref());
+        let growth = Growth::of(Some(before), given(&assignment), leader);
+        self.assigned_by = Some(growth.owner);
+        self.assignment = assignment;
     }
 }
 
-/// Weight of what a member says of itself; an instance id is kept twice.
+impl Weigh for Member {
+    fn parts(&self) -> [Part; 2] {
+        let client = [&self.client_id, &self.client_host];
+        let said = said(self.instance_id.as_ref(), client, &self.protocols);
+        let given = given(&self.assignment);
+        [
+            (self.owner.clone(), said),
+            (self.assigned_by.clone(), given),
+        ]
+    }
+}
+
+/// Of the room that every member has, what is for its assignment.
+const ASSIGNMENT_ROOM: usize = ROOM / 2;
+
+/// Weight of an assignment, beyond its part of the room.
+fn given(assignment: &Bytes) -> usize {
+    assignment.len().saturating_sub(ASSIGNMENT_ROOM)
+}
+
+/// Weight of what a member says of itself, room included; an instance id is kept twice.
 fn said(instance: Option<&Str>, client: [&Str; 2], protocols: &Protocols) -> usize {
     let client = client.into_iter().map(|text| text.len());
     let protocols = protocols
         .iter()
         .map(|(name, metadata)| budget::part(name.as_bytes()) + metadata.len());
-    2 * budget::optional(instance) + client.sum::<usize>() + protocols.sum::<usize>()
+    let said = 2 * budget::optional(instance) + client.sum::<usize>() + protocols.sum::<usize>();
+    said.max(ROOM - ASSIGNMENT_ROOM) + ASSIGNMENT_ROOM
 }
 
 impl ClassicGroup {
-    /// What the sender of a JoinGroup keeps, if it is a member, and would keep, assignments aside.
+    /// What the sender of a JoinGroup would keep beyond what it keeps if it is a member,
+    /// assignments aside.
     ///
     /// `None` for one with an id that is not known: the group will tell it so.
-    pub(crate) fn growth_by_join(&self, ask: &JoinAsk) -> Option<(Option<usize>, usize)> {
+    pub(crate) fn growth_by_join(&self, ask: &JoinAsk) -> Option<Growth> {
         let is_known = |id| {
             let member = self.check_member(id, ask.instance_id.as_deref());
             self.pending.contains_key(id) || member.is_ok()
@@ -77,8 +102,13 @@ impl ClassicGroup {
             _ => Some(&ask.member_id),
         };
         let before = id.and_then(|id| Some((id, self.members.get(id)?)));
-        let before =
-            before.map(|(id, member)| budget::entry(id, member.weigh() - member.assignment.len()));
+        let before = before.map(|(id, member)| {
+            let [(owner, said), _] = member.parts();
+            (budget::entry(id, said), owner)
+        });
+        let before = before
+            .as_ref()
+            .map(|(bytes, owner)| (*bytes, owner.as_ref()));
         let client = [&ask.client_id, &ask.client_host];
         let after = said(ask.instance_id.as_ref(), client, &ask.protocols);
         let id = match ask.member_id.is_empty() {
@@ -86,22 +116,47 @@ impl ClassicGroup {
             true => ask.instance_id.as_ref().unwrap_or(&ask.client_id),
             false => &ask.member_id,
         };
-        Some((before, budget::entry(id, after)))
+        Some(Growth::of(before, budget::entry(id, after), &ask.principal))
     }
 
-    /// What assignments take, and would take once a leader's SyncGroup is stored.
-    pub(crate) fn growth_by_sync(&self, ask: &SyncAsk) -> (usize, usize) {
+    /// The same of assignments, once a leader's SyncGroup is stored; `None` for any other.
+    pub(crate) fn growth_by_sync(&self, ask: &SyncAsk) -> Option<Growth> {
         let takes_effect =
             self.state == State::CompletingRebalance && self.is_leader(&ask.member_id);
         if !takes_effect {
-            return (0, 0);
+            return None;
         }
-        let before = self.members.values().map(|member| member.assignment.len());
-        let after = ask.assignments.iter();
-        let after = after
-            .filter(|(id, _)| self.members.contains_key(id))
-            .map(|(_, assignment)| assignment.len());
-        (before.sum(), after.sum())
+        let assigned = ask.assignments.iter();
+        let assigned: BTreeMap<&Str, usize> =
+            assigned.map(|(id, bytes)| (id, given(bytes))).collect();
+        let (mut before, mut after, mut owed) = (0, 0, 0);
+        for (id, member) in self.members.iter() {
+            let [_, (owner, is)] = member.parts();
+            let becomes = assigned.get(id).copied().unwrap_or(0);
+            owed += Growth::of(Some((is, owner.as_ref())), becomes, &ask.principal).owed;
+            before += is;
+            after += becomes;
+        }
+        Some(Growth {
+            owner: ask.principal.clone(),
+            bytes: after.saturating_sub(before),
+            owed,
+            is_new: false,
+        })
+    }
+
+    /// A member that is nobody's is whose who speaks for it.
+    pub(crate) fn hear(&mut self, id: &str, from: &Principal) {
+        if self
+            .members
+            .get(id)
+            .is_some_and(|member| member.owner.is_none())
+        {
+            self.members.change(id, |member| {
+                member.owner = Some(from.clone());
+                member.assigned_by.get_or_insert_with(|| from.clone());
+            });
+        }
     }
 
     /// Puts a member in; its id is no longer pending.
@@ -143,11 +198,21 @@ impl ClassicGroup {
         before
     }
 
-    /// Replaces what a member supports.
-    pub(super) fn set_protocols(&mut self, id: &str, protocols: Protocols) -> Option<Protocols> {
+    /// Replaces what a member supports; it is the principal's from now on if it says more.
+    pub(super) fn set_protocols(
+        &mut self,
+        id: &str,
+        protocols: Protocols,
+        by: &Principal,
+    ) -> Option<Protocols> {
         self.count(&protocols, true);
         let before = self.members.change(id, |member| {
-            std::mem::replace(&mut member.protocols, protocols)
+            let said = member.parts()[0].1;
+            let before = std::mem::replace(&mut member.protocols, protocols);
+            let owner = member.owner.as_ref();
+            let growth = Growth::of(Some((said, owner)), member.parts()[0].1, by);
+            member.owner = Some(growth.owner);
+            before
         })?;
         self.count(&before, false);
         Some(before)

@@ -71,6 +71,8 @@ impl ClassicGroup {
                 },
                 protocols: vec![(protocol, Bytes::copy_from_slice(&stored.subscription))],
                 assignment: Bytes::copy_from_slice(&stored.assignment),
+                owner: None,
+                assigned_by: None,
                 join: None,
                 sync: None,
                 is_new: false,
@@ -106,7 +108,9 @@ impl ClassicGroup {
     ) -> Effects {
         let mut fx = Effects::default();
         match then {
-            Then::Assigned(assigned) => self.assigned(assigned, result, now, config, &mut fx),
+            Then::Assigned(assigned, leader) => {
+                self.assigned((assigned, leader), result, now, config, &mut fx);
+            }
             Then::Replaced(replacement) => self.replaced(*replacement, result, &mut fx),
             // The group is empty in memory; a later start would let its last members expire.
             Then::Emptied => {}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 use palisade_protocol::types::TimestampMs;
 
@@ -13,6 +14,8 @@ use crate::group::error::GroupError;
 /// A SyncGroup; texts and bytes are copies that outlive the request.
 #[derive(Clone, Debug)]
 pub(crate) struct SyncAsk {
+    /// Who asks: assignments are counted for him.
+    pub(crate) principal: Principal,
     /// The member.
     pub(crate) member_id: Str,
     /// The instance id of a static member.
@@ -62,7 +65,7 @@ impl ClassicGroup {
                 .filter(|(member, _)| self.members.contains_key(member))
                 .collect();
             let record = self.record_of(&assigned);
-            fx.store = Some((record, Then::Assigned(assigned)));
+            fx.store = Some((record, Then::Assigned(assigned, ask.principal)));
         }
         fx
     }
@@ -87,10 +90,10 @@ impl ClassicGroup {
         }
     }
 
-    /// The leader's assignment is stored, or is not and the group rebalances.
+    /// A leader's assignment is stored, or is not and the group rebalances.
     pub(super) fn assigned(
         &mut self,
-        mut assigned: BTreeMap<Str, Bytes>,
+        (mut assigned, leader): (BTreeMap<Str, Bytes>, Principal),
         result: Result<(), GroupError>,
         now: TimestampMs,
         config: &GroupConfig,
@@ -103,7 +106,7 @@ impl ClassicGroup {
         self.enter(State::Stable, now);
         let mut parked = Vec::new();
         self.members.change_all(|id, member| {
-            member.assignment = assigned.remove(id).unwrap_or_default();
+            member.assign(assigned.remove(id).unwrap_or_default(), &leader);
             if let Some(token) = member.sync.take() {
                 parked.push((id.clone(), token));
             }

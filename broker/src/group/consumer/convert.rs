@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 use palisade_protocol::types::TimestampMs;
 
@@ -52,6 +53,8 @@ pub(crate) struct ClassicViewMember {
     pub(crate) protocols: Vec<(Str, Bytes)>,
     /// What the last leader assigned to it.
     pub(crate) assignment: Bytes,
+    /// For whom it is counted.
+    pub(crate) owner: Option<Principal>,
 }
 
 impl ClassicView {
@@ -328,6 +331,7 @@ fn classic(member: &Member, image: &ClusterImage) -> Option<ClassicViewMember> {
             .map(|protocol| (protocol.name.clone(), protocol.metadata.clone()))
             .collect(),
         assignment: ConsumerGroup::assignment_bytes(member, image),
+        owner: member.owner.clone(),
     })
 }
 

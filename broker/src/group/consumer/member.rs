@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
 use crate::group::config::ConsumerGroupConfig;
@@ -59,6 +60,8 @@ pub(crate) struct Member {
     pub(crate) assigned: OwnedPartitions,
     /// What it has to give up.
     pub(crate) revoking: OwnedPartitions,
+    /// For whom it is counted; no record says it.
+    pub(crate) owner: Option<Principal>,
 }
 
 impl Member {

@@ -130,6 +130,10 @@ impl ConsumerGroup {
             topics: value.topics.iter().map(Str::detached).collect(),
             version: Offset::new(value.metadata_version),
             timestamp: TimestampMs::new(value.timestamp),
+            owner: self
+                .resolved
+                .get(regex)
+                .and_then(|known| known.owner.clone()),
         };
         self.resolved.insert(regex.detached(), resolved);
     }

@@ -2,11 +2,12 @@
 
 use std::sync::Mutex;
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 
 use super::*;
 use crate::group::consumer::{Client, Found, Heartbeat};
-use crate::group::shard::HeartbeatAsk;
+use crate::group::shard::{HeartbeatAsk, LookedUp};
 
 impl Rig {
     /// A heartbeat of a member, and the expressions that it has looked up.
@@ -33,6 +34,7 @@ impl Rig {
                 client: Client {
                     id: "c".into(),
                     host: "/h".into(),
+                    principal: Principal::user("alice"),
                 },
                 request,
                 look_up: Box::new(move |patterns| sink.lock().unwrap().extend(patterns)),
@@ -62,9 +64,14 @@ impl Rig {
             .iter()
             .map(|pattern| (pattern.clone(), topics_of(pattern)))
             .collect();
-        let version = self.node.image.offset;
+        let looked_up = LookedUp {
+            found,
+            version: self.node.image.offset,
+            more: false,
+            principal: Principal::user("alice"),
+        };
         let asked = self.groups.ask("g".into(), move |shard, moment, asker| {
-            shard.patterns_found(&"g".into(), found, version, false, asker, moment)
+            shard.patterns_found(&"g".into(), looked_up, asker, moment)
         });
         let answer = asked.await.unwrap().answer().await.unwrap();
         assert_eq!(answer, Ok(()));
@@ -82,14 +89,13 @@ async fn expressions(count: usize) -> (Rig, Vec<Str>) {
         patterns.extend(wanted);
         // One look-up at a time; the next member's is to be asked for, too.
         let event = |shard: &mut Shard, moment: &Moment<'_>, asker| {
-            shard.patterns_found(
-                &"g".into(),
-                Found::new(),
-                moment.image.offset,
-                false,
-                asker,
-                moment,
-            )
+            let looked_up = LookedUp {
+                found: Found::new(),
+                version: moment.image.offset,
+                more: false,
+                principal: Principal::user("alice"),
+            };
+            shard.patterns_found(&"g".into(), looked_up, asker, moment)
         };
         rig.groups
             .ask("g".into(), event)

@@ -4,14 +4,17 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 use palisade_protocol::messages::consumer_group_describe::DescribedGroup;
 use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use palisade_protocol::types::Offset;
 
+use super::admission::Admitted;
 use super::expire::group_tombstone;
 use super::{Group, Parked, Shard};
 use crate::foreign;
+use crate::group::budget::Growth;
 use crate::group::classic::{
     ClassicGroup, Identity, JoinAnswer, JoinAsk, JoinRefused, Joined, SyncAnswer, SyncAsk, Synced,
     Token,
@@ -42,6 +45,21 @@ pub(crate) struct HeartbeatAsk {
     /// Looks expressions up in the background, with the sender's rights.
     pub(crate) look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
 }
+
+/// What expressions were found to stand for.
+pub(crate) struct LookedUp {
+    /// The expressions with their topics.
+    pub(crate) found: Found,
+    /// The metadata they were found in.
+    pub(crate) version: Offset,
+    /// Others of the same look-up follow.
+    pub(crate) more: bool,
+    /// Whose rights they were found with.
+    pub(crate) principal: Principal,
+}
+
+/// Members whose records are new, and for whom they count.
+type Owners = Vec<(Str, Principal)>;
 
 /// The answer to a LeaveGroup: one for each member.
 type Leaving = Result<Vec<Result<(), GroupError>>, GroupError>;
@@ -131,10 +149,14 @@ impl Shard {
         asker: Asker<Result<Heartbeat, GroupError>>,
         now: &Moment<'_>,
     ) -> Step {
+        self.hear(id, &ask.member_id, &ask.client.principal);
         match self.reserve_for_heartbeat(id, &ask) {
-            Ok(reserved) => {
-                let step = self.beat(id, ask, asker, now);
-                Step { reserved, ..step }
+            Ok(Admitted { reserved, owner }) => {
+                let owner = owner.map(|owner| (ask.member_id.clone(), owner));
+                let owners = owner.into_iter().collect();
+                let mut step = self.beat(id, ask, owners, asker, now);
+                step.reserved.extend(reserved);
+                step
             }
             Err(error) => answer(asker, Err(error)),
         }
@@ -144,6 +166,7 @@ impl Shard {
         &mut self,
         id: &Str,
         ask: HeartbeatAsk,
+        owners: Owners,
         asker: Asker<Result<Heartbeat, GroupError>>,
         now: &Moment<'_>,
     ) -> Step {
@@ -160,29 +183,43 @@ impl Shard {
         match group {
             Some(Group::Consumer(group)) => {
                 let decision = beat(group);
-                self.heard(id, decision, ask.look_up, asker)
+                self.heard(id, decision, owners, ask.look_up, asker)
             }
             _ if !joins => answer(asker, no_such_group(id)),
             None => {
                 let decision = beat(&mut ConsumerGroup::new(id.clone()));
-                self.heard(id, decision, ask.look_up, asker)
+                self.heard(id, decision, owners, ask.look_up, asker)
             }
             Some(Group::Classic(group)) if group.is_empty() => {
                 let mut decision = beat(&mut ConsumerGroup::new(id.clone()));
                 if decision.answer.is_ok() {
                     decision.records.insert(0, group_tombstone(id));
                 }
-                self.heard(id, decision, ask.look_up, asker)
+                self.heard(id, decision, owners, ask.look_up, asker)
             }
             Some(Group::Classic(classic)) => {
                 let parked = classic.parked();
-                match ConsumerGroup::upgrade(id, &classic.view(), &at) {
+                let view = classic.view();
+                let held = classic.held();
+                match ConsumerGroup::upgrade(id, &view, &at) {
                     Err(error) => answer(asker, Err(error)),
                     Ok((mut group, mut records)) => {
                         let mut decision = beat(&mut group);
                         if decision.answer.is_err() {
-                            return self.heard(id, decision, ask.look_up, asker);
+                            return self.heard(id, decision, owners, ask.look_up, asker);
                         }
+                        // Names of topics take more room than the metadata that they were in.
+                        let by = &ask.client.principal;
+                        let growth = Growth::of(Some((held, None)), group.held(), by);
+                        let owed = growth.bytes;
+                        let reserved = match self.reserve(id, &Growth { owed, ..growth }, by) {
+                            Ok(reserved) => reserved.into_iter().collect(),
+                            Err(error) => return answer(asker, Err(error)),
+                        };
+                        // Whoever joins comes last: he may take the place of one of these.
+                        let members = view.members.into_iter();
+                        let members = members.filter_map(|one| Some((one.id, one.owner?)));
+                        let owners = members.chain(owners).collect();
                         records.append(&mut decision.records);
                         decision.records = records;
                         let mut timers = group.timers(&at);
@@ -194,7 +231,9 @@ impl Shard {
                         }
                         timers.append(&mut decision.timers);
                         decision.timers = timers;
-                        self.upgraded(id, decision, parked, ask.look_up, asker)
+                        let step =
+                            self.upgraded(id, decision, (parked, owners), ask.look_up, asker);
+                        Step { reserved, ..step }
                     }
                 }
             }
@@ -206,10 +245,11 @@ impl Shard {
         &self,
         id: &Str,
         decision: Decision<Heartbeat>,
+        owners: Owners,
         look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
         asker: Asker<Result<Heartbeat, GroupError>>,
     ) -> Step {
-        self.upgraded(id, decision, Vec::new(), look_up, asker)
+        self.upgraded(id, decision, (Vec::new(), owners), look_up, asker)
     }
 
     /// The same where the group was a classic one, in which requests may wait.
@@ -217,7 +257,7 @@ impl Shard {
         &self,
         id: &Str,
         decision: Decision<Heartbeat>,
-        parked: Vec<(Str, Token)>,
+        (parked, owners): (Vec<(Str, Token)>, Owners),
         look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
         asker: Asker<Result<Heartbeat, GroupError>>,
     ) -> Step {
@@ -230,6 +270,11 @@ impl Shard {
             let mut step = Step::none();
             match &answer {
                 Ok(heartbeat) => {
+                    if let Some(group) = shard.consumer(&id) {
+                        for (member, owner) in owners {
+                            group.own(&member, owner);
+                        }
+                    }
                     step = shard.downgraded(&id, &heartbeat.removed, moment);
                     shard.send_to_rejoin(parked, &mut step);
                     if !heartbeat.look_up.is_empty() {
@@ -283,26 +328,47 @@ impl Shard {
         self.step(id, effects)
     }
 
-    /// The outcome of a look-up of expressions, or a part of it with `more` to follow.
+    /// The outcome of a look-up of expressions, or a part of it.
     pub(crate) fn patterns_found(
         &mut self,
         id: &Str,
-        mut found: Found,
-        version: Offset,
-        more: bool,
+        looked_up: LookedUp,
         asker: Asker<Result<(), GroupError>>,
         now: &Moment<'_>,
     ) -> Step {
+        let LookedUp {
+            mut found,
+            version,
+            more,
+            principal,
+        } = looked_up;
+        let Some(group) = self.consumer(id) else {
+            return answer(asker, no_such_group(id));
+        };
+        let (growth, his) = group.growth_by_patterns(&found, &principal);
+        let reserved = self.reserve(id, &growth, &principal);
         let Some(group) = self.consumer(id) else {
             return answer(asker, no_such_group(id));
         };
         let config = config_of(id, now);
-        let decision = group.patterns_found(&mut found, version, more, &moment(now, &config));
+        let at = moment(now, &config);
+        let (reserved, decision) = match reserved {
+            Ok(reserved) => (
+                reserved,
+                group.patterns_found(&mut found, version, more, &at),
+            ),
+            // As if the log did not take them: they are looked up again after a while.
+            Err(_) => {
+                let none = &mut Found::new();
+                (None, group.patterns_found(none, version, more, &at))
+            }
+        };
         let too_large = decision.answer.clone().unwrap_or(0);
         let id = id.clone();
         let step = decided(decision, move |shard, now, _| {
             if let Some(group) = shard.consumer(&id) {
                 let lost = too_large + group.patterns_stored(&found, now.now);
+                group.own_patterns(&his, &found, &principal);
                 tell_lost(&id, lost);
             }
             answer(asker, Ok(()))
@@ -310,6 +376,7 @@ impl Shard {
         // Each expression is of use by itself.
         Step {
             divisible: true,
+            reserved: reserved.into_iter().collect(),
             ..step
         }
     }
@@ -351,6 +418,7 @@ impl Shard {
         &mut self,
         id: &Str,
         ask: JoinAsk,
+        owner: Option<Principal>,
         asker: Asker<JoinAnswer>,
         now: &Moment<'_>,
     ) -> Step {
@@ -363,7 +431,13 @@ impl Shard {
         }
         let config = config_of(id, now);
         let decision = group.classic_join(&ask, &moment(now, &config));
-        decided(decision, move |_, _, joined| {
+        let id = id.clone();
+        decided(decision, move |shard, _, joined| {
+            if let (Some(owner), Ok(ClassicJoined::Member { member_id, .. })) = (owner, &joined)
+                && let Some(group) = shard.consumer(&id)
+            {
+                group.own(member_id, owner);
+            }
             answer(asker, join_answer(joined, ask))
         })
     }

@@ -2,6 +2,7 @@
 
 use palisade_protocol::Str;
 
+use super::admission::Admitted;
 use super::{Group, Parked, Shard};
 use crate::group::classic::{
     ClassicGroup, Identity, JoinAnswer, JoinAsk, JoinRefused, SyncAnswer, SyncAsk,
@@ -20,14 +21,15 @@ impl Shard {
         asker: Asker<JoinAnswer>,
         moment: &Moment<'_>,
     ) -> Step {
-        let reserved = match self.reserve_for_join(id, &ask) {
-            Ok(reserved) => reserved,
+        self.hear(id, &ask.member_id, &ask.principal);
+        let Admitted { reserved, owner } = match self.reserve_for_join(id, &ask) {
+            Ok(admitted) => admitted,
             Err(error) => return self.refuse_join(id, &ask, error, asker, moment),
         };
         if self.is_consumer(id) {
             // Where an empty group goes first, the join is heard again then, and reserves anew.
-            let reserved = reserved.filter(|_| !self.is_left(id));
-            let step = self.join_consumer(id, ask, asker, moment);
+            let reserved = reserved.into_iter().filter(|_| !self.is_left(id)).collect();
+            let step = self.join_consumer(id, ask, owner, asker, moment);
             return Step { reserved, ..step };
         }
         if !self.groups.contains_key(id.as_str()) && !ask.member_id.is_empty() {
@@ -75,6 +77,7 @@ impl Shard {
         asker: Asker<SyncAnswer>,
         moment: &Moment<'_>,
     ) -> Step {
+        self.hear(id, &ask.member_id, &ask.principal);
         if self.is_consumer(id) {
             return self.sync_consumer(id, ask, asker, moment);
         }
@@ -82,7 +85,7 @@ impl Shard {
             return answer(asker, Err(GroupError::UnknownMember));
         }
         let reserved = match self.reserve_for_sync(id, &ask) {
-            Ok(reserved) => reserved,
+            Ok(admitted) => admitted.reserved.into_iter().collect(),
             Err(error) => return answer(asker, Err(error)),
         };
         let token = self.park(Parked::Sync(asker));

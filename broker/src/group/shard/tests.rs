@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::types::{Offset, TimestampMs};
 use palisade_protocol::{ErrorCode, Str, Uuid};
 use tokio::sync::oneshot;
@@ -123,6 +124,7 @@ impl Bench {
         self.take(step);
         let joined: Joined = answered(answer).unwrap();
         let ask = SyncAsk {
+            principal: Principal::user("alice"),
             member_id: joined.member_id.clone(),
             instance_id: None,
             generation: joined.generation,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::types::TimestampMs;
 use palisade_protocol::{ErrorCode, Str, Uuid};
 
@@ -53,7 +54,11 @@ impl Scene {
     }
 
     pub(super) fn take(&mut self, effects: Effects) {
-        assert_eq!(self.group.held(), self.group.weighed_anew());
+        let anew = self.group.weighed_anew().into_iter();
+        assert_eq!(
+            self.group.held(),
+            anew.map(|(_, bytes)| bytes).sum::<usize>()
+        );
         for change in effects.timers {
             match change {
                 TimerChange::Set { key, after } => drop(self.timers.insert(key, after)),
@@ -106,6 +111,7 @@ impl Scene {
         let token = self.token();
         let assignments = assignments.iter();
         let mut ask = SyncAsk {
+            principal: Principal::user("alice"),
             member_id: Str::copy(id),
             instance_id: None,
             generation,

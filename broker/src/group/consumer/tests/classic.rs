@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::Uuid;
 
 use super::super::*;
@@ -29,6 +30,7 @@ pub(super) fn subscription(topics: &[&str], owned: &PartitionSet, image: &Cluste
 pub(super) fn classic(rig: &Rig, member: &str, topics: &[&str], owned: &PartitionSet) -> JoinAsk {
     let metadata = subscription(topics, owned, &rig.image);
     JoinAsk {
+        principal: Principal::user("alice"),
         member_id: Str::copy(member),
         instance_id: None,
         client_id: Str::from("c"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, RequestTopicPartitions,
 };
@@ -87,6 +88,7 @@ pub(super) fn client() -> Client {
     Client {
         id: Str::from("c"),
         host: Str::from("/127.0.0.1"),
+        principal: Principal::user("alice"),
     }
 }
 

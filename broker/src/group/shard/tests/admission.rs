@@ -34,11 +34,20 @@ impl Bench {
     }
 
     fn beats(&mut self, request: ConsumerGroupHeartbeatRequest) -> Result<Heartbeat, GroupError> {
+        self.beats_as("alice", request)
+    }
+
+    fn beats_as(
+        &mut self,
+        user: &str,
+        request: ConsumerGroupHeartbeatRequest,
+    ) -> Result<Heartbeat, GroupError> {
         let ask = HeartbeatAsk {
             member_id: request.member_id.clone(),
             client: Client {
                 id: "c".into(),
                 host: "/h".into(),
+                principal: Principal::user(user),
             },
             request,
             look_up: Box::new(|_| {}),
@@ -112,27 +121,176 @@ fn a_group_takes_members_up_to_its_share_and_others_go_on() {
     assert_eq!(budget.used(), 0);
 }
 
+/// A JoinGroup of this user.
+fn of(user: &str) -> impl Fn(&mut JoinAsk) {
+    let principal = Principal::user(user);
+    move |ask| ask.principal = principal.clone()
+}
+
+/// What a user's members hold.
+fn held_by(budget: &Budget, user: &str) -> usize {
+    let shares = budget.shares().by_owner();
+    shares.get(&Principal::user(user)).copied().unwrap_or(0)
+}
+
 #[test]
-fn groups_together_take_what_the_node_gives() {
+fn groups_of_one_principal_leave_room_for_the_others() {
     let (mut bench, budget) = bench();
-    let groups = ["a", "b", "c", "d", "e"];
-    for group in &groups[..4] {
-        assert!(waits(&mut bench.brings(
-            group,
-            &Str::EMPTY,
-            220_000,
-            |_| {}
-        )));
+    for group in ["a", "b"] {
+        let mut joins = bench.brings(group, &Str::EMPTY, 220_000, of("mallory"));
+        assert!(waits(&mut joins));
     }
-    assert_eq!(
-        refused(bench.brings("e", &Str::EMPTY, 50_000, |_| {})),
-        FULL
-    );
-    assert!(
-        !bench.shard.groups.contains_key("e"),
-        "nothing is left of it"
-    );
+    let refused_in_c = refused(bench.brings("c", &Str::EMPTY, 50_000, of("mallory")));
+    assert_eq!(refused_in_c, FULL);
+    let is_there = bench.shard.groups.contains_key("c");
+    assert!(!is_there, "nothing is left of it");
+    let mut joins = bench.brings("d", &Str::EMPTY, 220_000, of("alice"));
+    assert!(waits(&mut joins));
+    assert!(waits(&mut bench.brings(
+        "e",
+        &Str::EMPTY,
+        100_000,
+        of("bob")
+    )));
+    assert!(held_by(&budget, "mallory") < LIMIT / 2);
     assert!(budget.used() <= LIMIT);
+}
+
+/// The answers of a member that is alone in its group.
+fn alone(bench: &mut Bench, group: &'static str, id: &Str, bytes: usize, user: &str) -> Joined {
+    let answer = bench.brings(group, id, bytes, of(user));
+    let group = group.into();
+    let step = bench.with(|shard, moment| shard.expired(&TimerKey::Join { group }, moment));
+    bench.take(step);
+    answered(answer).unwrap()
+}
+
+/// Whoever grows first would have the last eighth of the whole; whose growth leaves others theirs
+/// has half of what is left only.
+#[test]
+fn who_is_there_grows_whatever_another_does() {
+    let (mut bench, budget) = bench();
+    let hers = alone(&mut bench, "hers", &Str::EMPTY, 150_000, "alice");
+    let his_ids =
+        ["a", "b"].map(|group| alone(&mut bench, group, &Str::EMPTY, 190_000, "mallory").member_id);
+    alone(&mut bench, "a", &his_ids[0], 220_000, "mallory");
+    alone(&mut bench, "b", &his_ids[1], 220_000, "mallory");
+    let more = bench.brings("a", &his_ids[0], 230_000, of("mallory"));
+    assert_eq!(refused(more), FULL);
+    assert!(held_by(&budget, "mallory") > 440_000);
+    alone(&mut bench, "hers", &hers.member_id, 150_050, "alice");
+    // What every member may say is counted when it comes.
+    let small = alone(&mut bench, "small", &Str::EMPTY, 100, "alice");
+    let before = budget.used();
+    alone(&mut bench, "small", &small.member_id, 300, "alice");
+    assert_eq!(budget.used(), before);
+}
+
+/// A member that the log holds is nobody's until it is heard, in either kind of group.
+#[test]
+fn what_was_read_is_its_speakers() {
+    let (mut bench, _) = bench();
+    let id = bench.member("g", subscribed_to_a());
+    let native = native("m", 0);
+    let epoch = bench.beats_as("mallory", native).unwrap().member_epoch;
+    let budget = Budget::new(LIMIT);
+    bench.shard = Shard::new(Arc::clone(&budget));
+    for record in &bench.log {
+        bench.shard.replay(record, Source::Log);
+    }
+    assert!(budget.used() > 0 && budget.shares().by_owner().is_empty());
+    bench.shard.hear("g", &id, &Principal::user("alice"));
+    bench.shard.assert_counted();
+    let alices = held_by(&budget, "alice");
+    let silent = ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: "m".into(),
+        member_epoch: epoch,
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    bench.beats_as("mallory", silent.clone()).unwrap();
+    assert_eq!(alices + held_by(&budget, "mallory"), budget.used());
+    // Another's word changes nothing, as long as it does not make it grow.
+    bench.beats_as("alice", silent).unwrap();
+    assert_eq!(held_by(&budget, "alice"), alices);
+}
+
+fn native(member: &'static str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: member.into(),
+        member_epoch: epoch,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    }
+}
+
+#[test]
+fn a_group_that_is_converted_stays_its_members() {
+    let (mut bench, budget) = bench();
+    bench.member("k", subscribed_to_a());
+    let classic = held_by(&budget, "alice");
+    bench.beats_as("mallory", native("m", 0)).unwrap();
+    let mallorys = held_by(&budget, "mallory");
+    assert!(mallorys > 0 && held_by(&budget, "alice") > 0);
+    assert_eq!(budget.used(), mallorys + held_by(&budget, "alice"));
+    bench.beats_as("mallory", native("m", -1)).unwrap();
+    assert!(matches!(
+        bench.shard.groups.get("k").map(|entry| &entry.group),
+        Some(Group::Classic(_))
+    ));
+    assert_eq!(held_by(&budget, "alice"), classic);
+    assert_eq!(budget.used(), classic);
+}
+
+/// Topics of classic members take more room as those of a consumer group.
+#[test]
+fn a_conversion_does_not_go_past_the_bound() {
+    use crate::group::embedded::Subscription;
+    let (mut bench, budget) = bench();
+    let subscription = Subscription {
+        topics: (0..2000).map(|n| Str::from(format!("t{n}"))).collect(),
+        ..Subscription::default()
+    };
+    bench.member("k", subscription.to_bytes(1).expect("fits"));
+    assert!(budget.used() < 50_000);
+    let refused = bench.beats(native("m", 0)).unwrap_err();
+    assert_eq!(refused.code(), FULL.unwrap());
+    assert!(budget.used() < 50_000);
+}
+
+/// Topics that an expression stands for are counted for whose heartbeat had it looked up.
+#[test]
+fn topics_of_expressions_are_within_a_share() {
+    let (mut bench, budget) = bench();
+    let pattern = |member: &'static str, pattern: &'static str| ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: None,
+        subscribed_topic_regex: Some(pattern.into()),
+        ..native(member, 0)
+    };
+    bench.beats_as("mallory", pattern("m", "x.*")).unwrap();
+    let mut finds = |count: usize| {
+        let topics = (0..count).map(|number| Str::from(format!("x{number}")));
+        let looked_up = LookedUp {
+            found: [("x.*".into(), topics.collect())].into(),
+            version: Offset::ZERO,
+            more: false,
+            principal: Principal::user("mallory"),
+        };
+        let answer = bench.ask(|shard, moment, asker| {
+            shard.patterns_found(&"k".into(), looked_up, asker, moment)
+        });
+        answered(answer).unwrap();
+        held_by(&budget, "mallory")
+    };
+    let before = finds(0);
+    let some = finds(1000);
+    assert!(some > before + 96_000);
+    assert_eq!(finds(3000), some, "too many for a group");
+    assert_eq!(finds(0), before);
+    assert_eq!(budget.used(), before);
 }
 
 #[test]
@@ -163,6 +321,7 @@ fn assignments_of_a_leader_count() {
     let member_id = answered(answer).unwrap().member_id;
     let mut assign = |bytes: usize| {
         let ask = SyncAsk {
+            principal: Principal::user("alice"),
             member_id: member_id.clone(),
             instance_id: None,
             generation: 1,
@@ -314,7 +473,7 @@ fn who_takes_an_empty_groups_place_counts_once() {
     bench.beats(native.clone()).unwrap();
     native.member_epoch = -1;
     bench.beats(native).unwrap();
-    for group in ["a", "b", "c"] {
+    for group in ["a", "k"] {
         assert!(waits(&mut bench.brings(
             group,
             &Str::EMPTY,
@@ -322,6 +481,5 @@ fn who_takes_an_empty_groups_place_counts_once() {
             |_| {}
         )));
     }
-    assert!(waits(&mut bench.brings("k", &Str::EMPTY, 200_000, |_| {})));
-    assert!(budget.used() > 800_000);
+    assert!(budget.used() > 400_000);
 }
