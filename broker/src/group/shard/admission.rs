@@ -66,13 +66,17 @@ impl Shard {
     /// The same for the assignments that a leader's SyncGroup brings.
     ///
     /// # Errors
-    /// `MembersFull`.
+    /// `NotAvailable`: Java's consumer, librdkafka and franz-go come again with their ids then,
+    /// after a pause. `MembersFull` is the end for the first of them, and after
+    /// `RebalanceInProgress` it comes at once, over and over. The generation is still there for
+    /// them, as long as a rebalance may take.
     pub(super) fn reserve_for_sync(&self, id: &Str, ask: &SyncAsk) -> Result<Admitted, GroupError> {
         let growth = match self.group(id) {
             Some(Group::Classic(group)) => group.growth_by_sync(ask),
             Some(Group::Consumer(_)) | None => None,
         };
-        self.admit(id, growth, &ask.principal)
+        let admitted = self.admit(id, growth, &ask.principal);
+        admitted.map_err(|_| GroupError::NotAvailable)
     }
 
     /// The same for what a ConsumerGroupHeartbeat brings.
