@@ -1,6 +1,7 @@
 //! What members may keep in the node's memory: who is refused, and that others go on.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::thread;
 
 use palisade_protocol::error_code::ErrorCode;
@@ -8,13 +9,18 @@ use palisade_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use palisade_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
+use palisade_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use palisade_protocol::messages::offset_fetch::OffsetFetchRequest;
 use palisade_protocol::text::Str;
 use palisade_tests::access::Access;
 use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
+use palisade_tests::requests;
 use palisade_tests::wire::Connection;
 
-use super::PATIENCE;
+use super::{PATIENCE, describe};
 
 const CONNECTIONS: usize = 20;
 const JOINS: usize = 100;
@@ -60,7 +66,7 @@ fn attack(access: &Access, group: &str) -> Vec<JoinGroupResponse> {
 }
 
 fn resident_kib(node: &Node, of: &str) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.process().id()));
+    let status = fs::read_to_string(format!("/proc/{}/status", node.process().id()));
     let status = status.expect("a running process");
     let line = status.lines().find(|line| line.starts_with(of));
     let number = line.and_then(|line| line.split_whitespace().nth(1));
@@ -132,4 +138,102 @@ fn a_flood_of_members_is_bounded() {
             other => Err(other.to_string()),
         }
     });
+}
+
+/// The text beside each offset of the group `texts`; so many of them make an answer of sixteen megabytes.
+const TEXT: usize = 32_000;
+const TEXTS: i32 = 512;
+
+fn commit_texts(from: i32, to: i32) -> OffsetCommitRequest {
+    let partitions = (from..to).map(|index| OffsetCommitRequestPartition {
+        partition_index: index,
+        committed_offset: 1,
+        committed_metadata: Some("x".repeat(TEXT).into()),
+        ..OffsetCommitRequestPartition::default()
+    });
+    OffsetCommitRequest {
+        group_id: "texts".into(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: "wide".into(),
+            partitions: partitions.collect(),
+            ..OffsetCommitRequestTopic::default()
+        }],
+        ..OffsetCommitRequest::default()
+    }
+}
+
+/// Somebody asks for much, again and again, and reads nothing: no text is copied while he cannot be answered, and no
+/// answer made before the one in front of it can be sent.
+#[test]
+fn answers_that_nobody_reads_are_not_made() {
+    const COMMIT: i16 = 8;
+    const FETCH: i16 = 7;
+    const ASKED: usize = 24;
+    const AT_ONCE: usize = 8;
+    let mut node = Node::prepare();
+    let hold = node.dir().join("hold");
+    node.set("palisade.log.flush.policy", "ack")
+        .set("offset.metadata.max.bytes", TEXT.to_string())
+        .set("group.initial.rebalance.delay.ms", "0")
+        .env(
+            "PALISADE_FAILPOINT",
+            format!("flusher.before_sync:hold={}", hold.display()),
+        );
+    node.run();
+    let access = node.certificate();
+    let mut connection = super::coordinator(&access, "texts");
+    requests::create_topic(&mut connection, "wide", TEXTS, &[]).expect("a topic");
+    for from in (0..TEXTS).step_by(16) {
+        let request = commit_texts(from, from + 16);
+        let answer = connection.call(COMMIT, &request).expect("an answer");
+        let rows = &answer.topics[0].partitions;
+        assert!(
+            rows.iter().all(|row| !row.error_code.is_error()),
+            "{rows:?}"
+        );
+    }
+    let mut other = Connection::open(&access).expect("a login");
+
+    // No answer about the group before this commit is on disk, and no end of that before the file goes.
+    fs::write(&hold, "").expect("a scratch file can be written");
+    let held = connection.ask(COMMIT, &commit_texts(0, 1)).expect("sent");
+    let before = resident_kib(&node, "VmHWM");
+    let ask = OffsetFetchRequest {
+        group_id: "texts".into(),
+        topics: None,
+        ..OffsetFetchRequest::default()
+    };
+    let asked: Vec<_> = (0..ASKED)
+        .map(|_| connection.ask(FETCH, &ask).expect("sent"))
+        .collect();
+    // A group of another partition: once it has this member, the requests before this one are asked.
+    connection.ask(3, &join("behind", 1)).expect("sent");
+    eventually("all are asked", PATIENCE, || {
+        match describe(&mut other, "behind").members.len() {
+            0 => Err("no member".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    fs::remove_file(&hold).expect("the scratch file can go");
+
+    let answer = connection.answer::<OffsetCommitRequest>(COMMIT, held);
+    assert!(
+        !answer.expect("an answer").topics[0].partitions[0]
+            .error_code
+            .is_error()
+    );
+    for id in asked {
+        let answer = connection.answer::<OffsetFetchRequest>(FETCH, id);
+        let answer = answer.expect("an answer");
+        let rows = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        let texts = rows.filter(|row| row.metadata.as_ref().map(|text| text.len()) == Some(TEXT));
+        assert_eq!(texts.count(), TEXTS as usize);
+    }
+    let grown = resident_kib(&node, "VmHWM") - before;
+    let one = TEXT * TEXTS as usize / 1024;
+    println!(
+        "{grown} KiB more at the peak; one answer has {one} KiB, all {}",
+        ASKED * one
+    );
+    assert!(grown < AT_ONCE * one, "{grown} KiB, {one} an answer");
 }

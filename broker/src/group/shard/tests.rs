@@ -213,6 +213,22 @@ fn a_commit_without_membership_makes_a_simple_group() {
     assert_eq!(bench.shard.group_count(), 1);
 }
 
+/// Nobody knows when an answer will be read: until then it takes no copy of a text.
+#[test]
+fn texts_are_shared_with_who_asks() {
+    let mut bench = Bench::new();
+    bench.commit("g", of(-1, &[("a", 1)])).unwrap();
+    let text = |ask: FetchAsk| {
+        let offset = fetch(&bench.shard, "g", ask)[0].partitions.remove(0);
+        offset.metadata.unwrap()
+    };
+    let named = || FetchAsk::Topics(vec![("a".into(), Some(TOPIC_ID), vec![0])]);
+    let first = text(named());
+    assert_eq!(&*first, "m");
+    assert!(Arc::ptr_eq(&first, &text(named())));
+    assert!(Arc::ptr_eq(&first, &text(FetchAsk::All)));
+}
+
 #[test]
 fn long_metadata_fails_its_partition_only() {
     let mut bench = Bench::new();
