@@ -411,6 +411,38 @@ fn leftovers_of_the_dead() {
     assert_eq!(left(), std::slice::from_ref(of_heir));
 }
 
+/// A copy of what a killed broker left, and what a node was started in, are somebody's own.
+#[test]
+fn what_was_taken_over_is_no_leftover() {
+    let scratch = paths::scratch();
+    let start = || {
+        let mut command = dev(&["--port", "0"]);
+        readable(command.env("TMPDIR", scratch.path())).0
+    };
+    let dead = start();
+    dead.kill();
+    let mut entries = fs::read_dir(scratch.path()).expect("a directory");
+    let left = entries
+        .next()
+        .expect("what it left")
+        .expect("an entry")
+        .path();
+    let copy = scratch.path().join("palisade-dev-copy");
+    let mut copying = Command::new("cp");
+    copying.arg("-a").args([&left, &copy]);
+    tools::run("cp -a", &mut copying, PATIENCE);
+
+    let mut node = Node::prepare();
+    node.set("log.dirs", tools::text(&left.join("data")));
+    node.run();
+    node.terminate();
+    assert!(start().terminate().success());
+    for kept in [left, copy] {
+        assert!(kept.join("data/meta.properties").exists(), "{kept:?}");
+        assert!(kept.join("dev").exists(), "{kept:?}");
+    }
+}
+
 /// What is shown to be typed next writes to a topic that takes it: a compacted one wants keys.
 #[test]
 fn a_compacted_topic_is_no_example() {

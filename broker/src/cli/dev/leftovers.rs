@@ -288,8 +288,11 @@ mod tests {
         let other_text = dead("palisade-dev-text");
         fs::write(other_text.join(MARK), "something else").unwrap();
         let linked_mark = dead("palisade-dev-linked-mark");
-        fs::rename(linked_mark.join(MARK), linked_mark.join("real")).unwrap();
-        symlink("real", linked_mark.join(MARK)).unwrap();
+        let real = parent.join("real-mark");
+        fs::rename(linked_mark.join(MARK), &real).unwrap();
+        symlink(&real, linked_mark.join(MARK)).unwrap();
+        let open_mark = dead("palisade-dev-open-mark");
+        fs::set_permissions(open_mark.join(MARK), Permissions::from_mode(0o644)).unwrap();
         let target = dead("target");
         symlink(&target, parent.join("palisade-dev-link")).unwrap();
         let pipe = dead("palisade-dev-pipe");
@@ -333,6 +336,7 @@ mod tests {
             &open_to_others,
             &other_text,
             &linked_mark,
+            &open_mark,
             &target,
             &pipe,
             &copied,
