@@ -151,6 +151,10 @@ fn dev_dir(home: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, mem::MaybeUninit};
+
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+
     use super::*;
 
     #[test]
@@ -196,5 +200,33 @@ mod tests {
         let path = home.path.clone();
         drop(home);
         assert!(!path.exists());
+    }
+
+    /// What a death in the middle of it would leave must still be known by its mark.
+    #[test]
+    fn of_a_temporary_home_the_mark_goes_last() {
+        let home = Home::open(None).unwrap();
+        // So many that none of them is the last one by chance.
+        for number in 0..20 {
+            fs::create_dir(home.path.join(number.to_string())).unwrap();
+            fs::write(home.path.join(format!("file-{number}")), "").unwrap();
+        }
+        let entries = fs::read_dir(&home.path).unwrap().count();
+        let watch = inotify::init(CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, &home.path, WatchFlags::DELETE).unwrap();
+        home.close().unwrap();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(watch, &mut buffer);
+        let mut gone = Vec::new();
+        loop {
+            let event = reader.next().unwrap();
+            if event.events().contains(ReadFlags::IGNORED) {
+                break;
+            }
+            let name = event.file_name().unwrap();
+            gone.push(name.to_str().unwrap().to_owned());
+        }
+        assert_eq!(gone.len(), entries, "{gone:?}");
+        assert_eq!(gone.last().map(String::as_str), Some(".temporary"));
     }
 }
