@@ -120,7 +120,9 @@ impl ProducerIds {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicI64;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicI64};
+    use std::thread;
 
     use super::*;
 
@@ -147,6 +149,45 @@ mod tests {
         assert_eq!(given, [0, 1, 2]);
         assert_eq!(ids.next(&blocks).await, Some(ProducerId::new(3)));
         assert_eq!(ids.next(&blocks).await, None);
+    }
+
+    /// Blocks of one id.
+    #[derive(Default)]
+    struct Single {
+        given: AtomicI64,
+    }
+
+    impl BlockSource for Single {
+        async fn allocate(&self) -> Option<Range<i64>> {
+            let id = self.given.fetch_add(1, Ordering::Relaxed);
+            Some(id..id + 1)
+        }
+    }
+
+    /// However many others take what is there, who fetched a block has an id of it.
+    #[tokio::test]
+    async fn who_fetches_a_block_gets_its_first_id() {
+        const BLOCKS: i64 = 200_000;
+        let ids = Arc::new(ProducerIds::new());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let takers = [(); 4].map(|()| {
+            let (ids, is_over) = (Arc::clone(&ids), Arc::clone(&is_over));
+            thread::spawn(move || {
+                let mut taken = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    taken += usize::from(ids.take().is_some());
+                }
+                taken
+            })
+        });
+        let single = Single::default();
+        let mut without = 0;
+        for _ in 0..BLOCKS {
+            without += usize::from(ids.next(&single).await.is_none());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let taken = takers.map(|taker| taker.join().unwrap());
+        assert_eq!((without, taken), (0, [0; 4]));
     }
 
     /// Answers with nothing, or not at all.
