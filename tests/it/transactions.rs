@@ -76,6 +76,22 @@ fn who_comes_again_hears_what_every_client_takes_as_final() {
     assert!(warned.count() >= 1, "{}", node.process().output());
 }
 
+/// Each connection is told, and the log once in a while: who may describe a transactional id does not fill it.
+#[test]
+fn the_log_is_told_now_and_then() {
+    const CONNECTIONS: usize = 200;
+    let mut node = node();
+    for _ in 0..CONNECTIONS {
+        let mut connection = Connection::open(&node.certificate()).expect("a login");
+        let code = look_up(&mut connection, newest(ApiKey::FindCoordinator), "x");
+        assert_eq!(code, ErrorCode::INVALID_REQUEST);
+    }
+    let said = node.terminate();
+    let said = said.iter().filter(|line| line.contains(WORDS)).count();
+    // Once a second at most, however long the logins took.
+    assert!((1..CONNECTIONS / 4).contains(&said), "{said} lines");
+}
+
 /// Producers that find the coordinator by themselves, and their batches.
 #[test]
 fn ids_and_batches_are_refused_for_good() {
