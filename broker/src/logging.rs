@@ -109,6 +109,12 @@ fn tell_panic(place: Option<&Location<'_>>, payload: &(dyn Any + Send)) {
     }
     let thread = thread::current();
     let thread = thread.name().unwrap_or("(no name)");
+    let error = told(file, payload);
+    tracing::error!(thread, place, error, "a thread panicked");
+}
+
+/// What of a panic's text is told.
+fn told<'a>(file: &str, payload: &'a (dyn Any + Send)) -> &'a str {
     // A text may quote what the code worked at; in that crate it is passwords and keys.
     let text = match file.contains("auth/src/") {
         true => "(withheld)",
@@ -118,8 +124,7 @@ fn tell_panic(place: Option<&Location<'_>>, payload: &(dyn Any + Send)) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let error = text.get(..end).unwrap_or_default();
-    tracing::error!(thread, place, error, "a thread panicked");
+    text.get(..end).unwrap_or_default()
 }
 
 /// Whoever found the request that panics can send it again and again: one place gets one line a
@@ -197,6 +202,22 @@ mod tests {
             !said.lines().any(|line| line.starts_with(" ERROR")),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_panics_text_is_cut_and_that_of_secrets_withheld() {
+        let long = format!("x{}", "\u{e9}".repeat(PANIC_TEXT_MAX));
+        let said = told("broker/src/logging.rs", &long);
+        assert_eq!(said.len(), PANIC_TEXT_MAX - 1, "no half of a letter");
+        assert!(long.starts_with(said));
+        let secret = "the password is wonderland".to_owned();
+        assert_eq!(told("broker/src/server/login.rs", &secret), secret);
+        for file in [
+            "auth/src/secret.rs",
+            "/somewhere/auth/src/scram/exchange.rs",
+        ] {
+            assert_eq!(told(file, &secret), "(withheld)");
+        }
     }
 
     #[test]
