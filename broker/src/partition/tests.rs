@@ -3,6 +3,8 @@
     reason = "ranges of offsets are compared as they are"
 )]
 
+mod side_by_side;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
