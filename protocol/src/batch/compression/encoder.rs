@@ -131,3 +131,53 @@ impl<W: Write> Write for Encoder<W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process::Command};
+
+    use super::*;
+
+    /// The level that a child is to compress at.
+    const CHILD: &str = "PALISADE_TEST_ZSTD_LEVEL";
+    const NAME: &str =
+        "batch::compression::encoder::tests::no_zstd_level_takes_more_than_is_counted";
+
+    /// The most memory that this process has had resident, in bytes.
+    fn peak() -> usize {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.unwrap().parse::<usize>().unwrap() * 1024
+    }
+
+    /// Compresses a little: the tables are there from the start, as large as they will be.
+    fn compress(level: i32) {
+        let before = peak();
+        let mut encoder = Encoder::new(Codec::Zstd, Some(level), io::sink()).unwrap();
+        encoder.write_all(&[7; 1 << 20]).unwrap();
+        encoder.finish().unwrap();
+        println!("grown by {}", peak() - before);
+    }
+
+    /// What the library takes our allocator does not see, so each level has a process of its own.
+    #[test]
+    fn no_zstd_level_takes_more_than_is_counted() {
+        if let Ok(level) = env::var(CHILD) {
+            return compress(level.parse().unwrap());
+        }
+        for level in [3, 9, 18, 19, 22] {
+            let mut child = Command::new(env::current_exe().unwrap());
+            let child = child.args(["--exact", NAME, "--nocapture"]);
+            let output = child.env(CHILD, level.to_string()).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let grown = said.lines().find_map(|line| line.strip_prefix("grown by "));
+            let grown: usize = grown.expect(&said).parse().unwrap();
+            let counted = Encoder::memory(Codec::Zstd, Some(level));
+            assert!(
+                grown < counted,
+                "level {level}: {grown} bytes, {counted} counted"
+            );
+        }
+    }
+}
