@@ -95,6 +95,11 @@ impl ConsumerGroup {
             && (version < at.image.offset || has_passed(at.config.regex_refresh_interval, age))
     }
 
+    /// A look-up begins. A group that is new remembers nothing of the heartbeat that made it.
+    pub(crate) fn patterns_are_looked_up(&mut self, now: TimestampMs) {
+        self.remembered.looking_up = Some(now);
+    }
+
     /// A look-up ended without outcome; the next heartbeat may ask again.
     pub(crate) fn patterns_not_found(&mut self) {
         self.remembered.looking_up = None;

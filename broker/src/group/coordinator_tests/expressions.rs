@@ -1,5 +1,6 @@
 //! Topics of expressions on their way into the log.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use palisade_auth::principal::Principal;
@@ -8,6 +9,7 @@ use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbea
 use super::*;
 use crate::group::consumer::{Client, Found, Heartbeat};
 use crate::group::shard::{HeartbeatAsk, LookedUp};
+use crate::group::step::deliver;
 
 impl Rig {
     /// A heartbeat of a member, and the expressions that it has looked up.
@@ -17,6 +19,17 @@ impl Rig {
         epoch: i32,
         pattern: Option<&str>,
     ) -> (Heartbeat, Vec<Str>) {
+        let (answer, patterns) = self.tries(member, epoch, pattern).await;
+        (answer.unwrap(), patterns)
+    }
+
+    /// The same of one that may be refused.
+    async fn tries(
+        &self,
+        member: &str,
+        epoch: i32,
+        pattern: Option<&str>,
+    ) -> (Result<Heartbeat, GroupError>, Vec<Str>) {
         let asked_for = Arc::new(Mutex::new(Vec::new()));
         loop {
             let request = ConsumerGroupHeartbeatRequest {
@@ -44,7 +57,7 @@ impl Rig {
             });
             match asked.await {
                 Ok(awaited) => {
-                    let heartbeat = awaited.answer().await.unwrap().unwrap();
+                    let heartbeat = awaited.answer().await.unwrap();
                     let patterns = asked_for.lock().unwrap().clone();
                     return (heartbeat, patterns);
                 }
@@ -54,11 +67,20 @@ impl Rig {
         }
     }
 
+    /// What the group's members subscribe to.
+    async fn subscribed(&self) -> BTreeSet<String> {
+        let asked = self.groups.ask("g".into(), |shard, _, asker| Step {
+            deliveries: vec![deliver(asker, shard.subscribed_topics("g"))],
+            ..Step::none()
+        });
+        asked.await.unwrap().answer().await.unwrap()
+    }
+
     /// Brings topics for expressions as a look-up does.
     async fn finds(&self, patterns: &[Str], topics: impl Fn(&Str) -> usize) {
         let topics_of = |pattern: &Str| {
-            let name = |number| Str::from(format!("{pattern}-{number:0>50}"));
-            (0..topics(pattern)).map(name).collect()
+            let names = names(pattern, topics(pattern));
+            names.iter().map(|name| Str::copy(name)).collect()
         };
         let found: Found = patterns
             .iter()
@@ -76,6 +98,12 @@ impl Rig {
         let answer = asked.await.unwrap().answer().await.unwrap();
         assert_eq!(answer, Ok(()));
     }
+}
+
+/// What an expression stands for.
+fn names(pattern: &str, count: usize) -> BTreeSet<String> {
+    let name = |number| format!("{pattern}-{number:0>50}");
+    (0..count).map(name).collect()
 }
 
 /// Batches of two kilobytes, and members with an expression each, none of which is resolved.
@@ -118,6 +146,8 @@ async fn topics_that_fill_several_batches_are_known() {
     rig.finds(&patterns, |_| 15).await;
     let (_, wanted) = rig.beats("m0", 1, None).await;
     assert_eq!(wanted, Vec::<Str>::new());
+    let all = patterns.iter().flat_map(|pattern| names(pattern, 15));
+    assert_eq!(rig.subscribed().await, all.collect());
 }
 
 #[tokio::test]
@@ -130,4 +160,24 @@ async fn topics_that_no_batch_holds_keep_no_others_out() {
     .await;
     let (_, wanted) = rig.beats("m0", 1, None).await;
     assert!(wanted.iter().all(|pattern| *pattern == *"p1"), "{wanted:?}");
+    let others = ["p0", "p2"].map(|pattern| names(pattern, 15));
+    assert_eq!(
+        rig.subscribed().await,
+        others.into_iter().flatten().collect()
+    );
+}
+
+/// Otherwise whoever sends wrong epochs has one look-up after the other begin beside those that go on.
+#[tokio::test]
+async fn a_refused_heartbeat_does_not_end_the_look_up_of_another() {
+    let rig = Rig::new();
+    let (_, wanted) = rig.beats("m0", 0, Some("p0")).await;
+    assert_eq!(wanted, ["p0"]);
+    let (refused, _) = rig.tries("m0", 99, None).await;
+    assert!(
+        matches!(refused, Err(GroupError::FencedMemberEpoch(_))),
+        "{refused:?}"
+    );
+    let (_, wanted) = rig.beats("m0", 1, None).await;
+    assert_eq!(wanted, Vec::<Str>::new());
 }

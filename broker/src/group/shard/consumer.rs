@@ -2,6 +2,8 @@
 //! the other kind comes or the last of its own goes.
 
 use std::borrow::Cow;
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palisade_auth::principal::Principal;
@@ -125,6 +127,14 @@ impl Shard {
             Group::Consumer(group) => Some(group),
             Group::Classic(_) => None,
         }
+    }
+
+    /// What the members of a consumer group subscribe to.
+    #[cfg(test)]
+    pub(crate) fn subscribed_topics(&mut self, id: &str) -> BTreeSet<String> {
+        self.consumer(id)
+            .map(|group| group.subscribed_topics())
+            .unwrap_or_default()
     }
 
     /// Whether it is a consumer group, which answers classic requests itself.
@@ -277,7 +287,8 @@ impl Shard {
                     }
                     step = shard.downgraded(&id, &heartbeat.removed, moment);
                     shard.send_to_rejoin(parked, &mut step);
-                    if !heartbeat.look_up.is_empty() {
+                    if looks_up && let Some(group) = shard.consumer(&id) {
+                        group.patterns_are_looked_up(moment.now);
                         look_up(heartbeat.look_up.clone());
                     }
                 }
