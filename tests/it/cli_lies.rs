@@ -25,6 +25,7 @@ use palisade_protocol::messages::describe_user_scram_credentials::{
 };
 use palisade_protocol::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
 use palisade_protocol::messages::find_coordinator::FindCoordinatorResponse;
+use palisade_protocol::messages::init_producer_id::InitProducerIdResponse;
 use palisade_protocol::messages::join_group::JoinGroupResponse;
 use palisade_protocol::messages::list_groups::{ListGroupsResponse, ListedGroup};
 use palisade_protocol::messages::list_offsets::{
@@ -35,6 +36,9 @@ use palisade_protocol::messages::metadata::{
 };
 use palisade_protocol::messages::offset_fetch::{
     OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
+use palisade_protocol::messages::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use palisade_protocol::{ApiKey, ErrorCode, Str};
 use palisade_tests::dev::Dev;
@@ -459,4 +463,46 @@ fn an_offset_that_is_there_and_is_not() {
     assert!(!err.contains("going on at"), "{err}");
     let count = count.load(Ordering::Relaxed);
     assert!((2..100).contains(&count), "{count} times");
+}
+
+#[test]
+fn refusals_of_records_that_were_not_sent() {
+    for (name, index, status, words) in [
+        ("t", 99, 1, "2 records refused, the first in line 1"),
+        ("t", -1, 1, "2 records refused, the first in line 1"),
+        ("t", 1, 1, "2 records refused, the first in line 1"),
+        ("u", 0, 3, "the broker's answer lacks a partition"),
+    ] {
+        let answer = move |asked: &Asked, code: ErrorCode| match asked.key {
+            ApiKey::InitProducerId => Some(asked.answer(&InitProducerIdResponse {
+                producer_id: 1,
+                ..InitProducerIdResponse::default()
+            })),
+            ApiKey::Produce => Some(asked.answer(&ProduceResponse {
+                responses: vec![TopicProduceResponse {
+                    name: Str::copy(name),
+                    partition_responses: vec![PartitionProduceResponse {
+                        error_code: if name == "t" { code } else { ErrorCode::NONE },
+                        record_errors: vec![BatchIndexAndErrorMessage {
+                            batch_index: index,
+                            ..BatchIndexAndErrorMessage::default()
+                        }],
+                        ..PartitionProduceResponse::default()
+                    }],
+                    ..TopicProduceResponse::default()
+                }],
+                ..ProduceResponse::default()
+            })),
+            _ => None,
+        };
+        let (liar, count) = stubborn(answer, ErrorCode::INVALID_RECORD);
+        let dir = paths::scratch();
+        let lines = dir.path().join("lines");
+        std::fs::write(&lines, "a\nb\n").expect("a scratch file can be written");
+        let (code, out, err) = run(&liar, &["produce", "t", "--file", &tools::text(&lines)]);
+        assert_eq!(code, Some(status), "{index}: {out}\n{err}");
+        assert!(err.contains(words), "{index}: {err}");
+        let count = count.load(Ordering::Relaxed);
+        assert!(count < 5, "{index}: {count} times");
+    }
 }

@@ -204,8 +204,8 @@ impl Backlog {
         }
     }
 
-    /// Gives up those records of the first batch that the broker names, or all. Their sequence
-    /// numbers were not used.
+    /// Gives up those records of the first batch that the broker names, or all where it names none
+    /// of them: what is sent again is always less. Their sequence numbers were not used.
     pub(super) fn refuse(
         &mut self,
         index: i32,
@@ -220,12 +220,13 @@ impl Backlog {
             let found = errors.find(|one| usize::try_from(one.batch_index) == Ok(at))?;
             Some(found.batch_index_error_message.as_deref().map(printable))
         };
+        let is_any_named = (0..batch.records.len()).any(|at| named(at).is_some());
         let mut rest = Vec::new();
         let mut bytes = 0;
         for (at, record) in batch.records.into_iter().enumerate() {
             let reason = match named(at) {
                 Some(reason) => reason.unwrap_or_else(|| error.to_string()),
-                None if answer.record_errors.is_empty() => error.to_string(),
+                None if !is_any_named => error.to_string(),
                 None => {
                     bytes += record.len();
                     rest.push(record);

@@ -330,6 +330,7 @@ impl Sender {
         };
         for index in reply.partitions {
             let topics = response.responses.iter();
+            let topics = topics.filter(|topic| *topic.name == *self.options.topic);
             let mut all = topics.flat_map(|topic| &topic.partition_responses);
             match all.find(|one| one.index == index) {
                 Some(one) => self.judge(index, one)?,
