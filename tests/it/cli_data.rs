@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use palisade_tests::access::{Access, Store};
 use palisade_tests::check::{eventually, same_lines};
+use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
 use palisade_tests::process::{Process, Stream};
@@ -373,4 +374,31 @@ fn produces_through_a_kill() {
     got.sort_unstable();
     assert_eq!(got.len(), 400_000);
     assert!(lines.lines().eq(got));
+}
+
+/// A consumer whose node is gone says so soon, and at its end what was wrong.
+#[test]
+fn consumes_from_a_node_that_is_gone() {
+    for more in [&[][..], &["--group", "g"]] {
+        let mut node = Node::start();
+        let access = node.scram("SCRAM-SHA-512");
+        let cli = Cli::new(&access);
+        create_topic(&access, "gone", 1);
+        cli.done(&["produce", "gone", "--file", &cli.file("one", "first\n")]);
+        let consume = ["consume", "gone", "--timeout", "4"];
+        let consumer = cli.spawn(&[&consume[..], more].concat());
+        consumer.wait_for_line(PATIENCE, |line| line == "first");
+        node.kill();
+        let exit = consumer.wait(PATIENCE);
+        let said = consumer.stream(Stream::Err);
+        assert_eq!(exit.code(), Some(3), "{more:?}: {said:?}");
+        let [trying, last] = &said[..] else {
+            panic!("{more:?}: {said:?}");
+        };
+        assert!(trying.ends_with("; trying for 6 s"), "{more:?}: {said:?}");
+        assert!(
+            last.contains("no broker listens there"),
+            "{more:?}: {said:?}"
+        );
+    }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use palisade_protocol::batch::Codec;
 use palisade_protocol::messages::consumer_group_describe::{
     self, ConsumerGroupDescribeResponse, Member,
 };
@@ -40,10 +41,11 @@ use palisade_protocol::messages::offset_fetch::{
 use palisade_protocol::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
+use palisade_protocol::records::Records;
 use palisade_protocol::{ApiKey, ErrorCode, Str};
 use palisade_tests::dev::Dev;
 use palisade_tests::liar::{Asked, Liar};
-use palisade_tests::{paths, tools};
+use palisade_tests::{paths, requests, tools};
 use rustix::pty::{self, OpenptFlags};
 use serde_json::Value;
 
@@ -504,5 +506,53 @@ fn refusals_of_records_that_were_not_sent() {
         assert!(err.contains(words), "{index}: {err}");
         let count = count.load(Ordering::Relaxed);
         assert!(count < 5, "{index}: {count} times");
+    }
+}
+
+/// An answer to each Fetch: of the topic `name`, with these records.
+fn fetched(asked: &Asked, error_code: ErrorCode, name: &str, records: Option<&Records>) -> Vec<u8> {
+    let is_over = error_code.is_error();
+    let partition = PartitionData {
+        error_code,
+        records: records.cloned(),
+        ..PartitionData::default()
+    };
+    asked.answer(&FetchResponse {
+        responses: vec![FetchableTopicResponse {
+            topic: Str::copy(if is_over { "t" } else { name }),
+            partitions: vec![partition],
+            ..FetchableTopicResponse::default()
+        }],
+        ..FetchResponse::default()
+    })
+}
+
+#[test]
+fn fetches_that_lead_nowhere() {
+    let early = || Some(Records::from(requests::batch(Codec::None, &["a"], 1)));
+    for (name, records, words) in [
+        (
+            "t",
+            None,
+            "t-0: offset 3: the broker sends nothing, though the log ends at 5",
+        ),
+        (
+            "t",
+            early(),
+            "t-0: offset 3: the broker sends records before it only",
+        ),
+        ("u", early(), "the broker's answer lacks a partition"),
+    ] {
+        let answer = move |asked: &Asked, code| {
+            (asked.key == ApiKey::Fetch).then(|| fetched(asked, code, name, records.as_ref()))
+        };
+        let (liar, count) = stubborn(answer, ErrorCode::NONE);
+        let consume = ["consume", "t", "--from", "offset:3", "--until-end"];
+        let (code, out, err) = run(&liar, &[&consume[..], &["--timeout", "1"]].concat());
+        assert_ne!(code, Some(0), "{words}: {out}");
+        assert_eq!(out, "", "{words}");
+        assert!(err.ends_with(&format!("{words}\n")), "{words}: {err}");
+        let count = count.load(Ordering::Relaxed);
+        assert!((2..100).contains(&count), "{words}: {count} times");
     }
 }

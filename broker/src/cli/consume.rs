@@ -252,7 +252,10 @@ impl ConsumeArgs {
                         member.forget();
                         joins = true;
                     }
-                    Call::Moved => member.follow(cluster).await?,
+                    Call::Moved => {
+                        reader.tell(cluster.patience(), true);
+                        member.follow(cluster).await?;
+                    }
                     Call::Refused(code) => return Err(member.refused(code)),
                 },
                 _ = commits.tick() => {
@@ -292,6 +295,7 @@ impl ConsumeArgs {
                 () = woken(end) => {}
             }
         }
+        reader.tell(cluster.patience(), false);
         // One time for both: what is not due to the first must be waited for by the second.
         let now = Instant::now();
         reader.dispatch(cluster, now)?;

@@ -36,6 +36,8 @@ const ANSWER_BYTES: i32 = 16 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
 /// Before a partition that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long a partition is tried in vain before that is said.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// One partition that is read.
 #[derive(Debug)]
@@ -47,11 +49,21 @@ struct Place {
     retry_at: Option<Instant>,
     /// Since when it is asked for in vain, or in hope.
     trying_since: Option<Instant>,
+    /// Why it was in vain the last time.
+    trouble: Option<ClientError>,
+    /// When it was asked for the last time.
+    asked_at: Option<Instant>,
 }
 
 impl Place {
     fn is_done(&self) -> bool {
         self.end.is_some_and(|end| self.position.offset >= end)
+    }
+
+    fn is_well(&mut self) {
+        self.trying_since = None;
+        self.trouble = None;
+        self.retry_at = None;
     }
 }
 
@@ -86,6 +98,8 @@ pub(super) struct Reader {
     replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
     /// Whether leaders must be looked for.
     pub(super) is_stale: bool,
+    /// It was said already that something is tried in vain.
+    is_told: bool,
     /// Why nobody reads the output any more.
     unheard: Option<io::Error>,
     out: Vec<u8>,
@@ -102,6 +116,7 @@ impl Reader {
             epoch: 0,
             replies: mpsc::channel(64),
             is_stale: false,
+            is_told: false,
             unheard: None,
             out: Vec::new(),
             progress,
@@ -124,6 +139,8 @@ impl Reader {
                     is_busy: false,
                     retry_at: None,
                     trying_since: None,
+                    trouble: None,
+                    asked_at: None,
                 };
                 (at.clone(), place)
             })
@@ -172,6 +189,25 @@ impl Reader {
     pub(super) fn trying_until(&self, patience: Duration) -> Option<Instant> {
         let since = self.places.values().filter_map(|place| place.trying_since);
         since.min().map(|since| since + patience)
+    }
+
+    /// Says once, until all goes well again, that something is tried in vain: when it has been for a
+    /// while, or, where nothing else will be looked at meanwhile, at once.
+    pub(super) fn tell(&mut self, patience: Duration, is_at_once: bool) {
+        let troubles = self.places.values().filter_map(|place| {
+            let error = place.trouble.as_ref()?;
+            Some((place.trying_since?, error))
+        });
+        let Some((since, error)) = troubles.min_by_key(|(since, _)| *since) else {
+            self.is_told = false;
+            return;
+        };
+        if self.is_told || !(is_at_once || since + SILENCE <= Instant::now()) {
+            return;
+        }
+        self.is_told = true;
+        self.progress.clear();
+        output::warn(&format!("{error}; trying for {} s", patience.as_secs()));
     }
 
     /// Asks every leader that is not asked yet for what is due at `now`.
@@ -231,6 +267,7 @@ impl Reader {
                 continue;
             };
             place.is_busy = true;
+            place.asked_at = Some(now);
             end = end.min(*place.trying_since.get_or_insert(now) + patience);
             let row = FetchPartition {
                 partition: at.1,
@@ -305,11 +342,17 @@ impl Reader {
             }
             Err(error) => return Err(error),
         };
+        let mut unanswered: BTreeSet<&TopicPartition> = reply.partitions.iter().collect();
+        let mut idle = Vec::new();
         for topic in &response.responses {
             for data in &topic.partitions {
                 let at = (topic.topic.to_string(), data.partition_index);
+                if !unanswered.remove(&at) {
+                    continue;
+                }
                 match data.error_code {
-                    ErrorCode::NONE => self.print(&at, data)?,
+                    ErrorCode::NONE if self.print(&at, data)? => {}
+                    ErrorCode::NONE => idle.push((at, has_records(data))),
                     ErrorCode::OFFSET_OUT_OF_RANGE => self.come_back(&at, cluster).await?,
                     code if code.is_retriable() && code != ErrorCode::CORRUPT_MESSAGE => {
                         self.fail(&at, refused(&at, code), cluster.patience())?;
@@ -318,15 +361,58 @@ impl Reader {
                 }
             }
         }
+        for at in unanswered {
+            let error =
+                ClientError::Lost(io::Error::other("the broker's answer lacks a partition"));
+            self.fail(at, error, cluster.patience())?;
+        }
+        // Where others of the same answer have taken all the room, or a quota has, there was none.
+        let is_full = idle.len() < reply.partitions.len() || response.throttle_time_ms > 0;
+        for (at, has_records) in idle {
+            self.rest(&at, is_full, has_records, cluster.patience())?;
+        }
         Ok(())
     }
 
-    fn print(&mut self, at: &TopicPartition, data: &PartitionData) -> Result<(), ClientError> {
+    /// Judges an answer that brought a partition no further, which it need not at the end of a log.
+    ///
+    /// # Errors
+    /// It should have, and none has for too long.
+    fn rest(
+        &mut self,
+        at: &TopicPartition,
+        is_full: bool,
+        has_records: bool,
+        patience: Duration,
+    ) -> Result<(), ClientError> {
         let Some(place) = self.places.get_mut(at) else {
             return Ok(());
         };
-        place.trying_since = None;
-        place.retry_at = None;
+        let offset = place.position.offset;
+        let error = match place.end {
+            _ if has_records => "the broker sends records before it only".to_owned(),
+            Some(end) if end > offset && !is_full => {
+                format!("the broker sends nothing, though the log ends at {end}")
+            }
+            _ => {
+                // Brokers wait for something to send, but nothing makes them.
+                let again = place.asked_at.map(|asked| asked + RETRY);
+                place.is_well();
+                place.retry_at = again.filter(|again| !is_full && *again > Instant::now());
+                return Ok(());
+            }
+        };
+        let at_offset = format!("{}-{}: offset {offset}", printable(&at.0), at.1);
+        let error = ClientError::Unfinished(format!("{at_offset}: {error}"));
+        self.fail(at, error, patience)
+    }
+
+    /// Prints the records of an answer; false when it led nowhere.
+    fn print(&mut self, at: &TopicPartition, data: &PartitionData) -> Result<bool, ClientError> {
+        let Some(place) = self.places.get_mut(at) else {
+            return Ok(true);
+        };
+        let before = place.position.offset;
         let (printing, progress, out) = (&mut self.printing, &mut self.progress, &mut self.out);
         let end = place.end;
         let outcome = records::read(data, place.position, |seen| {
@@ -366,8 +452,16 @@ impl Reader {
         if let (None, None, Some(place)) = (&self.unheard, &damage, self.places.get_mut(at)) {
             place.position = position;
         }
+        let is_over = self.unheard.is_some() || self.printing.left == Some(0);
         match damage {
-            None => Ok(()),
+            None if is_over => Ok(true),
+            None => {
+                let has_moved = position.offset > before;
+                if let (true, Some(place)) = (has_moved, self.places.get_mut(at)) {
+                    place.is_well();
+                }
+                Ok(has_moved)
+            }
             Some(error) => {
                 let at = format!("{}-{}", printable(&at.0), at.1);
                 Err(ClientError::Unfinished(format!("{at}: {error}")))
@@ -445,7 +539,7 @@ impl Reader {
                 return self.fail(at, error, cluster.patience());
             }
             place.position.offset = offset;
-            place.trying_since = None;
+            place.is_well();
             let side = match wanted < offset {
                 true => "before the first offset",
                 false => "beyond the end",
@@ -473,9 +567,15 @@ impl Reader {
             return Ok(());
         };
         let since = *place.trying_since.get_or_insert(now);
+        // That the time is over is not why: what was heard before it ended is.
+        let trouble = match (place.trouble.take(), error) {
+            (Some(before), ClientError::Timeout(_)) => before,
+            (_, error) => error,
+        };
         if since + patience <= now {
-            return Err(error);
+            return Err(trouble);
         }
+        place.trouble = Some(trouble);
         place.retry_at = Some(now + RETRY);
         Ok(())
     }
@@ -495,6 +595,13 @@ impl From<ReadError> for Pause {
     fn from(error: ReadError) -> Self {
         Self::Damage(error)
     }
+}
+
+/// Whether there is anything in an answer that was not there to be skipped.
+fn has_records(data: &PartitionData) -> bool {
+    data.records
+        .as_ref()
+        .is_some_and(|records| !records.as_bytes().is_empty())
 }
 
 fn refused(at: &TopicPartition, code: ErrorCode) -> ClientError {
