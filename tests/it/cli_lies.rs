@@ -556,3 +556,14 @@ fn fetches_that_lead_nowhere() {
         assert!((2..100).contains(&count), "{words}: {count} times");
     }
 }
+
+/// Rows of a few bytes need hundreds in memory: what no broker has to say is not read.
+#[test]
+fn an_answer_of_many_rows() {
+    let size = 17_i32 << 20;
+    let liar = Liar::open(move |_, _| Some(size.to_be_bytes().to_vec()));
+    let (code, out, err) = run(&liar, &["topic", "list", "--timeout", "1"]);
+    assert_eq!((code, &*out), (Some(3), ""), "{err}");
+    let words = "the broker's answer to Metadata has 17825792 bytes, and no more than 16777216 are";
+    assert!(err.contains(words), "{err}");
+}

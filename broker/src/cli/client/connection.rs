@@ -30,8 +30,12 @@ use super::{
 /// Name that the broker sees in its logs.
 const CLIENT_ID: &str = "palisade-cli";
 
-/// Largest answer that is read; as large as the largest request that brokers take by default.
-const ANSWER_MAX: usize = 100 << 20;
+/// Largest answer with records that is read; as large as the largest request that brokers take by
+/// default.
+const FETCHED_MAX: usize = 100 << 20;
+/// Largest answer of any other kind: a row of a few bytes becomes some hundred in memory. The
+/// partitions of the largest clusters fit.
+const ANSWER_MAX: usize = 16 << 20;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -190,7 +194,7 @@ impl Connection {
     ) -> Result<Bytes, ClientError> {
         self.write(request, version).await?;
         let size = self.stream.read_i32().await.map_err(ClientError::Lost)?;
-        let size = answer_size(size)?;
+        let size = answer_size(R::KEY, size)?;
         // Room grows with what arrives, not with what is announced.
         let mut answer = BytesMut::new();
         while answer.len() < size {
@@ -309,7 +313,7 @@ pub(super) fn shown(host: &str, port: u16) -> String {
 }
 
 /// The size of an answer, if a Kafka broker can have meant it.
-fn answer_size(size: i32) -> Result<usize, ClientError> {
+fn answer_size(api: ApiKey, size: i32) -> Result<usize, ClientError> {
     // A TLS alert where a size should be: the two bytes of its type and of its major version.
     if size.to_be_bytes().starts_with(&[0x15, 0x03]) {
         let text = "this port speaks TLS; set security.protocol to SSL or SASL_SSL";
@@ -318,13 +322,21 @@ fn answer_size(size: i32) -> Result<usize, ClientError> {
             text,
         )));
     }
-    usize::try_from(size)
-        .ok()
-        .filter(|size| *size <= ANSWER_MAX)
-        .ok_or_else(|| {
+    let max = match api {
+        ApiKey::Fetch => FETCHED_MAX,
+        _ => ANSWER_MAX,
+    };
+    match usize::try_from(size) {
+        Ok(size) if size <= max => Ok(size),
+        Ok(size) if size <= FETCHED_MAX => Err(ClientError::TooLarge { api, size, max }),
+        _ => {
             let text = format!("an answer of {size} bytes was announced; is this a Kafka port?");
-            ClientError::Lost(io::Error::new(io::ErrorKind::InvalidData, text))
-        })
+            Err(ClientError::Lost(io::Error::new(
+                io::ErrorKind::InvalidData,
+                text,
+            )))
+        }
+    }
 }
 
 fn decode<R: Request>(

@@ -75,6 +75,19 @@ pub enum ClientError {
         /// What is wrong with the bytes.
         source: DecodeError,
     },
+    /// An answer that would take more memory than it can be worth.
+    #[error(
+        "the broker's answer to {api} has {size} bytes, and no more than {max} are taken",
+        api = api.name()
+    )]
+    TooLarge {
+        /// The request.
+        api: ApiKey,
+        /// Bytes that were announced.
+        size: usize,
+        /// Bytes that are read at most.
+        max: usize,
+    },
     /// A request that cannot be said in the version that the broker speaks.
     #[error("{api} cannot be asked of this broker: {source}", api = api.name())]
     Request {
@@ -203,7 +216,8 @@ impl ClientError {
             | Self::Scram(_)
             | Self::Lost(_)
             | Self::Timeout(_)
-            | Self::Answer { .. } => 3,
+            | Self::Answer { .. }
+            | Self::TooLarge { .. } => 3,
         })
     }
 }

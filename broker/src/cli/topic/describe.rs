@@ -25,6 +25,8 @@ use crate::foreign;
 
 /// Source of a setting that the topic has itself.
 const OF_THE_TOPIC: i8 = 1;
+/// Topics in one question for settings, of each of which some kilobytes may come.
+const AT_A_TIME: usize = 500;
 
 /// Describes topics, all of them if none is named.
 ///
@@ -40,7 +42,10 @@ pub(super) async fn run(
     if asked.is_none() {
         metadata.topics.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    let configs = admin.send(&configs_of(&metadata)).await?;
+    let mut configs = DescribeConfigsResponse::default();
+    for request in configs_of(&metadata) {
+        configs.results.extend(admin.send(&request).await?.results);
+    }
     let mut text = String::new();
     let mut rows = Vec::new();
     let mut refused = Vec::new();
@@ -63,22 +68,26 @@ pub(super) async fn run(
     shown
 }
 
-fn configs_of(metadata: &MetadataResponse) -> DescribeConfigsRequest {
+/// Questions for the settings of all topics, so many at a time that the answers stay small.
+fn configs_of(metadata: &MetadataResponse) -> Vec<DescribeConfigsRequest> {
     let found = metadata
         .topics
         .iter()
         .filter(|topic| topic.error_code == ErrorCode::NONE);
-    DescribeConfigsRequest {
-        resources: found
-            .filter_map(|topic| topic.name.as_deref())
-            .map(|name| DescribeConfigsResource {
-                resource_type: TOPIC,
-                resource_name: Str::copy(name),
-                configuration_keys: None,
-            })
-            .collect(),
+    let resources: Vec<DescribeConfigsResource> = found
+        .filter_map(|topic| topic.name.as_deref())
+        .map(|name| DescribeConfigsResource {
+            resource_type: TOPIC,
+            resource_name: Str::copy(name),
+            configuration_keys: None,
+        })
+        .collect();
+    let pieces = resources.chunks(AT_A_TIME);
+    let request = |resources: &[DescribeConfigsResource]| DescribeConfigsRequest {
+        resources: resources.to_vec(),
         ..DescribeConfigsRequest::default()
-    }
+    };
+    pieces.map(request).collect()
 }
 
 /// One topic as it is shown.
