@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palisade_tests::check::eventually;
+use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
 use palisade_tests::process::{Process, Stream};
 use palisade_tests::target::Target;
@@ -513,4 +514,54 @@ fn a_watch_waits_for_its_group() {
     watch.wait_for_line(PATIENCE, |line| line.starts_with("later\t"));
     assert_ne!(watch.stream(Stream::Out)[0], "", "{}", watch.output());
     interrupted(&watch);
+}
+
+/// GNU `timeout` signals its child and then the group that the child is in: one wish, heard twice.
+#[test]
+fn two_signals_at_once_are_one() {
+    let dev = Dev::start(&["--topic", "twice"]);
+    let cli = Cli::new(&dev.admin());
+    produce(&cli, "twice", 0..10);
+    let member = cli.spawn(&["consume", "twice", "--group", "once"]);
+    member.wait_for_line(PATIENCE, |line| line == "v9");
+    // Stopped, it finds both of them when it goes on.
+    for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+        member.signal(signal);
+    }
+    let exit = member.wait(PATIENCE);
+    let said = member.stream(Stream::Err).join("\n");
+    assert!(exit.success(), "{exit:?}: {said}");
+    let described = describe(&cli, "once");
+    assert_eq!(described["state"], "Empty", "{described}");
+    assert_eq!(described["lag"], 0, "{described}");
+}
+
+/// Whoever asks twice waits for nobody, and hears what is lost by that, if something is.
+#[test]
+fn a_second_signal_ends_at_once() {
+    let dev = Dev::start(&["--topic", "late"]);
+    let cli = Cli::new(&dev.admin());
+    let words = "interrupted before the group knew where reading had come to";
+    for (group, has_read) in [("knows", false), ("knows not", true)] {
+        produce(&cli, "late", 0..10);
+        let consume = ["consume", "late", "--group", group];
+        if !has_read {
+            cli.done(&[&consume[..], &["--until-end"]].concat());
+        }
+        let member = cli.spawn(&consume);
+        match has_read {
+            true => drop(member.wait_for_line(PATIENCE, |line| line == "v9")),
+            false => drop(settled(&cli, group, 1, 1)),
+        }
+        dev.process().signal(Signal::STOP);
+        let exit = eventually("its end", PATIENCE, || {
+            member.signal(Signal::INT);
+            member.exit().ok_or_else(|| "still there".to_owned())
+        });
+        dev.process().signal(Signal::CONT);
+        member.wait(PATIENCE);
+        let said = member.stream(Stream::Err).join("\n");
+        assert_eq!(exit.success(), !has_read, "{group}: {exit:?}: {said}");
+        assert_eq!(said.contains(words), has_read, "{group}: {said}");
+    }
 }

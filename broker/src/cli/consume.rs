@@ -18,7 +18,7 @@ use palisade_protocol::{
     ErrorCode, Str,
     messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::{
     format::{Format, Template},
@@ -44,6 +44,8 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// How long a farewell to a cluster that does not answer may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the last word may take to somebody who does not want to wait for it.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// Arguments of `palisade consume`.
 #[derive(Debug, Args)]
@@ -197,14 +199,20 @@ impl ConsumeArgs {
         // Where nobody answers any more, a farewell is hardly heard.
         let is_lost = outcome.as_ref().is_err_and(ClientError::is_transient);
         let end = is_lost.then(|| Instant::now() + FAREWELL);
-        let (committed, left) = tokio::select! {
-            said = farewell => said,
+        let said = tokio::select! {
+            said = farewell => Some(said),
             () = woken(end) => return outcome,
-            // Somebody asks a second time: the group hears of it when the session times out.
-            () = interrupt.heard() => {
-                let text = "interrupted before the group knew where reading had come to";
-                return Err(ClientError::Unfinished(text.to_owned()));
+            () = interrupt.heard() => None,
+        };
+        let Some((committed, left)) = said else {
+            // Somebody asks a second time. A coordinator that answers lets go of the member yet;
+            // elsewhere the group hears of it when the session times out.
+            let _ = timeout(PARTING, member.leave(cluster)).await;
+            if member.has_told(&positions) {
+                return outcome;
             }
+            let text = "interrupted before the group knew where reading had come to";
+            return Err(ClientError::Unfinished(text.to_owned()));
         };
         outcome?;
         match committed? {
@@ -326,7 +334,9 @@ impl ConsumeArgs {
         starts.extend(positions(found));
         let ends = self.ends(cluster, &partitions).await?;
         reader.assign(&starts, ends.as_ref());
-        reader.return_from_beyond(cluster).await
+        reader.return_from_beyond(cluster).await?;
+        member.begin_at(reader.positions());
+        Ok(())
     }
 
     async fn ends(
@@ -344,7 +354,7 @@ impl ConsumeArgs {
     async fn commit(
         &self,
         cluster: &mut Cluster,
-        member: &Member,
+        member: &mut Member,
         positions: &BTreeMap<TopicPartition, Position>,
     ) -> Result<ErrorCode, ClientError> {
         if positions.is_empty() {

@@ -1,14 +1,24 @@
 //! The signals that ask a command to end.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::time::Duration;
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 
 use super::client::ClientError;
+
+/// Two signals no further apart than this are one: `timeout` signals its child and then their group,
+/// a terminal and a shell may each send one. Nobody means a second that soon.
+const ECHO: Duration = Duration::from_millis(100);
 
 /// SIGINT and SIGTERM, heard from the moment this is made.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     int: Signal,
     term: Signal,
+    last: Option<Instant>,
 }
 
 impl Interrupt {
@@ -21,14 +31,22 @@ impl Interrupt {
         Ok(Self {
             int: on(SignalKind::interrupt())?,
             term: on(SignalKind::terminate())?,
+            last: None,
         })
     }
 
-    /// Waits for a signal. Cancel safe.
+    /// Waits for a signal that is none of the last one's echoes. Cancel safe.
     pub(crate) async fn heard(&mut self) {
-        tokio::select! {
-            _ = self.int.recv() => {}
-            _ = self.term.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.int.recv() => {}
+                _ = self.term.recv() => {}
+            }
+            let now = Instant::now();
+            if self.last.is_none_or(|last| now - last >= ECHO) {
+                self.last = Some(now);
+                return;
+            }
         }
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Member {
     /// Partitions by topic when this member, as the leader, last shared them out; 0 of a topic that
     /// was not there.
     shared_out: Option<BTreeMap<String, i32>>,
+    /// Where the group knows reading to be, or where it began.
+    told: BTreeMap<TopicPartition, Position>,
 }
 
 impl Member {
@@ -75,6 +77,7 @@ impl Member {
             heartbeats: None,
             calls: mpsc::channel(1),
             shared_out: None,
+            told: BTreeMap::new(),
         }
     }
 
@@ -90,6 +93,20 @@ impl Member {
             // This end holds a sender too.
             None => std::future::pending().await,
         }
+    }
+
+    /// Reading begins at these positions, all of which the group can find again.
+    pub(super) fn begin_at(&mut self, positions: BTreeMap<TopicPartition, Position>) {
+        self.told = positions;
+    }
+
+    /// Whether the group knows that reading has come to these positions.
+    pub(super) fn has_told(&self, positions: &BTreeMap<TopicPartition, Position>) -> bool {
+        let mut all = positions.iter();
+        all.all(|(at, position)| {
+            let told = self.told.get(at);
+            told.is_some_and(|told| told.offset == position.offset)
+        })
     }
 
     /// Whether this member shared the partitions out and there are more now.
@@ -322,7 +339,7 @@ impl Member {
     /// # Errors
     /// The coordinator cannot be reached.
     pub(super) async fn commit(
-        &self,
+        &mut self,
         cluster: &mut Cluster,
         positions: &BTreeMap<TopicPartition, Position>,
     ) -> Result<ErrorCode, ClientError> {
@@ -349,7 +366,11 @@ impl Member {
             .await?;
         let topics = response.topics.iter();
         let mut codes = topics.flat_map(|topic| topic.partitions.iter().map(|one| one.error_code));
-        Ok(first_code(codes.find(|code| code.is_error()).into_iter()))
+        let code = first_code(codes.find(|code| code.is_error()).into_iter());
+        if code == ErrorCode::NONE {
+            self.told = positions.clone();
+        }
+        Ok(code)
     }
 
     /// Leaves, so that the others need not wait for the session to end.
