@@ -8,6 +8,7 @@ pub mod client;
 mod consume;
 mod declare;
 pub mod dev;
+mod escape;
 mod group;
 mod interrupt;
 mod moment;

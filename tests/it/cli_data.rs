@@ -402,3 +402,19 @@ fn consumes_from_a_node_that_is_gone() {
         );
     }
 }
+
+/// What `consume --format` prints goes back in by the same letters.
+#[test]
+fn separators_that_are_hard_to_type() {
+    let dev = Dev::start(&["--topic", "tabs"]);
+    let cli = Cli::new(&dev.admin());
+    let format = r"%k\t\x1f%v";
+    let file = cli.file("lines", "k\t\u{1f}v\n");
+    let produce = ["produce", "tabs", "--file", &file, "--key-separator"];
+    cli.done(&[&produce[..], &[r"\t\x1f"]].concat());
+    let consume = ["consume", "tabs", "--until-end", "--format"];
+    assert_eq!(cli.done(&[&consume[..], &[format]].concat()), "k\t\u{1f}v");
+    let (code, out, err) = cli.run(&[&produce[..], &[r"\q"]].concat());
+    assert_eq!(code, 2, "{out}\n{err}");
+    assert!(err.contains(r"a \ is followed by"), "{err}");
+}

@@ -23,6 +23,7 @@ use self::{
 };
 use super::{
     client::{ClientError, printable},
+    escape,
     interrupt::Interrupt,
     output::{self, Output},
     progress::counted,
@@ -38,9 +39,10 @@ pub(crate) struct ProduceArgs {
     /// Partition to write to; by the key's hash, as Java clients do it, if not given
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
-    /// What stands between key and value in a line; without it lines are values
-    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
-    key_separator: Option<String>,
+    /// What stands between key and value in a line, with \t and \xHH as 'palisade consume --format'
+    /// has them; without it lines are values
+    #[arg(long, value_name = "TEXT", value_parser = separator)]
+    key_separator: Option<Separator>,
     /// Lines are JSON objects as 'palisade consume --json' prints them
     #[arg(long, conflicts_with_all = ["key_separator", "null_marker"])]
     json_input: bool,
@@ -63,10 +65,14 @@ pub(crate) struct ProduceArgs {
     remote: Remote,
 }
 
-fn not_empty(text: &str) -> Result<String, String> {
+/// Bytes of a separator, one at least.
+#[derive(Clone, Debug)]
+struct Separator(Vec<u8>);
+
+fn separator(text: &str) -> Result<Separator, String> {
     match text {
         "" => Err("expected at least one character".to_owned()),
-        text => Ok(text.to_owned()),
+        text => escape::bytes(text).map(Separator),
     }
 }
 
@@ -94,7 +100,7 @@ impl ProduceArgs {
         let parser = Parser {
             shape: match (&self.key_separator, self.json_input) {
                 (_, true) => Shape::Json,
-                (Some(separator), false) => Shape::Keyed(separator.clone().into_bytes()),
+                (Some(Separator(bytes)), false) => Shape::Keyed(bytes.clone()),
                 (None, false) => Shape::Values,
             },
             null_marker: self.null_marker.clone().map(String::into_bytes),

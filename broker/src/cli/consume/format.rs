@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use palisade_protocol::batch::record::Headers;
 use serde_json::{Map, Value};
 
+use super::super::escape::escape;
 use crate::foreign;
 
 /// A record with all that may be printed of it.
@@ -124,24 +125,6 @@ fn part(letter: char) -> Result<Part, String> {
             ));
         }
     })
-}
-
-fn escape(chars: &mut std::str::Chars<'_>) -> Result<u8, String> {
-    match chars.next() {
-        Some('n') => Ok(b'\n'),
-        Some('r') => Ok(b'\r'),
-        Some('t') => Ok(b'\t'),
-        Some('0') => Ok(0),
-        Some('\\') => Ok(b'\\'),
-        Some('x') => {
-            let digits: String = chars.by_ref().take(2).collect();
-            match (digits.len(), u8::from_str_radix(&digits, 16)) {
-                (2, Ok(byte)) => Ok(byte),
-                _ => Err("\\x needs two hexadecimal digits".to_owned()),
-            }
-        }
-        _ => Err("a \\ is followed by n, r, t, 0, \\ or xHH".to_owned()),
-    }
 }
 
 impl Format {
