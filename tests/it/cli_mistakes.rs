@@ -368,3 +368,17 @@ fn one_object_from_every_verb() {
         serde_json::from_str::<serde_json::Value>(line).expect("an object a line");
     }
 }
+
+/// What a cluster keeps in topics of its own is not forgotten for a slip.
+#[test]
+fn a_topic_of_the_cluster_s_own() {
+    let dev = Dev::start(&["--topic", "mine"]);
+    let cli = Cli::new(&dev.admin());
+    cli.done(&["consume", "mine", "--group", "g", "--until-end"]);
+    let delete = ["topic", "delete", "mine", "__consumer_offsets"];
+    let words = "with it goes every group and the offsets it has committed; --force deletes it";
+    refused(&cli, &delete, 2, words);
+    assert_eq!(cli.done(&["topic", "list"]), "mine\t1");
+    let deleted = cli.done(&[&delete[..], &["--force"]].concat());
+    assert_eq!(deleted, "deleted mine\ndeleted __consumer_offsets");
+}

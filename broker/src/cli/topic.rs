@@ -91,6 +91,9 @@ enum TopicCommand {
         /// Names of the topics
         #[arg(required = true)]
         names: Vec<String>,
+        /// Also what the cluster keeps for itself: groups and their offsets, transactions
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -145,7 +148,12 @@ impl TopicArgs {
                 }
                 output.show(&json!({ "topic": name }), &format!("altered {name}"))
             }
-            TopicCommand::Delete { names } => self.delete(&mut admin, output, names).await,
+            TopicCommand::Delete { names, force } => {
+                if !force {
+                    must_not_be_internal(&mut admin, names).await?;
+                }
+                self.delete(&mut admin, output, names).await
+            }
         }
     }
 
@@ -289,6 +297,25 @@ impl TopicArgs {
         some_refused(output, &refused)?;
         shown
     }
+}
+
+/// A cluster's own topics are made anew when they are needed, and what was in them is not.
+async fn must_not_be_internal(admin: &mut Admin, names: &[String]) -> Result<(), ClientError> {
+    let metadata = admin.metadata(Some(&once(names))).await?;
+    let mut internal = metadata.topics.iter().filter(|topic| topic.is_internal);
+    let Some(name) = internal.find_map(|topic| topic.name.as_deref()) else {
+        return Ok(());
+    };
+    let lost = match name {
+        "__consumer_offsets" => "every group and the offsets it has committed",
+        "__transaction_state" => "every transaction that is open, and who may go on with it",
+        _ => "what the cluster keeps in it",
+    };
+    Err(ClientError::Usage(format!(
+        "topic {}: a topic of the cluster's own, and with it goes {lost}; --force deletes it all the \
+         same",
+        printable(name)
+    )))
 }
 
 /// Turns the answer about one topic into an error; of a missing one the broker's own words speak of
