@@ -382,3 +382,27 @@ fn a_topic_of_the_cluster_s_own() {
     let deleted = cli.done(&[&delete[..], &["--force"]].concat());
     assert_eq!(deleted, "deleted mine\ndeleted __consumer_offsets");
 }
+
+/// A rule that changes nothing, and rules that whoever gets the name next would have.
+#[test]
+fn rules_that_are_there_already() {
+    let dev = Dev::start(&["--user", "dave:secret"]);
+    let cli = Cli::new(&dev.admin());
+    let rules = [
+        "allow User:dave read topic:x",
+        "allow User:dave read topic:y",
+    ];
+    let add = |rules: &[&str]| cli.done(&[&["acl", "add"][..], rules].concat());
+    assert_eq!(add(&rules[..1]), "added allow User:dave read topic:x");
+    let said = add(&rules);
+    let expected =
+        "there already: allow User:dave read topic:x\nadded allow User:dave read topic:y";
+    assert_eq!(said, expected);
+    let delete = ["user", "delete", "dave"];
+    let one = [&delete[..], &["--mechanism", "SCRAM-SHA-256"]].concat();
+    assert_eq!(cli.done(&one), "deleted SCRAM-SHA-256 of dave");
+    let expected = "deleted SCRAM-SHA-512 of dave\n\
+                    an ACL of it stays: allow User:dave read topic:x\n\
+                    an ACL of it stays: allow User:dave read topic:y";
+    assert_eq!(cli.done(&delete), expected);
+}

@@ -195,6 +195,10 @@ impl Tally {
 }
 
 async fn add(admin: &mut Admin, output: Output, acls: &[&AclBinding]) -> Result<(), ClientError> {
+    let mut there = Vec::new();
+    for acl in acls {
+        there.push(is_there(admin, acl).await?);
+    }
     let request = CreateAclsRequest {
         creations: acls.iter().map(|acl| creation(acl)).collect(),
     };
@@ -204,15 +208,49 @@ async fn add(admin: &mut Admin, output: Output, acls: &[&AclBinding]) -> Result<
         })
         .await?;
     let mut tally = Tally::default();
-    for (acl, result) in acls.iter().zip(&response.results) {
+    for ((acl, result), is_there) in acls.iter().zip(&response.results).zip(there) {
         let message = result.error_message.as_deref();
-        tally.note(
-            acl,
-            "added",
-            accept(&shown(acl), result.error_code, message),
-        );
+        let done = match is_there {
+            true => "there already:",
+            false => "added",
+        };
+        tally.note(acl, done, accept(&shown(acl), result.error_code, message));
     }
     tally.show(output)
+}
+
+/// Whether just this ACL is there, as far as this user may know.
+async fn is_there(admin: &mut Admin, acl: &AclBinding) -> Result<bool, ClientError> {
+    let same = AclFilter {
+        resource_type: acl.resource_type,
+        resource_name: Some(acl.resource_name.clone()),
+        pattern_type: acl.pattern_type,
+        principal: Some(acl.principal.clone()),
+        host: Some(acl.host.clone()),
+        operation: acl.operation,
+        permission: acl.permission,
+    };
+    match found(admin, &same).await {
+        Ok(acls) => Ok(acls.contains(acl)),
+        Err(ClientError::Refused { .. } | ClientError::Unserved(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The ACLs of one principal as rules.
+///
+/// # Errors
+/// Those of sending; `Refused` to whoever may not see them.
+pub(crate) async fn rules_of(
+    admin: &mut Admin,
+    principal: &str,
+) -> Result<Vec<String>, ClientError> {
+    let filter = AclFilter {
+        principal: Some(principal.to_owned()),
+        ..AclFilter::any()
+    };
+    let acls = found(admin, &filter).await?;
+    Ok(acls.iter().map(|acl| AsRule(acl).to_string()).collect())
 }
 
 async fn remove(
@@ -259,6 +297,15 @@ async fn remove(
 }
 
 async fn list(admin: &mut Admin, output: Output, filter: &AclFilter) -> Result<(), ClientError> {
+    let acls = found(admin, filter).await?;
+    let mut text = String::new();
+    acls.iter()
+        .for_each(|acl| line(&mut text, format_args!("{}", shown(acl))));
+    let rows: Vec<Value> = acls.iter().map(object).collect();
+    output.show(&json!({ "acls": rows }), &text)
+}
+
+async fn found(admin: &mut Admin, filter: &AclFilter) -> Result<Vec<AclBinding>, ClientError> {
     let request = DescribeAclsRequest {
         resource_type_filter: filter.resource_type.code(),
         resource_name_filter: filter.resource_name.as_deref().map(Str::copy),
@@ -274,12 +321,7 @@ async fn list(admin: &mut Admin, output: Output, filter: &AclFilter) -> Result<(
         response.error_code,
         response.error_message.as_deref(),
     )?;
-    let acls = described(&response);
-    let mut text = String::new();
-    acls.iter()
-        .for_each(|acl| line(&mut text, format_args!("{}", shown(acl))));
-    let rows: Vec<Value> = acls.iter().map(object).collect();
-    output.show(&json!({ "acls": rows }), &text)
+    Ok(described(&response))
 }
 
 fn described(response: &DescribeAclsResponse) -> Vec<AclBinding> {

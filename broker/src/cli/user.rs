@@ -18,6 +18,7 @@ use palisade_protocol::{
 use serde_json::json;
 
 use super::{
+    acl,
     client::{Admin, ClientError, printable},
     outcome::{accept, first_code, line, no_answer, once},
     output::Output,
@@ -132,9 +133,15 @@ impl UserArgs {
                     alter(&mut admin, name, &request).await?;
                 }
                 let names: Vec<String> = codes.into_iter().map(shown).collect();
+                let rules = rules_that_stay(&mut admin, name).await;
+                let mut text = format!("deleted {} of {}\n", names.join(", "), printable(name));
+                for rule in &rules {
+                    let rule = printable(rule);
+                    line(&mut text, format_args!("an ACL of it stays: {rule}"));
+                }
                 output.show(
-                    &json!({ "user": name, "deleted": names }),
-                    &format!("deleted {} of {name}", names.join(", ")),
+                    &json!({ "user": name, "deleted": names, "acls": rules }),
+                    &text,
                 )
             }
         }
@@ -162,6 +169,19 @@ async fn must_not_lock_out(admin: &mut Admin, name: &str, codes: &[i8]) -> Resul
          make it anew; --force deletes it all the same",
         printable(name)
     )))
+}
+
+/// Rules that would hold for whoever gets the name next, when nobody has it any more; none where
+/// this user may not see them.
+async fn rules_that_stay(admin: &mut Admin, name: &str) -> Vec<String> {
+    // The credentials are gone, and the command has done its work, whatever comes of this.
+    match mechanisms_of(admin, name).await {
+        Err(ClientError::Refused { code, .. }) if code == ErrorCode::RESOURCE_NOT_FOUND => {
+            let rules = acl::rules_of(admin, &format!("User:{name}")).await;
+            rules.unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Turns the answer about one user into an error; the broker speaks of credentials, not of users.
