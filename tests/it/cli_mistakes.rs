@@ -406,3 +406,27 @@ fn rules_that_are_there_already() {
                     an ACL of it stays: allow User:dave read topic:y";
     assert_eq!(cli.done(&delete), expected);
 }
+
+/// Each command's help is about itself.
+#[test]
+fn what_a_timeout_is_for() {
+    let produced = "a record that cannot be delivered is tried for as long";
+    let consumed = "a partition that cannot be read is tried for as long";
+    for (verb, words) in [
+        ("produce", Some(produced)),
+        ("consume", Some(consumed)),
+        ("topic", None),
+        ("group", None),
+    ] {
+        let help = paths::palisade().args([verb, "--help"]).output();
+        let help = String::from_utf8(help.expect("it runs").stdout).expect("text");
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            help.contains("Longest wait for one answer"),
+            "{verb}: {help}"
+        );
+        for one in [produced, consumed] {
+            assert_eq!(help.contains(one), words == Some(one), "{verb}: {help}");
+        }
+    }
+}

@@ -49,6 +49,9 @@ const PARTING: Duration = Duration::from_millis(100);
 
 /// Arguments of `palisade consume`.
 #[derive(Debug, Args)]
+#[command(mut_arg("timeout", |arg| arg.help(
+    "Longest wait for one answer; a partition that cannot be read is tried for as long"
+)))]
 pub(crate) struct ConsumeArgs {
     /// Topics to read
     #[arg(required = true)]

@@ -33,6 +33,9 @@ use super::{
 
 /// Arguments of `palisade produce`.
 #[derive(Debug, Args)]
+#[command(mut_arg("timeout", |arg| arg.help(
+    "Longest wait for one answer; a record that cannot be delivered is tried for as long"
+)))]
 pub(crate) struct ProduceArgs {
     /// Topic to write to; it must exist
     topic: String,

@@ -27,7 +27,7 @@ pub(crate) struct Remote {
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// Longest wait for one answer; a record that produce cannot deliver is tried for as long
+    /// Longest wait for one answer
     #[arg(long, value_name = "SECONDS", default_value_t = 30, global = true,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
