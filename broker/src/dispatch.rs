@@ -27,8 +27,10 @@ pub enum Handled<T> {
     /// The future is polled when it was woken, and dropped when the connection closes. It should
     /// hold no slice of the request: a parked request holds no request bytes.
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
-    /// The same for answers that may be large: it stands still while the connection has finished
-    /// answers enough that its peer does not read, so it must hold no place in any line.
+    /// The same for answers that may be large: it is not begun before its peer reads the answers in
+    /// front of it, or fewer than a line may hold of them. What is asked for it (the group) is
+    /// asked by the future: until its first poll it must hold nothing large, and no place in any
+    /// line. Only for what changes nothing: it may never be begun.
     Patient(Pin<Box<dyn Future<Output = T> + Send>>),
     /// Nothing, as Produce with acks=0 asks for.
     NoResponse,
@@ -92,7 +94,7 @@ pub(crate) enum Staged {
     Done(Outcome),
     /// The answer is still to come.
     Pending(Pending),
-    /// The same, and it may stand still.
+    /// The same, and it is not begun before its time comes.
     Patient(Pending),
 }
 

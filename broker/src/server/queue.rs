@@ -7,8 +7,11 @@
 //! Each of them has a waker of its own, so that what is ready is found without asking the others:
 //! the connection wakes for many reasons, and with a full line most answers are not among them.
 //!
-//! An answer that is large for the size of its question is *patient*: it is not made while finished
-//! ones fill the line, or a peer that asks and does not read would have 64 of them made.
+//! An answer that is large for the size of its question is *patient*: one of them is in the making at
+//! a time, none is begun while finished ones fill the line or one before it is being sent, and behind
+//! one that was not begun no request is read. Whoever asks and does not read so holds what the line
+//! may hold and one answer more, whatever he asks; and what is asked of groups is asked in the order
+//! of the requests, changes among them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -38,21 +41,15 @@ pub(crate) struct AnswerQueue {
     line: Arc<WakeLine>,
     /// Numbers being polled; kept for its memory.
     due: Vec<u64>,
-    /// Numbers of patient answers that are to be polled once there is room.
-    put_off: Vec<u64>,
+    /// Numbers of patient answers that were not begun, oldest first.
+    put_off: VecDeque<u64>,
+    /// The patient answer that was begun and is not finished.
+    making: Option<u64>,
 }
 
 enum Answer {
-    Waiting(Pending, Arc<AnswerWaker>, Patience),
+    Waiting(Pending, Arc<AnswerWaker>),
     Ready(Outcome, usize),
-}
-
-/// Whether an answer may stand still once it could be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// It may hold what others wait for.
-    None,
-    Patient,
 }
 
 /// The answers that may be ready, and how to wake their connection.
@@ -115,7 +112,8 @@ impl AnswerQueue {
             ready_bytes: 0,
             line: Arc::default(),
             due: Vec::new(),
-            put_off: Vec::new(),
+            put_off: VecDeque::new(),
+            making: None,
         }
     }
 
@@ -126,7 +124,8 @@ impl AnswerQueue {
 
     /// Whether another request may be read.
     pub(crate) fn has_room(&self) -> bool {
-        self.answers.len() < MAX_ANSWERS && self.ready_bytes < MAX_BYTES
+        let is_full = self.answers.len() >= MAX_ANSWERS || self.ready_bytes >= MAX_BYTES;
+        self.put_off.is_empty() && !is_full
     }
 
     /// Appends a finished answer.
@@ -138,25 +137,26 @@ impl AnswerQueue {
 
     /// Appends an answer that is still to come.
     pub(crate) fn push_pending(&mut self, pending: Pending) {
-        self.push_waiting(pending, Patience::None);
+        let number = self.push_waiting(pending);
+        // It has to be polled once to learn of its waker.
+        self.line.state.lock().due.push(number);
     }
 
-    /// The same for one that may stand still: it holds nothing that others wait for.
+    /// The same for one that may be large: nothing is done for it before its time comes.
     pub(crate) fn push_patient(&mut self, pending: Pending) {
-        self.push_waiting(pending, Patience::Patient);
+        let number = self.push_waiting(pending);
+        self.put_off.push_back(number);
     }
 
-    fn push_waiting(&mut self, pending: Pending, patience: Patience) {
+    fn push_waiting(&mut self, pending: Pending) -> u64 {
         let number = self.first + self.answers.len() as u64;
         let waker = Arc::new(AnswerWaker {
             number,
             noted: AtomicBool::new(true),
             line: Arc::clone(&self.line),
         });
-        // It has to be polled once to learn of the waker.
-        self.line.state.lock().due.push(number);
-        self.answers
-            .push_back(Answer::Waiting(pending, waker, patience));
+        self.answers.push_back(Answer::Waiting(pending, waker));
+        number
     }
 
     /// Hands finished answers, oldest first, to the sender.
@@ -179,6 +179,8 @@ impl AnswerQueue {
                     tracing::debug!(?reason, "request closes its connection");
                     self.first += self.answers.len() as u64;
                     self.answers.clear();
+                    self.put_off.clear();
+                    self.making = None;
                     self.ready_bytes = 0;
                     return Moved::Close;
                 }
@@ -187,42 +189,59 @@ impl AnswerQueue {
         moved
     }
 
-    /// Polls the answers that were woken, and those that never were polled.
+    /// Polls the answers that were woken, and those that never were polled; `unsent` are the bytes
+    /// that were handed over and have not left.
     ///
     /// Whichever is ready, not only the oldest: an answer may hold a place in some other line (an
-    /// append, a fetch session) and must not stand still because of its neighbours here. Patient
-    /// ones hold none; but the oldest is always made, or those behind it would never leave.
-    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) {
+    /// append, a fetch session, a mailbox) and must not stand still because of its neighbours here.
+    /// Patient ones hold none before they are begun.
+    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>, unsent: usize) {
+        let mut due = std::mem::take(&mut self.due);
         {
             let mut state = self.line.state.lock();
             match &state.connection {
                 Some(known) if known.will_wake(cx.waker()) => {}
                 _ => state.connection = Some(cx.waker().clone()),
             }
-            std::mem::swap(&mut self.due, &mut state.due);
+            std::mem::swap(&mut due, &mut state.due);
         }
-        self.due.append(&mut self.put_off);
-        for number in self.due.drain(..) {
-            let place = number.checked_sub(self.first);
-            let place = place.and_then(|place| usize::try_from(place).ok());
-            let Some(answer) = place.and_then(|place| self.answers.get_mut(place)) else {
-                continue;
-            };
-            let Answer::Waiting(pending, waker, patience) = answer else {
-                continue;
-            };
-            let is_full = self.ready_bytes >= MAX_BYTES;
-            if *patience == Patience::Patient && is_full && number != self.first {
-                self.put_off.push(number);
-                continue;
-            }
-            // From here on a wake counts again: what it tells of may be missed by this poll.
-            waker.noted.swap(false, Ordering::AcqRel);
-            let waker = Waker::from(Arc::clone(waker));
-            if let Poll::Ready(outcome) = Pin::new(pending).poll(&mut Context::from_waker(&waker)) {
-                let bytes = heap_bytes(&outcome);
-                self.ready_bytes += bytes;
-                *answer = Answer::Ready(outcome, bytes);
+        for number in due.drain(..) {
+            self.poll_answer(number);
+        }
+        self.due = due;
+        while let Some(number) = self.next_patient(unsent) {
+            self.put_off.pop_front();
+            self.making = Some(number);
+            self.poll_answer(number);
+        }
+    }
+
+    /// The patient answer whose time has come.
+    fn next_patient(&self, unsent: usize) -> Option<u64> {
+        let number = *self.put_off.front()?;
+        // The oldest is made whatever waits behind it, which would never leave otherwise.
+        let has_room = number == self.first || self.ready_bytes < MAX_BYTES;
+        (self.making.is_none() && unsent == 0 && has_room).then_some(number)
+    }
+
+    fn poll_answer(&mut self, number: u64) {
+        let place = number.checked_sub(self.first);
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        let Some(answer) = place.and_then(|place| self.answers.get_mut(place)) else {
+            return;
+        };
+        let Answer::Waiting(pending, waker) = answer else {
+            return;
+        };
+        // From here on a wake counts again: what it tells of may be missed by this poll.
+        waker.noted.swap(false, Ordering::AcqRel);
+        let waker = Waker::from(Arc::clone(waker));
+        if let Poll::Ready(outcome) = Pin::new(pending).poll(&mut Context::from_waker(&waker)) {
+            let bytes = heap_bytes(&outcome);
+            self.ready_bytes += bytes;
+            *answer = Answer::Ready(outcome, bytes);
+            if self.making == Some(number) {
+                self.making = None;
             }
         }
     }
@@ -251,8 +270,17 @@ mod tests {
     use crate::dispatch::Guarded;
     use crate::server::populate::PopulatePool;
 
+    type Push = fn(&mut AnswerQueue, Pending);
+
     /// A queue of as many answers that wait, the switch of each, and a count of all polls.
     fn waiting(count: usize) -> (AnswerQueue, Vec<oneshot::Sender<()>>, Arc<AtomicUsize>) {
+        waiting_as(AnswerQueue::push_pending, count)
+    }
+
+    fn waiting_as(
+        push: Push,
+        count: usize,
+    ) -> (AnswerQueue, Vec<oneshot::Sender<()>>, Arc<AtomicUsize>) {
         let polls = Arc::new(AtomicUsize::new(0));
         let mut queue = AnswerQueue::new();
         let mut switches = Vec::new();
@@ -266,13 +294,14 @@ mod tests {
                     .poll(cx)
                     .map(|_| Outcome::NoResponse)
             });
-            queue.push_pending(Guarded::new(ApiKey::Produce, answer, Outcome::Close));
+            let answer = Guarded::new(ApiKey::OffsetFetch, answer, Outcome::Close);
+            push(&mut queue, answer);
         }
         (queue, switches, polls)
     }
 
     fn poll_move(queue: &mut AnswerQueue, cx: &mut Context<'_>, sender: &mut Sender) -> Moved {
-        queue.poll_due(cx);
+        queue.poll_due(cx, 0);
         queue.hand_over(sender)
     }
 
@@ -319,7 +348,7 @@ mod tests {
         let mut made_at_once = Vec::new();
         while !queue.is_empty() {
             let before = made.load(Ordering::Relaxed);
-            queue.poll_due(&mut cx);
+            queue.poll_due(&mut cx, 0);
             made_at_once.push(made.load(Ordering::Relaxed) - before);
             // A peer that takes one answer: the next is not handed over before that has left.
             assert_eq!(queue.hand_over(&mut sender()), Moved::Some);
@@ -330,16 +359,75 @@ mod tests {
     }
 
     #[test]
+    fn one_patient_answer_is_in_the_making() {
+        let (mut queue, switches, polls) = waiting_as(AnswerQueue::push_patient, 20);
+        let mut cx = Context::from_waker(Waker::noop());
+        for (made, switch) in switches.into_iter().enumerate() {
+            assert_eq!(
+                poll_move(&mut queue, &mut cx, &mut sender()),
+                Moved::Nothing
+            );
+            assert_eq!(polls.swap(0, Ordering::Relaxed), 1, "after {made}");
+            assert_eq!(queue.has_room(), made == 19, "nothing is read behind one");
+            switch.send(()).unwrap();
+            queue.poll_due(&mut cx, 1);
+            assert_eq!(
+                polls.swap(0, Ordering::Relaxed),
+                1,
+                "the one that was woken"
+            );
+            assert_eq!(queue.hand_over(&mut sender()), Moved::Some);
+        }
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn no_patient_answer_is_begun_before_what_it_follows_has_left() {
+        let (mut queue, switches, polls) = waiting_as(AnswerQueue::push_patient, 1);
+        let mut cx = Context::from_waker(Waker::noop());
+        queue.poll_due(&mut cx, 1);
+        assert_eq!(polls.load(Ordering::Relaxed), 0);
+        queue.poll_due(&mut cx, 0);
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
+        drop(switches);
+        assert_eq!(poll_move(&mut queue, &mut cx, &mut sender()), Moved::Some);
+        assert!(queue.is_empty());
+    }
+
+    /// It may have a place in a mailbox by now, which others wait for.
+    #[test]
+    fn a_patient_answer_that_was_begun_is_polled_in_a_full_line() {
+        let (mut queue, switches, polls) = waiting_as(AnswerQueue::push_patient, 2);
+        let mut cx = Context::from_waker(Waker::noop());
+        queue.poll_due(&mut cx, 0);
+        queue.push(Outcome::Response(vec![Chunk::Bytes(
+            vec![0; MAX_BYTES].into(),
+        )]));
+        drop(switches);
+        queue.poll_due(&mut cx, 1);
+        assert_eq!(polls.load(Ordering::Relaxed), 2, "the first, twice");
+        assert_eq!(queue.hand_over(&mut sender()), Moved::Some);
+        queue.poll_due(&mut cx, 0);
+        assert_eq!(
+            polls.load(Ordering::Relaxed),
+            3,
+            "the oldest, full as it is"
+        );
+        assert_eq!(queue.hand_over(&mut sender()), Moved::Some);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
     fn what_others_wait_for_is_made_in_a_full_line() {
         let (mut queue, switches, polls) = waiting(3);
         queue.push(Outcome::Response(vec![Chunk::Bytes(
             vec![0; MAX_BYTES].into(),
         )]));
         let mut cx = Context::from_waker(Waker::noop());
-        queue.poll_due(&mut cx);
+        queue.poll_due(&mut cx, 0);
         polls.store(0, Ordering::Relaxed);
         switches.into_iter().for_each(|s| s.send(()).unwrap());
-        queue.poll_due(&mut cx);
+        queue.poll_due(&mut cx, 0);
         assert_eq!(polls.load(Ordering::Relaxed), 3);
     }
 

@@ -150,7 +150,8 @@ impl Work<'_> {
             }
             moved = true;
         }
-        self.answers.poll_due(cx);
+        let unsent = self.connection.sender.backlog();
+        self.answers.poll_due(cx, unsent);
         // What these requests led to is in the audit log before anybody learns of it.
         let held = self.connection.hold.is_waiting();
         if self.connection.hold.poll(cx).is_pending() {
