@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -85,6 +86,13 @@ impl Borrow<str> for Str {
 impl From<&'static str> for Str {
     fn from(text: &'static str) -> Self {
         Self::from_static(text)
+    }
+}
+
+impl From<Arc<str>> for Str {
+    /// Shares the text with its owners.
+    fn from(text: Arc<str>) -> Self {
+        Self(Bytes::from_owner(Arc::<[u8]>::from(text)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! A group as ConsumerGroupDescribe shows it.
 
+use std::sync::Arc;
+
 use palisade_protocol::Str;
 use palisade_protocol::messages::consumer_group_describe::{
     Assignment, DescribedGroup, Member as DescribedMember, TopicPartitions,
@@ -62,7 +64,7 @@ fn named(partitions: &PartitionSet, image: &ClusterImage) -> Assignment {
         .filter_map(|(topic_id, partitions)| {
             Some(TopicPartitions {
                 topic_id,
-                topic_name: Str::copy(&image.topics.by_id(topic_id)?.name),
+                topic_name: Arc::clone(&image.topics.by_id(topic_id)?.name).into(),
                 partitions: partitions.to_vec(),
             })
         })

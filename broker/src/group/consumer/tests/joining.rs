@@ -313,6 +313,26 @@ fn descriptions_show_what_is_owned_and_wanted() {
     assert!(shown.members[1].assignment.topic_partitions.is_empty());
 }
 
+/// A description may name a topic for each of its members, and wait for its reader.
+#[test]
+fn descriptions_copy_no_name() {
+    let mut rig = Rig::new(&[("t", 2)]);
+    rig.ok(&join("a", &["t"]));
+    let at = Moment {
+        now: rig.now,
+        config: &rig.config,
+        image: &rig.image,
+        max_batch_bytes: MAX_BATCH_BYTES,
+    };
+    let shown = rig.group.describe(&at);
+    let target = &shown.members[0].target_assignment;
+    let known = rig.image.topics.get("t").unwrap();
+    assert!(std::ptr::eq(
+        target.topic_partitions[0].topic_name.as_str(),
+        &*known.name
+    ));
+}
+
 /// Only who says nothing, and is where it should be, is answered without a look at what it owns;
 /// the rig compares each such answer with what the look would have found.
 #[test]
