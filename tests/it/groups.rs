@@ -10,6 +10,7 @@ mod memory;
 mod scale;
 mod shares;
 mod stop;
+mod unread;
 
 use std::time::Duration;
 

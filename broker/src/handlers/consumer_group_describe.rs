@@ -4,6 +4,7 @@
 //! sees no member at all. A group that is named twice has one row, as in DescribeGroups.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use palisade_auth::Access;
 use palisade_auth::grant::Describe;
@@ -18,7 +19,7 @@ use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::error::GroupError;
 use crate::group::shard::Shard;
-use crate::group::step::{Moment, Step};
+use crate::group::step::Moment;
 
 /// Describes each group.
 pub(crate) async fn handle(
@@ -26,23 +27,26 @@ pub(crate) async fn handle(
     request: ConsumerGroupDescribeRequest,
 ) -> Handled<ConsumerGroupDescribeResponse> {
     let access = ctx.access();
-    let mut asked = Vec::with_capacity(request.group_ids.len());
+    let mut judged = Vec::with_capacity(request.group_ids.len());
     let mut seen = HashSet::new();
     for group in &request.group_ids {
-        if !seen.insert(group) {
-            continue;
+        if seen.insert(group) {
+            let with_operations = request.include_authorized_operations;
+            judged.push(group_view::judge(&access, group, with_operations, check));
         }
-        let (id, name) = (group.detached(), group.detached());
-        let event = move |shard: &mut Shard, moment: &Moment<'_>, asker| {
-            Step::decided(shard.describe_consumer(&name, moment), asker)
-        };
-        let named = (id, request.include_authorized_operations);
-        asked.push(group_view::ask(ctx, &access, named, check, event).await);
     }
     drop(seen);
     drop(request);
     access.flush();
+    let broker = Arc::clone(&ctx.broker);
     Handled::Patient(Box::pin(async move {
+        let mut asked = Vec::with_capacity(judged.len());
+        for group in judged {
+            let event = |shard: &mut Shard, id: &Str, moment: &Moment<'_>| {
+                shard.describe_consumer(id, moment)
+            };
+            asked.push(group.ask(&broker.groups, event).await);
+        }
         let mut response = ConsumerGroupDescribeResponse::default();
         for group in asked {
             let (id, operations, view) = group.view().await;

@@ -6,6 +6,7 @@
 //! words for groups that do not exist (KIP-1043).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use palisade_protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
@@ -19,7 +20,7 @@ use crate::foreign;
 use crate::group::classic::{DescribedMember, Description};
 use crate::group::decision::Decision;
 use crate::group::shard::{GroupView, Shard};
-use crate::group::step::{Moment, Step};
+use crate::group::step::Moment;
 
 /// Unknown groups are an error.
 const UNKNOWN_IS_ERROR: i16 = 6;
@@ -31,20 +32,24 @@ pub(crate) async fn handle(
 ) -> Handled<DescribeGroupsResponse> {
     let access = ctx.access();
     let version = ctx.api_version;
-    let mut asked = Vec::with_capacity(request.groups.len());
+    let mut judged = Vec::with_capacity(request.groups.len());
     let mut seen = HashSet::new();
     for group in &request.groups {
-        if !seen.insert(group) {
-            continue;
+        if seen.insert(group) {
+            let with_operations = request.include_authorized_operations;
+            judged.push(group_view::judge(&access, group, with_operations, |_| {
+                Ok(())
+            }));
         }
-        let (id, name) = (group.detached(), group.detached());
-        let event = move |shard: &mut Shard, _: &Moment<'_>, asker| {
-            Step::decided(Decision::answer(shard.describe(&name)), asker)
-        };
-        let named = (id, request.include_authorized_operations);
-        asked.push(group_view::ask(ctx, &access, named, |_| Ok(()), event).await);
     }
+    let broker = Arc::clone(&ctx.broker);
     Handled::Patient(Box::pin(async move {
+        let mut asked = Vec::with_capacity(judged.len());
+        for group in judged {
+            let event =
+                |shard: &mut Shard, id: &Str, _: &Moment<'_>| Decision::answer(shard.describe(id));
+            asked.push(group.ask(&broker.groups, event).await);
+        }
         let mut response = DescribeGroupsResponse::default();
         for group in asked {
             let (id, operations, view) = group.view().await;

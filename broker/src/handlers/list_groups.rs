@@ -2,6 +2,8 @@
 //!
 //! v3 flexible; v4 states (KIP-518); v5 types (KIP-848).
 
+use std::sync::Arc;
+
 use palisade_protocol::messages::list_groups::{
     ListGroupsRequest, ListGroupsResponse, ListedGroup as Row,
 };
@@ -25,16 +27,16 @@ pub(crate) async fn handle(
         types: texts(&request.types_filter),
     };
     drop(request);
-    let asked = ctx
-        .broker
-        .groups
-        .ask_all(|shard, _, asker| Step::decided(Decision::answer(shard.list()), asker))
-        .await;
-    let asked = match asked {
-        Ok(asked) => asked,
-        Err(error) => return Handled::Now(failed(error.code())),
-    };
+    let broker = Arc::clone(&ctx.broker);
     Handled::Patient(Box::pin(async move {
+        let asked = broker
+            .groups
+            .ask_all(|shard, _, asker| Step::decided(Decision::answer(shard.list()), asker))
+            .await;
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(error) => return failed(error.code()),
+        };
         let mut groups = Vec::new();
         for one in asked {
             let listed = match one.answer().await.and_then(|answer| answer) {

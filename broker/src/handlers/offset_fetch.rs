@@ -21,10 +21,10 @@ use self::response::{Answered, Row, Topic};
 use super::denied;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::group::coordinator::Awaited;
+use crate::group::coordinator::{Awaited, GroupCoordinator};
 use crate::group::error::GroupError;
-use crate::group::shard::{FetchAsk, FetchedTopic, Fetcher};
-use crate::group::step::Step;
+use crate::group::shard::{FetchAsk, FetchedTopic, Fetcher, Shard};
+use crate::group::step::{Moment, Step};
 use crate::metadata::ClusterImage;
 
 /// Several groups in one request.
@@ -43,18 +43,23 @@ pub(crate) async fn handle(
         BATCHED.. => request.groups,
         _ => vec![alone(request)],
     };
-    let mut asked = Vec::with_capacity(groups.len());
+    let mut questions = Vec::with_capacity(groups.len());
     let mut seen = HashSet::new();
     for group in &groups {
         if !seen.insert(&group.group_id) {
             continue;
         }
-        asked.push(ask(ctx, &access, group).await);
+        questions.push(Question::of(ctx, &access, group));
     }
     drop(access);
     drop(seen);
     drop(groups);
+    let broker = Arc::clone(&ctx.broker);
     Handled::Patient(Box::pin(async move {
+        let mut asked = Vec::with_capacity(questions.len());
+        for question in questions {
+            asked.push(question.ask(&broker.groups).await);
+        }
         let mut answered = Vec::with_capacity(asked.len());
         for one in asked {
             answered.push(one.answer(version >= BY_ID).await);
@@ -80,59 +85,73 @@ fn alone(request: OffsetFetchRequest) -> OffsetFetchRequestGroup {
     }
 }
 
-/// A group that has been asked.
-struct Asked {
+/// What a group is to be asked.
+struct Question {
     group: Str,
     /// What every named partition says if the group fails.
     topics: Vec<Topic>,
+    what: Result<(Fetcher, FetchAsk), ErrorCode>,
+    /// All topics are asked for: those that may be seen, with their ids.
+    visible: Option<Visible>,
+}
+
+/// A group that has been asked.
+struct Asked {
+    group: Str,
+    topics: Vec<Topic>,
     fetched: Result<Awaited<Result<Vec<FetchedTopic>, GroupError>>, ErrorCode>,
-    /// All topics were asked for: those that may be seen, with their ids.
     visible: Option<Visible>,
 }
 
 /// Which topics a caller sees, of those that exist or existed.
 type Visible = Box<dyn Fn(&str) -> Option<Uuid> + Send>;
 
-async fn ask(ctx: &RequestContext, access: &Access, group: &OffsetFetchRequestGroup) -> Asked {
-    let id = group.group_id.detached();
-    let mut asked = Asked {
-        group: id.clone(),
-        topics: Vec::new(),
-        fetched: Err(ErrorCode::NONE),
-        visible: None,
-    };
-    let granted = access.group::<Describe>(&id);
-    let granted =
-        granted.map_err(|refused| denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED));
-    let what = match &group.topics {
-        None => {
-            asked.visible = Some(visible(ctx));
-            FetchAsk::All
+impl Question {
+    /// What the caller may ask, which is decided when the request comes.
+    fn of(ctx: &RequestContext, access: &Access, group: &OffsetFetchRequestGroup) -> Self {
+        let granted = access.group::<Describe>(&group.group_id);
+        let refused = granted
+            .err()
+            .map(|refused| denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED));
+        let (topics, visible, ask) = match &group.topics {
+            None => (Vec::new(), Some(visible(ctx)), FetchAsk::All),
+            Some(topics) => {
+                let by_id = ctx.api_version >= BY_ID;
+                let (rows, wanted) = judge(&ctx.image, access, topics, by_id, refused.is_none());
+                (rows, None, FetchAsk::Topics(wanted))
+            }
+        };
+        let fetcher = Fetcher {
+            member_id: group.member_id.as_ref().map(Str::detached),
+            epoch: group.member_epoch,
+        };
+        Self {
+            group: group.group_id.detached(),
+            topics,
+            what: refused.map_or(Ok((fetcher, ask)), Err),
+            visible,
         }
-        Some(topics) => {
-            let by_id = ctx.api_version >= BY_ID;
-            let (rows, wanted) = judge(&ctx.image, access, topics, by_id, granted.is_ok());
-            asked.topics = rows;
-            FetchAsk::Topics(wanted)
-        }
-    };
-    if let Err(code) = granted {
-        asked.fetched = Err(code);
-        return asked;
     }
-    let fetcher = Fetcher {
-        member_id: group.member_id.as_ref().map(Str::detached),
-        epoch: group.member_epoch,
-    };
-    let awaited = ctx
-        .broker
-        .groups
-        .ask(id.clone(), move |shard, _, asker| {
-            Step::decided(shard.fetch(&id, &fetcher, what), asker)
-        })
-        .await;
-    asked.fetched = awaited.map_err(|error| code(&error));
-    asked
+
+    async fn ask(self, groups: &GroupCoordinator) -> Asked {
+        let fetched = match self.what {
+            Ok((fetcher, what)) => {
+                let id = self.group.clone();
+                let event = move |shard: &mut Shard, _: &Moment<'_>, asker| {
+                    Step::decided(shard.fetch(&id, &fetcher, what), asker)
+                };
+                let asked = groups.ask(self.group.clone(), event).await;
+                asked.map_err(|error| code(&error))
+            }
+            Err(code) => Err(code),
+        };
+        Asked {
+            group: self.group,
+            topics: self.topics,
+            fetched,
+            visible: self.visible,
+        }
+    }
 }
 
 /// Consumers before 3.9 do not expect to hear that there is no coordinator here.
