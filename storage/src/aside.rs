@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::batch::{CRC_START, HEADER_LEN, Source, parse};
+use crate::batch::{BatchHeader, CRC_START, HEADER_LEN, Source};
 use crate::cleaner::Pace;
 use crate::fs::FsFile;
 
@@ -70,7 +70,7 @@ impl Source for &Aside<'_> {
 
     fn verifies(&mut self, batch: Range<u64>) -> io::Result<bool> {
         let head = batch.start..batch.start + HEADER_LEN as u64;
-        let Ok(header) = self.look(head, parse)? else {
+        let Ok(header) = self.look(head, BatchHeader::parse)? else {
             return Ok(false);
         };
         let covered = batch.start + CRC_START as u64..batch.end;

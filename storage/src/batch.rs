@@ -11,8 +11,11 @@ pub(crate) use palisade_protocol::batch::{BatchHeader, stamp, verify_crc};
 use crate::mmap::Region;
 use crate::types::{LeaderEpoch, Offset};
 
+mod order;
 mod source;
 
+use order::Recent;
+pub(crate) use order::{Misfits, Whole};
 use source::WINDOW;
 pub(crate) use source::{Mapped, Source};
 
@@ -106,6 +109,10 @@ pub(crate) struct Walk<'a, S = Mapped<'a>> {
     crc_from: Offset,
     /// Batches known to be bad, by position, ascending.
     blamed: &'a [u64],
+    /// Where the last batch ends, if that is known, and what none may pass.
+    known_end: Option<Offset>,
+    bound: Offset,
+    recent: Option<Recent>,
     /// The batch before, and the last one that raised the epoch.
     before: Option<Found>,
     raised: Option<(Found, LeaderEpoch)>,
@@ -135,6 +142,9 @@ impl<'a, S: Source> Walk<'a, S> {
             epoch: LeaderEpoch::new(-1),
             crc_from: Offset::new(i64::MAX),
             blamed: &[],
+            known_end: None,
+            bound: Offset::new(i64::MAX),
+            recent: None,
             before: None,
             raised: None,
         }
@@ -178,6 +188,16 @@ impl<'a, S: Source> Walk<'a, S> {
         self
     }
 
+    /// Lets no batch end above `end`, where the last one does, or where that is not known further
+    /// from the segment's `base` than a segment reaches.
+    pub(crate) fn within(mut self, base: Offset, end: Option<Offset>) -> Self {
+        let span = base.value().saturating_add(i64::from(i32::MAX));
+        self.recent = Some(Recent::default());
+        self.known_end = end;
+        self.bound = end.unwrap_or(Offset::new(i64::MAX)).min(Offset::new(span));
+        self
+    }
+
     /// Demands leader epochs from `epoch` on.
     pub(crate) fn epoch(mut self, epoch: LeaderEpoch) -> Self {
         self.epoch = epoch;
@@ -190,8 +210,11 @@ impl<'a, S: Source> Walk<'a, S> {
         self
     }
 
-    /// Goes on at another place, after damage.
-    pub(crate) fn resume(&mut self, position: u64, expected: Offset) {
+    /// Goes on at another place, after damage that begins at offset `from`.
+    pub(crate) fn resume(&mut self, position: u64, from: Offset, expected: Offset) {
+        if let Some(recent) = &mut self.recent {
+            recent.restart(from);
+        }
         self.before = None;
         self.raised = None;
         self.position = position;
@@ -209,6 +232,9 @@ impl<'a, S: Source> Walk<'a, S> {
             reason,
         });
         if let Ok(found) = &result {
+            if let Some(recent) = &mut self.recent {
+                recent.note(found, self.expected);
+            }
             self.position = found.end();
             self.expected = found.next;
             if found.header.partition_leader_epoch > self.epoch {
@@ -220,9 +246,13 @@ impl<'a, S: Source> Walk<'a, S> {
         Some(result)
     }
 
+    fn is_blamed(&self, position: u64) -> bool {
+        self.blamed.binary_search(&position).is_ok()
+    }
+
     fn step(&mut self) -> Result<Found, &'static str> {
         let left = self.end - self.position;
-        if self.blamed.binary_search(&self.position).is_ok() {
+        if self.is_blamed(self.position) {
             return Err("batch does not fit its neighbours");
         }
         if left < HEADER_LEN as u64 {
@@ -245,6 +275,9 @@ impl<'a, S: Source> Walk<'a, S> {
             return Err(EPOCH_BACK);
         }
         let next = next_offset(&header).ok_or("offsets overflow")?;
+        if next > self.bound {
+            return Err("batch ends beyond its segment");
+        }
         if next > self.crc_from {
             let batch = self.position..self.position + length;
             if !self.source.verifies(batch).map_err(|_| UNREADABLE)? {
@@ -269,13 +302,14 @@ const PAGE: u64 = 4096;
 /// Finds the next batch that verifies, byte by byte, after damage at `position`.
 ///
 /// `below`: the batch must start at an offset in `expected..=below`, so that payload bytes that
-/// look like a batch are hardly ever taken for one.
+/// look like a batch are hardly ever taken for one. None of `blamed`, ascending, is it.
 pub(crate) fn resync(
     region: &Region,
     position: u64,
     end: u64,
     expected: Offset,
     below: Offset,
+    blamed: &[u64],
 ) -> Option<Found> {
     let mut at = position + 1;
     while at + HEADER_LEN as u64 <= end {
@@ -295,7 +329,9 @@ pub(crate) fn resync(
             if parse(head).is_err() {
                 continue;
             }
-            let mut walk = Walk::new(region, place, end, expected).crc_from(Offset::new(-1));
+            let mut walk = Walk::new(region, place, end, expected)
+                .crc_from(Offset::new(-1))
+                .blaming(blamed);
             if let Some(Ok(found)) = walk.next()
                 && found.header.base_offset <= below
             {

@@ -236,7 +236,7 @@ impl Log {
             };
             match pass.run() {
                 Ok(ranges) => return ranges,
-                Err(culprit) => blamed.push(culprit),
+                Err(more) => blamed.extend(more),
             }
         }
     }
@@ -273,14 +273,15 @@ struct Locating<'a, 'p> {
 }
 
 impl Locating<'_, '_> {
-    /// The damaged ranges in order; `Err` names a batch already passed that must be bad.
-    fn run(&self) -> Result<Vec<DamagedRange>, u64> {
+    /// The damaged ranges in order; `Err` names batches already passed that must be bad.
+    fn run(&self) -> Result<Vec<DamagedRange>, Vec<u64>> {
         let tail = self.suspect.tail;
         let may_blame = self.blamed.len() < MOST_BLAMED;
         let first_epoch = self.log.epoch_at(self.suspect.base);
         let mut ranges = Vec::new();
         let mut walk = Walk::over(self.bytes, 0, tail.position, self.suspect.base)
             .exact(self.exact)
+            .within(self.suspect.base, Some(tail.next))
             .epoch(first_epoch.unwrap_or(LeaderEpoch::new(-1)))
             .crc_from(Offset::new(-1))
             .blaming(self.blamed);
@@ -291,7 +292,7 @@ impl Locating<'_, '_> {
             let bad = match step {
                 // Outside the checksum, and a higher one makes all that follow look wrong.
                 Ok(found) if may_blame && !self.has_its_epoch(&found.header) => {
-                    return Err(found.position);
+                    return Err(vec![found.position]);
                 }
                 Ok(_) => continue,
                 Err(bad) => bad,
@@ -302,14 +303,27 @@ impl Locating<'_, '_> {
                 && let Some(culprit) = walk.culprit(&bad).map(Culprit::position)
                 && !self.blamed.contains(&culprit)
             {
-                return Err(culprit);
+                return Err(vec![culprit]);
             }
-            let (end, to) = self.end_of(&bad);
+            let whole = walk.whole(bad.position).filter(|_| !self.exact);
+            if may_blame && let Some(met) = &whole {
+                let wrong = walk.weigh(met);
+                if !wrong.is_empty() {
+                    return Err(wrong);
+                }
+            }
+            let fitting = whole.map(|whole| walk.next_fitting(&whole, bad.offset));
+            let (end, to) = match fitting {
+                Some(Ok(next)) => (next.position, next.header.base_offset),
+                Some(Err(misfits)) if misfits.end == tail.position => (tail.position, tail.next),
+                _ => self.end_of(&bad),
+            };
+            let from = bad.offset;
             self.add(&mut ranges, bad, end, to);
             if end >= tail.position {
                 break;
             }
-            walk.resume(end, to);
+            walk.resume(end, from, to);
         }
         Ok(ranges)
     }
@@ -347,13 +361,17 @@ impl Locating<'_, '_> {
             && found.header.base_offset == bad.offset
         {
             let mut behind = Walk::over(self.bytes, found.end(), tail.position, found.next);
-            let fits = match behind.next() {
-                Some(Ok(next)) => !self.exact || next.header.base_offset == found.next,
-                Some(Err(_)) => false,
-                None => found.next == tail.next || (!self.exact && found.next < tail.next),
+            // Up to the batch behind: its own end cannot be believed.
+            let to = match behind.next() {
+                Some(Ok(next)) => {
+                    Some(next.header.base_offset).filter(|base| !self.exact || *base == found.next)
+                }
+                Some(Err(_)) => None,
+                None => Some(tail.next)
+                    .filter(|end| found.next == *end || (!self.exact && found.next < *end)),
             };
-            if fits {
-                return (found.end(), found.next);
+            if let Some(to) = to {
+                return (found.end(), to);
             }
         }
         match self.suspect.index.after_position(bad.position) {

@@ -379,7 +379,7 @@ impl View<'_> {
                         if range.to > from {
                             return Err(range.error().into());
                         }
-                        walk.resume(range.end, range.to);
+                        walk.resume(range.end, range.to, range.to);
                         expected = range.to;
                         continue;
                     }

@@ -9,6 +9,7 @@ mod compaction_model;
 mod crashes;
 mod damage;
 mod full_disk;
+mod misplaced;
 mod model;
 mod producers;
 mod real_files;

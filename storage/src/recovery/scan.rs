@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::{Bad, Culprit, Found, Walk, resync};
+use crate::batch::{Bad, Culprit, Found, Misfits, Walk, Whole, resync};
 use crate::damage::{DamagedRange, MOST_BLAMED};
 use crate::error::StorageError;
 use crate::fs::FsFile;
@@ -23,6 +23,8 @@ pub(super) struct Scan<'a> {
     pub(super) recovery_point: Offset,
     /// Base of the next segment.
     pub(super) next_base: Option<Offset>,
+    /// Offset after the last batch, by the seal.
+    pub(super) sealed_end: Option<Offset>,
     /// A bad batch at or above the recovery point is a torn tail.
     pub(super) may_be_torn: bool,
     pub(super) epoch: LeaderEpoch,
@@ -123,6 +125,7 @@ impl Scan<'_> {
             .map_err(io)?;
         let mut walk = Walk::new(&region, 0, size, self.base)
             .exact(self.exact)
+            .within(self.base, self.sealed_end.or(self.next_base))
             .epoch(self.epoch)
             .crc_from(crc_from)
             .blaming(blamed);
@@ -131,16 +134,6 @@ impl Scan<'_> {
         let mut culprits = Vec::new();
         while let Some(step) = walk.next() {
             match step {
-                Ok(found) if self.next_base.is_some_and(|base| found.next > base) => {
-                    // The next segment already has these offsets.
-                    let bad = Bad {
-                        position: found.position,
-                        offset: found.header.base_offset,
-                        reason: "batch reaches into the next segment",
-                    };
-                    self.stop_at(bad, size, &mut scanned);
-                    break;
-                }
                 Ok(found) => {
                     scanned.add(&found, self.recovery_point, after_gap);
                     after_gap = false;
@@ -157,23 +150,36 @@ impl Scan<'_> {
                         Culprit::Unverified(_) => break,
                     }
                 }
-                Err(bad) if self.is_torn(&bad) => {
-                    scanned.torn = Some(bad);
-                    break;
-                }
                 Err(bad) => {
-                    let below = self
-                        .next_base
-                        .unwrap_or(self.recovery_point)
-                        .max(bad.offset);
-                    let found = resync(&region, bad.position, size, bad.offset, below);
-                    let Some(found) = found else {
-                        self.stop_at(bad, size, &mut scanned);
+                    let misfit = self.misfit(&mut walk, &bad);
+                    let wrong = misfit.as_ref().map(|met| walk.weigh(met));
+                    if let Some(wrong) = wrong.filter(|wrong| !wrong.is_empty()) {
+                        culprits.extend(wrong);
+                        continue;
+                    }
+                    if misfit.is_none() && self.is_torn(&bad) {
+                        scanned.torn = Some(bad);
+                        break;
+                    }
+                    let next = misfit.map(|misfit| walk.next_fitting(&misfit, bad.offset));
+                    let (misfits, next) = match next {
+                        Some(Ok(found)) => (None, Some(found)),
+                        Some(Err(misfits)) => (Some(misfits), None),
+                        None => (None, None),
+                    };
+                    let next = next.or_else(|| {
+                        let below = self.next_base.unwrap_or(self.recovery_point);
+                        let from = misfits.map_or(bad.position, |misfits| misfits.end - 1);
+                        let below = below.max(bad.offset);
+                        resync(&region, from, size, bad.offset, below, blamed)
+                    });
+                    let Some(next) = next else {
+                        self.stop_at(bad, misfits, size, &mut scanned);
                         break;
                     };
-                    let to = found.header.base_offset;
-                    scanned.damage.push(self.range(bad, to, found.position));
-                    walk.resume(found.position, to);
+                    let (from, to) = (bad.offset, next.header.base_offset);
+                    scanned.damage.push(self.range(bad, to, next.position));
+                    walk.resume(next.position, from, to);
                     after_gap = true;
                 }
             }
@@ -188,16 +194,23 @@ impl Scan<'_> {
         self.may_be_torn && bad.offset >= self.recovery_point
     }
 
-    /// Gives up on the rest of the file.
-    fn stop_at(&self, bad: Bad, size: u64, scanned: &mut Scanned) {
-        if self.is_torn(&bad) {
-            scanned.torn = Some(bad);
-            return;
+    /// The batch that was met, where it was written whole and only its place is wrong. Where there
+    /// may be gaps that is damage at any height: a write that was cut short leaves none of it.
+    fn misfit(&self, walk: &mut Walk<'_>, bad: &Bad) -> Option<Whole> {
+        if self.exact {
+            return None;
         }
-        let known = self.next_base.unwrap_or(self.recovery_point);
+        let whole = walk.whole(bad.position)?;
+        (!self.is_torn(bad) || !whole.may_be_torn(bad.offset)).then_some(whole)
+    }
+
+    /// Gives up on the rest of the file.
+    fn stop_at(&self, bad: Bad, misfits: Option<Misfits>, size: u64, scanned: &mut Scanned) {
+        let end = self.next_base.or(self.sealed_end);
         // At least the one offset that stood at the bad byte is lost.
-        let to = known.max(Offset::new(bad.offset.value().saturating_add(1)));
-        let to = self.next_base.map_or(to, |base| to.min(base));
+        let least = misfits.map_or(1, |misfits| misfits.offsets);
+        let to = Offset::new(bad.offset.value().saturating_add(least));
+        let to = end.unwrap_or(self.recovery_point.max(to));
         scanned.damage.push(self.range(bad, to, size));
         scanned.dead_end = true;
     }

@@ -116,6 +116,7 @@ impl Recovery<'_> {
                 self.recovery_point
             },
             next_base: present.next_base,
+            sealed_end: present.seal.map(|seal| seal.next_offset),
             may_be_torn: present.seal.is_none() && !present.sealed_later,
             epoch: self
                 .epochs
@@ -149,7 +150,7 @@ impl Recovery<'_> {
                 self.cut_torn_tail(&present, &bad, scanned.tail)?;
                 true
             }
-            None => self.is_hole(next, next_base, present.sealed_later),
+            None => !scanned.dead_end && self.is_hole(next, next_base, present.sealed_later),
         };
         let lost_tail = seal.map_or(next, |seal| seal.next_offset);
         if !torn && !scanned.dead_end {
@@ -255,6 +256,7 @@ impl Recovery<'_> {
                 exact: !self.sparse,
                 recovery_point: self.recovery_point,
                 next_base: None,
+                sealed_end: Some(seal.next_offset),
                 may_be_torn: false,
                 epoch: LeaderEpoch::new(-1),
             };

@@ -77,6 +77,7 @@ fn scan_flipped(byte: usize) -> (Scanned, usize) {
         exact: true,
         recovery_point: offset(90),
         next_base: None,
+        sealed_end: None,
         may_be_torn: true,
         epoch: LeaderEpoch::new(-1),
     };
