@@ -18,6 +18,7 @@ mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -98,6 +99,8 @@ pub(crate) struct ClassicGroup {
     support: BTreeMap<Str, usize>,
     /// The first rebalance of an empty group: what is left of its delay.
     first_rebalance: Option<FirstRebalance>,
+    /// When the log last refused to take it as a consumer group.
+    upgrade_failed: Option<TimestampMs>,
 }
 
 /// The delay in which an empty group collects its first members.
@@ -126,6 +129,7 @@ impl ClassicGroup {
             awaiting_join: 0,
             support: BTreeMap::new(),
             first_rebalance: None,
+            upgrade_failed: None,
         }
     }
 

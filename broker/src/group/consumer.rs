@@ -40,7 +40,7 @@ mod target;
 mod tests;
 
 pub(crate) use classic_member::{ClassicIdentity, ClassicJoined, plain_id};
-pub(crate) use convert::{ClassicView, ClassicViewMember};
+pub(crate) use convert::{ClassicView, ClassicViewMember, Outlook};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use member::{Member, MemberState};
 pub(crate) use offsets::Committer;

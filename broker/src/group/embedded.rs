@@ -88,7 +88,13 @@ impl Assignment {
     }
 }
 
+// How often bytes were read in this thread.
+#[cfg(test)]
+thread_local!(pub(crate) static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
 fn parse<M: Message>(bytes: &Bytes) -> Result<(i16, M), DecodeError> {
+    #[cfg(test)]
+    PARSED.set(PARSED.get() + 1);
     let mut reader = Reader::new(bytes.clone());
     let version = reader.read_i16()?;
     if version < 0 {

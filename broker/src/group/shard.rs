@@ -11,6 +11,7 @@ mod fetch;
 mod members;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::sync::Arc;

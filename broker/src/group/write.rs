@@ -15,7 +15,7 @@ use crate::logging::Throttle;
 use crate::partition::PartitionError;
 
 /// What a record costs in a batch beside key and value, at most.
-const RECORD_OVERHEAD: usize = 32;
+pub(crate) const RECORD_OVERHEAD: usize = 32;
 
 /// A batch and the records it carries.
 pub(crate) struct Packed {
@@ -85,7 +85,12 @@ pub(crate) fn settle(
 /// Whether a batch of at most `max_bytes` can hold a record.
 pub(crate) fn fits(record: &GroupRecord, max_bytes: usize) -> bool {
     let encoded = record.encode();
-    encoded.is_ok_and(|pair| holds(Codec::None, size(&pair), max_bytes))
+    encoded.is_ok_and(|pair| fits_bytes(size(&pair), max_bytes))
+}
+
+/// The same of records of so many bytes, [`RECORD_OVERHEAD`] of each included.
+pub(crate) fn fits_bytes(bytes: usize, max_bytes: usize) -> bool {
+    holds(Codec::None, bytes, max_bytes)
 }
 
 /// Whether a batch of at most `max_bytes` can hold records of `size` bytes.
@@ -158,7 +163,8 @@ impl Packer {
     }
 }
 
-fn size((key, value): &(Bytes, Option<Bytes>)) -> usize {
+/// Bytes of a record in a batch, at most.
+pub(super) fn size((key, value): &(Bytes, Option<Bytes>)) -> usize {
     size_of_pair(key, value.as_ref())
 }
 

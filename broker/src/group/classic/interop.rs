@@ -6,6 +6,7 @@ use palisade_protocol::Str;
 use palisade_protocol::types::TimestampMs;
 
 use super::member::Member;
+use super::upgrade::Reading;
 use super::{ClassicGroup, Effects, State, Token};
 use crate::group::config::GroupConfig;
 use crate::group::consumer::{ClassicView, ClassicViewMember};
@@ -66,6 +67,7 @@ impl ClassicGroup {
                 join: None,
                 sync: None,
                 is_new: false,
+                reading: Reading::new(),
             };
             group.insert(member.id.clone(), joined);
         }

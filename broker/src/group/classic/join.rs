@@ -8,6 +8,7 @@ use palisade_protocol::types::TimestampMs;
 use palisade_protocol::{Str, Uuid};
 
 use super::member::Member;
+use super::upgrade::Reading;
 use super::{
     ClassicGroup, Effects, Joined, JoinedMember, Protocols, Reply, State, Token, member_id,
 };
@@ -235,6 +236,7 @@ impl ClassicGroup {
             join: Some(token),
             sync: None,
             is_new: true,
+            reading: Reading::new(),
         };
         self.insert(id, member);
         self.rebalance_or_finish(now, config, fx);

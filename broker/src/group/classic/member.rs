@@ -7,6 +7,7 @@ use bytes::Bytes;
 use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
+use super::upgrade::Reading;
 use super::{ClassicGroup, JoinAsk, State, SyncAsk, Token};
 use crate::group::budget::{self, Growth, Part, ROOM, Weigh};
 
@@ -33,6 +34,8 @@ pub(super) struct Member {
     pub(super) sync: Option<Token>,
     /// It has never completed a join.
     pub(super) is_new: bool,
+    /// What its metadata and its assignment say.
+    pub(super) reading: Reading,
 }
 
 impl Member {
@@ -51,6 +54,7 @@ impl Member {
         let growth = Growth::of(Some(before), given(&assignment), leader);
         self.assigned_by = Some(growth.owner);
         self.assignment = assignment;
+        self.reading = Reading::new();
     }
 }
 
@@ -209,6 +213,7 @@ impl ClassicGroup {
         let before = self.members.change(id, |member| {
             let said = member.parts()[0].1;
             let before = std::mem::replace(&mut member.protocols, protocols);
+            member.reading = Reading::new();
             let owner = member.owner.as_ref();
             let growth = Growth::of(Some((said, owner)), member.parts()[0].1, by);
             member.owner = Some(growth.owner);

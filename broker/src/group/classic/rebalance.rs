@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use palisade_protocol::types::TimestampMs;
 
+use super::upgrade::Reading;
 use super::{ClassicGroup, Effects, FirstRebalance, Reply, State, Then};
 use crate::group::config::GroupConfig;
 use crate::group::decision::TimerKey;
@@ -179,6 +180,7 @@ impl ClassicGroup {
         let group = &self.id;
         self.members.change_all(|id, member| {
             member.assignment = bytes::Bytes::new();
+            member.reading = Reading::new();
             if let Some(token) = member.sync.take() {
                 fx.replies.push(Reply::Sync(token, Err(error.clone())));
                 // The session may have run out while the member waited, when that did not count.

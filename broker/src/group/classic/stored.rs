@@ -8,6 +8,7 @@ use palisade_protocol::Str;
 use palisade_protocol::types::TimestampMs;
 
 use super::member::Member;
+use super::upgrade::Reading;
 use super::{ClassicGroup, Effects, State, Then};
 use crate::group::config::GroupConfig;
 use crate::group::error::GroupError;
@@ -76,6 +77,7 @@ impl ClassicGroup {
                 join: None,
                 sync: None,
                 is_new: false,
+                reading: Reading::new(),
             };
             group.insert(stored.member_id.detached(), member);
         }

@@ -1,10 +1,12 @@
 //! A group with members becomes one of the other kind (coordination.md §4, Interop).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use palisade_protocol::types::TimestampMs;
 
 use super::{ConsumerGroup, Member, Moment, Subscriptions};
@@ -16,6 +18,7 @@ use crate::group::record::{
     ClassicMemberMetadata, ClassicProtocol, EpochValue, GroupMetadataMember, GroupMetadataValue,
     GroupRecord, TargetAssignmentEpochValue,
 };
+use crate::group::write::fits_bytes;
 use crate::metadata::ClusterImage;
 
 /// The type of a classic group of consumers.
@@ -57,18 +60,30 @@ pub(crate) struct ClassicViewMember {
     pub(crate) owner: Option<Principal>,
 }
 
-impl ClassicView {
-    /// Bytes that the records of a consumer group of the same members take at least.
-    ///
-    /// Metadata is kept as it is. Of assignments ids take the place of names, of which the longest
-    /// have 249 bytes, and are recorded twice, with what a member owns and with its target.
-    fn recorded(&self) -> usize {
-        let protocols = self.members.iter().flat_map(|member| &member.protocols);
-        let metadata = protocols.map(|(_, metadata)| metadata.len());
-        let assignments = self.members.iter().map(|member| member.assignment.len());
-        metadata.sum::<usize>() + assignments.sum::<usize>() / 8
-    }
+/// What is known of a classic group before it is turned into a consumer group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outlook {
+    /// Its type of protocol is that of consumers.
+    pub(crate) is_of_consumers: bool,
+    /// How many members it has.
+    pub(crate) members: usize,
+    /// Bytes of the records that would make it, and bytes that its members would keep in memory,
+    /// both at most; `None` where what members say is not a consumer's.
+    pub(crate) sizes: Option<(usize, usize)>,
+    /// Bytes that its members keep as they are.
+    pub(crate) held: usize,
+    /// Who asks has the id of a member.
+    pub(crate) has_member: bool,
+    /// Who asks has the instance id of a member.
+    pub(crate) has_instance: bool,
+    /// When the log last refused to take it.
+    pub(crate) failed: Option<TimestampMs>,
+}
 
+/// How long a group stays classic once the log did not take it.
+const RETRY: Duration = Duration::from_secs(10);
+
+impl ClassicView {
     /// The group as its record.
     pub(super) fn to_record(&self, group: &Str, now: TimestampMs) -> GroupRecord {
         let chosen = |member: &ClassicViewMember| {
@@ -103,27 +118,70 @@ impl ClassicView {
 }
 
 impl ConsumerGroup {
+    /// Refuses a conversion that cannot be, or that its newcomer could not join, before anything
+    /// is made of the group.
+    ///
+    /// # Errors
+    /// `GroupNotFound` where the policy or what the members say forbids it; `Unknown` where the
+    /// log cannot take the records, which is what Kafka answers then; what the newcomer would hear
+    /// of the group that is not made.
+    pub(crate) fn check_upgrade(
+        id: &Str,
+        outlook: &Outlook,
+        request: &ConsumerGroupHeartbeatRequest,
+        at: &Moment<'_>,
+    ) -> Result<(), GroupError> {
+        if !at.config.migration.upgrades() {
+            return Err(refused(id, "online upgrade is disabled"));
+        }
+        if !outlook.is_of_consumers {
+            return Err(refused(id, "its members are not consumers"));
+        }
+        if outlook.members > at.config.max_size {
+            return Err(refused(id, "it has too many members"));
+        }
+        let (recorded, _) = outlook.sizes.ok_or_else(|| refused(id, NOT_A_CONSUMERS))?;
+        let failed_just_now = outlook.failed.is_some_and(|failed| {
+            let age = u128::try_from(at.now.millis_since(failed));
+            age.is_ok_and(|age| age < RETRY.as_millis())
+        });
+        // All records are one batch's.
+        if !fits_bytes(recorded, at.max_batch_bytes) || failed_just_now {
+            let (id, most) = (foreign::name(id), at.max_batch_bytes);
+            return Err(GroupError::Unknown(format!(
+                "Group {id} stays a classic group: its records as a consumer group, {recorded} \
+                 bytes and those of who joins, are larger than a batch of {most} bytes."
+            )));
+        }
+        if outlook.members >= at.config.max_size && !outlook.has_member {
+            return Err(GroupError::GroupMaxSizeReached(at.config.max_size));
+        }
+        if outlook.has_instance {
+            return Err(GroupError::UnreleasedInstanceId);
+        }
+        match &request.subscribed_topic_regex {
+            Some(pattern) => Self::new(id.clone()).check_pattern(pattern),
+            None => Ok(()),
+        }
+    }
+
     /// Turns a classic group with members into a consumer group, for a native member to join.
     ///
     /// Returns the group with the records that make it, which delete the classic one first.
+    /// [`Self::check_upgrade`] has let it pass.
     ///
     /// # Errors
-    /// `GroupNotFound` where the policy or the members' protocols forbid it, or the log cannot take
-    /// the records.
+    /// `GroupNotFound` where what members say is not a consumer's.
     pub(crate) fn upgrade(
         id: &Str,
         classic: &ClassicView,
         at: &Moment<'_>,
     ) -> Result<(Self, Vec<GroupRecord>), GroupError> {
-        let refused = |reason: &str| {
-            let id = foreign::name(id);
-            GroupError::GroupNotFound(format!("Group {id} is not a consumer group: {reason}."))
-        };
-        may_upgrade(classic, at).map_err(refused)?;
         let mut group = Self::new(id.clone());
         // Generation 0 was never answered; epoch 0 would be that of who joins.
         let epoch = classic.generation.max(1);
-        let members = natives(classic, epoch, at.image).map_err(refused)?;
+        let members = natives(classic, epoch, at.image);
+        let members = members.ok_or_else(|| refused(id, NOT_A_CONSUMERS))?;
         let records = group.records_of(&members, epoch, at.image);
         for record in &records {
             group.replay(record);
@@ -225,6 +283,14 @@ impl ConsumerGroup {
     }
 }
 
+/// Why a group whose members' bytes do not parse is not converted.
+const NOT_A_CONSUMERS: &str = "a member's subscription is not a consumer's";
+
+fn refused(id: &Str, reason: &str) -> GroupError {
+    let id = foreign::name(id);
+    GroupError::GroupNotFound(format!("Group {id} is not a consumer group: {reason}."))
+}
+
 /// The first of a member's protocols that all of these classic members support.
 pub(super) fn common_protocol(members: &[&Member], of: &Member) -> Option<Str> {
     let supports = |member: &Member, name: &Str| {
@@ -243,42 +309,18 @@ pub(super) fn common_protocol(members: &[&Member], of: &Member) -> Option<Str> {
         .cloned()
 }
 
-/// Why a classic group with members may not become a consumer group.
-fn may_upgrade(classic: &ClassicView, at: &Moment<'_>) -> Result<(), &'static str> {
-    if !at.config.migration.upgrades() {
-        return Err("online upgrade is disabled");
-    }
-    if classic.protocol_type != CONSUMER {
-        return Err("its members are not consumers");
-    }
-    if classic.members.len() > at.config.max_size {
-        return Err("it has too many members");
-    }
-    // All records are one batch's. Said before anything is parsed: names of three letters are many
-    // times as large as texts of their own.
-    if classic.recorded() > at.max_batch_bytes {
-        return Err("its members say more than one batch holds");
-    }
-    Ok(())
-}
-
-/// The members of a classic group as native ones, or why they cannot be.
-fn natives(
-    classic: &ClassicView,
-    epoch: i32,
-    image: &ClusterImage,
-) -> Result<Vec<Member>, &'static str> {
+/// The members of a classic group as native ones; `None` where their bytes are not a consumer's.
+fn natives(classic: &ClassicView, epoch: i32, image: &ClusterImage) -> Option<Vec<Member>> {
     let mut taken = BTreeSet::new();
     let members = classic.members.iter().map(|member| {
-        let member = native(member, epoch, image);
-        let mut member = member.ok_or("a member's subscription is not a consumer's")?;
+        let mut member = native(member, epoch, image)?;
         // Two owners of one partition are possible only by a leader's fault.
         let once = member
             .assigned
             .iter()
             .filter(|(topic, partition, _)| taken.insert((*topic, *partition)));
         member.assigned = once.collect();
-        Ok(member)
+        Some(member)
     });
     members.collect()
 }

@@ -107,7 +107,10 @@ impl Shard {
         for entry in self.groups.values() {
             held += entry.group.held();
             let parts = match &entry.group {
-                Group::Classic(group) => group.weighed_anew(),
+                Group::Classic(group) => {
+                    group.assert_read();
+                    group.weighed_anew()
+                }
                 Group::Consumer(group) => group.weighed_anew(),
             };
             for (owner, bytes) in parts {

@@ -16,7 +16,6 @@ use super::admission::Admitted;
 use super::expire::group_tombstone;
 use super::{Group, Parked, Shard};
 use crate::foreign;
-use crate::group::budget::Growth;
 use crate::group::classic::{
     ClassicGroup, Identity, JoinAnswer, JoinAsk, JoinRefused, Joined, SyncAnswer, SyncAsk, Synced,
     Token,
@@ -61,7 +60,7 @@ pub(crate) struct LookedUp {
 }
 
 /// Members whose records are new, and for whom they count.
-type Owners = Vec<(Str, Principal)>;
+pub(super) type Owners = Vec<(Str, Principal)>;
 
 /// The answer to a LeaveGroup: one for each member.
 type Leaving = Result<Vec<Result<(), GroupError>>, GroupError>;
@@ -110,7 +109,7 @@ fn decided<T: Send + 'static>(
     }
 }
 
-fn answer<T: Send + 'static>(asker: Asker<T>, answer: T) -> Step {
+pub(super) fn answer<T: Send + 'static>(asker: Asker<T>, answer: T) -> Step {
     Step {
         deliveries: vec![deliver(asker, answer)],
         ..Step::default()
@@ -207,51 +206,12 @@ impl Shard {
                 }
                 self.heard(id, decision, owners, ask.look_up, asker)
             }
-            Some(Group::Classic(classic)) => {
-                let parked = classic.parked();
-                let view = classic.view();
-                let held = classic.held();
-                match ConsumerGroup::upgrade(id, &view, &at) {
-                    Err(error) => answer(asker, Err(error)),
-                    Ok((mut group, mut records)) => {
-                        let mut decision = beat(&mut group);
-                        if decision.answer.is_err() {
-                            return self.heard(id, decision, owners, ask.look_up, asker);
-                        }
-                        // Names of topics take more room than the metadata that they were in.
-                        let by = &ask.client.principal;
-                        let growth = Growth::of(Some((held, None)), group.held(), by);
-                        let owed = growth.bytes;
-                        let reserved = match self.reserve(id, &Growth { owed, ..growth }, by) {
-                            Ok(reserved) => reserved.into_iter().collect(),
-                            Err(error) => return answer(asker, Err(error)),
-                        };
-                        // Whoever joins comes last: he may take the place of one of these.
-                        let members = view.members.into_iter();
-                        let members = members.filter_map(|one| Some((one.id, one.owner?)));
-                        let owners = members.chain(owners).collect();
-                        records.append(&mut decision.records);
-                        decision.records = records;
-                        let mut timers = group.timers(&at);
-                        for key in [
-                            TimerKey::Join { group: id.clone() },
-                            TimerKey::Sync { group: id.clone() },
-                        ] {
-                            timers.push(TimerChange::Cancel { key });
-                        }
-                        timers.append(&mut decision.timers);
-                        decision.timers = timers;
-                        let step =
-                            self.upgraded(id, decision, (parked, owners), ask.look_up, asker);
-                        Step { reserved, ..step }
-                    }
-                }
-            }
+            Some(Group::Classic(_)) => self.upgrade(id, ask, owners, asker, &at),
         }
     }
 
     /// Answers a heartbeat; its expressions are looked up once its records are stored.
-    fn heard(
+    pub(super) fn heard(
         &self,
         id: &Str,
         decision: Decision<Heartbeat>,
@@ -263,7 +223,7 @@ impl Shard {
     }
 
     /// The same where the group was a classic one, in which requests may wait.
-    fn upgraded(
+    pub(super) fn upgraded(
         &self,
         id: &Str,
         decision: Decision<Heartbeat>,
@@ -292,11 +252,16 @@ impl Shard {
                         look_up(heartbeat.look_up.clone());
                     }
                 }
-                // Another's look-up goes on.
-                Err(_) if !looks_up => {}
-                Err(_) => {
+                Err(error) => {
                     if let Some(group) = shard.consumer(&id) {
-                        group.patterns_not_found();
+                        // Otherwise another's look-up goes on.
+                        if looks_up {
+                            group.patterns_not_found();
+                        }
+                    } else if let (Some(group), GroupError::Unknown(_)) =
+                        (shard.classic(&id), error)
+                    {
+                        group.upgrade_failed(moment.now);
                     }
                 }
             }

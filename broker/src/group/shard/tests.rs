@@ -1,6 +1,7 @@
 //! Requests in, answers and state out, as if every append succeeded at once.
 
 mod admission;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;

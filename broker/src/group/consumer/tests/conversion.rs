@@ -5,10 +5,12 @@ use bytes::Bytes;
 use super::super::*;
 use super::classic::{classic, heartbeat, send, subscription, sync};
 use super::rig::{MAX_BATCH_BYTES, Rig, beat, client, join, owns, picture, set};
-use crate::group::config::MigrationPolicy;
+use crate::group::classic::ClassicGroup;
+use crate::group::config::{GroupConfig, MigrationPolicy};
 use crate::group::embedded::{Assignment, TopicPartitions};
 use crate::group::error::GroupError;
 use crate::group::record::GroupRecord;
+use crate::group::write::size;
 
 fn member(rig: &Rig, id: &str, partitions: &[i32]) -> ClassicViewMember {
     let assignment = Assignment {
@@ -55,7 +57,18 @@ fn upgrade(rig: &mut Rig, view: &ClassicView) -> Result<(), GroupError> {
         image: &rig.image,
         max_batch_bytes: MAX_BATCH_BYTES,
     };
-    let (group, records) = ConsumerGroup::upgrade(&Str::from("g"), view, &at)?;
+    let (classic, _) = ClassicGroup::from_view("g".into(), view, rig.now, &GroupConfig::defaults());
+    let outlook = classic.outlook("n", None);
+    ConsumerGroup::check_upgrade(&"g".into(), &outlook, &join("n", &["t"]), &at)?;
+    let (group, records) = ConsumerGroup::upgrade(&"g".into(), view, &at)?;
+    let pairs = records.iter().map(|record| record.encode().unwrap());
+    let recorded: usize = pairs.map(|pair| size(&pair)).sum();
+    let (at_most, kept_at_most) = outlook.sizes.unwrap();
+    assert!(recorded <= at_most, "{recorded} > {at_most}");
+    // As much more as counts and lengths of one byte are shorter than others.
+    let slack = 64 + 64 * view.members.len() + recorded / 8;
+    assert!(at_most <= recorded + slack, "{at_most} >> {recorded}");
+    assert!(group.held() <= kept_at_most);
     assert!(matches!(records[0], GroupRecord::Group { value: None, .. }));
     rig.group = group;
     rig.log = records;
@@ -187,22 +200,30 @@ fn without_leave_to_it_stays_a_consumer_group() {
     assert_eq!(picture(&rig.group), before);
 }
 
-/// Whether its bytes mean anything is not looked at.
 #[test]
-fn what_no_batch_holds_is_not_parsed() {
+fn what_no_batch_holds_stays() {
     let mut rig = Rig::new(&[("t", 3)]);
-    let reason = |rig: &mut Rig, view: &ClassicView| match upgrade(rig, view) {
-        Err(GroupError::GroupNotFound(text)) => text,
-        other => panic!("{other:?}"),
+    let longest = |rig: &Rig, count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("{n:03}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut classic_group = view(rig);
+        classic_group.members[0].protocols[0].1 = subscription(&names, &set(&[]), &rig.image);
+        classic_group
     };
-    let mut classic_group = view(&rig);
-    for member in &mut classic_group.members {
-        member.protocols[0].1 = vec![0xff; MAX_BATCH_BYTES / 2].into();
+    for count in (0..1000).step_by(7) {
+        let classic_group = longest(&rig, count);
+        match upgrade(&mut rig, &classic_group) {
+            Ok(()) => assert!(count < 400),
+            Err(GroupError::Unknown(text)) => {
+                assert!(count > 250, "{count}");
+                assert!(text.contains("larger than a batch of 4096"), "{text}");
+            }
+            Err(other) => panic!("{other:?}"),
+        }
     }
-    let text = reason(&mut rig, &classic_group);
-    assert!(text.contains("than one batch holds"), "{text}");
     let mut classic_group = view(&rig);
-    classic_group.members[0].assignment = vec![0xff; MAX_BATCH_BYTES * 8].into();
-    let text = reason(&mut rig, &classic_group);
-    assert!(text.contains("than one batch holds"), "{text}");
+    let partitions: Vec<i32> = (0..1000).collect();
+    classic_group.members[0] = member(&rig, "c", &partitions);
+    let refused = upgrade(&mut rig, &classic_group);
+    assert!(matches!(refused, Err(GroupError::Unknown(_))));
 }

@@ -1,0 +1,148 @@
+//! What heartbeats cost that ask for conversions which cannot be.
+
+use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+
+use super::*;
+use crate::group::consumer::{Client, Heartbeat};
+use crate::group::embedded::{PARSED, Subscription};
+use crate::group::error::GroupError;
+
+fn newcomer() -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest {
+        group_id: "k".into(),
+        member_id: "n".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["a".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    }
+}
+
+/// Metadata with topics of three letters and more.
+fn many(topics: usize) -> Bytes {
+    let subscription = Subscription {
+        topics: (0..topics).map(|n| Str::from(format!("{n:03}"))).collect(),
+        ..Subscription::default()
+    };
+    subscription.to_bytes(1).expect("short names")
+}
+
+impl Bench {
+    /// The step of a heartbeat, and who waits for its answer.
+    fn asks(
+        &mut self,
+        request: ConsumerGroupHeartbeatRequest,
+    ) -> (
+        Step,
+        oneshot::Receiver<Verdict<Result<Heartbeat, GroupError>>>,
+    ) {
+        let (asker, answer) = oneshot::channel();
+        let ask = HeartbeatAsk {
+            member_id: request.member_id.clone(),
+            client: Client {
+                id: "c".into(),
+                host: "/h".into(),
+                principal: Principal::user("mallory"),
+            },
+            request,
+            look_up: Box::new(|_| {}),
+        };
+        let step =
+            self.with(|shard, moment| shard.consumer_heartbeat(&"k".into(), ask, asker, moment));
+        (step, answer)
+    }
+
+    /// The refusal of a heartbeat that nothing is written for.
+    fn is_refused(&mut self, request: ConsumerGroupHeartbeatRequest) -> ErrorCode {
+        let (step, answer) = self.asks(request);
+        assert!(
+            step.records.is_empty(),
+            "made {} records",
+            step.records.len()
+        );
+        // Without a look at what is counted, which reads all of it.
+        self.run(step);
+        answered(answer).expect_err("refused").code()
+    }
+}
+
+/// What members said is read once, however often a conversion is asked for.
+fn refused_again_and_again(
+    bench: &mut Bench,
+    request: &ConsumerGroupHeartbeatRequest,
+    code: ErrorCode,
+) {
+    assert_eq!(bench.is_refused(request.clone()), code);
+    let parsed = PARSED.get();
+    for _ in 0..20 {
+        assert_eq!(bench.is_refused(request.clone()), code);
+    }
+    assert_eq!(PARSED.get() - parsed, 0, "read anew");
+}
+
+#[test]
+fn a_group_that_the_log_cannot_take_is_not_read_again() {
+    let mut bench = Bench::new();
+    bench.member("k", many(120_000));
+    let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    refused_again_and_again(&mut bench, &newcomer(), code);
+}
+
+#[test]
+fn a_group_of_others_is_not_read_again() {
+    let mut bench = Bench::new();
+    bench.member("k", many(1000));
+    let ask = JoinAsk {
+        protocols: vec![("range".into(), Bytes::from_static(b"\0"))],
+        ..JoinAsk::of_a_consumer(Uuid::from_bytes([9; 16]))
+    };
+    let _waits = bench.ask(|shard, moment, asker| shard.join(&"k".into(), ask, asker, moment));
+    refused_again_and_again(&mut bench, &newcomer(), ErrorCode::GROUP_ID_NOT_FOUND);
+}
+
+#[test]
+fn who_may_not_join_converts_nothing() {
+    let mut bench = Bench::new();
+    bench.member("k", many(1000));
+    let no_expression = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_regex: Some("(".into()),
+        ..newcomer()
+    };
+    let code = ErrorCode::INVALID_REGULAR_EXPRESSION;
+    refused_again_and_again(&mut bench, &no_expression, code);
+    bench.config.consumer.max_size = 1;
+    let code = ErrorCode::GROUP_MAX_SIZE_REACHED;
+    refused_again_and_again(&mut bench, &newcomer(), code);
+}
+
+#[test]
+fn who_has_no_room_converts_nothing() {
+    let mut bench = Bench::new();
+    bench.shard = Shard::new(Budget::new(1 << 20));
+    bench.member("k", many(2000));
+    let code = ErrorCode::GROUP_MAX_SIZE_REACHED;
+    refused_again_and_again(&mut bench, &newcomer(), code);
+}
+
+/// With what the newcomer brings, and what the assignor makes of it, it may be too much still.
+#[test]
+fn what_the_log_refused_is_tried_again_after_a_while() {
+    let mut bench = Bench::new();
+    bench.member("k", many(1000));
+    let (mut step, answer) = bench.asks(newcomer());
+    assert!(!step.records.is_empty());
+    let after = step.after.take().expect("waits for its records");
+    let too_large = GroupError::Unknown("larger than the log takes".into());
+    let next = bench.with(|shard, moment| after(shard, moment, Err(too_large)));
+    drop(step);
+    bench.take(next);
+    let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    assert_eq!(answered(answer).expect_err("refused").code(), code);
+    refused_again_and_again(&mut bench, &newcomer(), code);
+    bench.now += 9_999;
+    refused_again_and_again(&mut bench, &newcomer(), code);
+    bench.now += 1;
+    let (step, answer) = bench.asks(newcomer());
+    bench.take(step);
+    assert_eq!(answered(answer).expect("joins").member_id, "n");
+}
