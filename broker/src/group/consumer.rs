@@ -72,6 +72,10 @@ pub(crate) struct ConsumerGroup {
     patterns: BTreeMap<Str, usize>,
     /// Topics of the expressions, as far as they were looked up.
     resolved: Kept<Resolved>,
+    /// Those topics, with the count of expressions that stand for each.
+    matched: BTreeMap<Str, usize>,
+    /// Expressions whose topics are known and that nobody subscribes to.
+    unused: BTreeSet<Str>,
     remembered: Remembered,
 }
 
@@ -169,6 +173,8 @@ impl ConsumerGroup {
             names: BTreeMap::new(),
             patterns: BTreeMap::new(),
             resolved: Kept::default(),
+            matched: BTreeMap::new(),
+            unused: BTreeSet::new(),
             remembered: Remembered::default(),
         }
     }

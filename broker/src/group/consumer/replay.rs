@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use palisade_protocol::Str;
 use palisade_protocol::types::{Offset, TimestampMs, TopicId};
 
+use super::subscription::topics_of;
 use super::{ConsumerGroup, Member, Resolved};
 use crate::group::partitions::{OwnedPartitions, PartitionSet};
 use crate::group::record::{
@@ -55,6 +56,9 @@ impl ConsumerGroup {
             }
             if let Some(pattern) = &old.pattern {
                 discount(&mut self.patterns, pattern);
+                if !self.patterns.contains_key(pattern) && self.resolved.contains_key(pattern) {
+                    self.unused.insert(pattern.clone());
+                }
             }
             if let Some(instance) = &old.instance_id
                 && self.instances.get(instance) == Some(id)
@@ -76,6 +80,7 @@ impl ConsumerGroup {
         }
         if let Some(pattern) = &member.pattern {
             *self.patterns.entry(pattern.clone()).or_default() += 1;
+            self.unused.remove(pattern);
         }
         if let Some(instance) = &member.instance_id {
             self.instances.insert(instance.clone(), member.id.clone());
@@ -122,8 +127,14 @@ impl ConsumerGroup {
 
     fn replay_regex(&mut self, regex: &Str, value: Option<&RegexValue>) {
         self.remembered.checked = None;
+        if let Some(known) = self.resolved.get(regex) {
+            for topic in topics_of(known) {
+                discount(&mut self.matched, topic);
+            }
+        }
         let Some(value) = value else {
             self.resolved.remove(regex);
+            self.unused.remove(regex);
             return;
         };
         let resolved = Resolved {
@@ -135,7 +146,14 @@ impl ConsumerGroup {
                 .get(regex)
                 .and_then(|known| known.owner.clone()),
         };
-        self.resolved.insert(regex.detached(), resolved);
+        for topic in topics_of(&resolved) {
+            *self.matched.entry(topic.clone()).or_default() += 1;
+        }
+        let regex = regex.detached();
+        if !self.patterns.contains_key(&regex) {
+            self.unused.insert(regex.clone());
+        }
+        self.resolved.insert(regex, resolved);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_protocol::Str;
 
-use super::{ConsumerGroup, Member};
+use super::{ConsumerGroup, Member, Resolved};
 use crate::metadata::ClusterImage;
 
 /// A group's subscriptions as they will be once a decision is replayed.
@@ -51,18 +51,26 @@ impl<'a> Subscriptions<'a> {
             self.without.iter().flat_map(|member| member.names.iter()),
         );
         topics.extend(self.with.iter().flat_map(|member| member.names.iter()));
-        for pattern in self.patterns() {
-            match self.resolved.and_then(|found| found.get(pattern)) {
-                Some(found) => topics.extend(found),
-                None => topics.extend(
-                    self.group
-                        .resolved_topics(Some(pattern))
-                        .into_iter()
-                        .flatten(),
-                ),
-            }
-        }
+        // Of all expressions together are many times as many topics as there are: those of the
+        // few that change are taken off what is counted.
+        let found = || self.resolved.into_iter().flatten();
+        let mut gone = self.abandoned();
+        gone.extend(found().map(|(pattern, _)| pattern));
+        let gone = gone
+            .into_iter()
+            .filter_map(|pattern| self.group.resolved.get(pattern));
+        topics.extend(remaining(&self.group.matched, gone.flat_map(topics_of)));
+        let found = found().filter(|(pattern, _)| self.wants(pattern));
+        topics.extend(found.flat_map(|(_, topics)| topics));
         topics
+    }
+
+    /// Whether some member subscribes with an expression.
+    fn wants(&self, pattern: &Str) -> bool {
+        let is_his = |member: &&&Member| member.pattern.as_ref() == Some(pattern);
+        let gone = || self.without.iter().filter(is_his).count();
+        let counted = self.group.patterns.get(pattern);
+        self.with.iter().any(|member| is_his(&member)) || counted.is_some_and(|all| *all > gone())
     }
 
     /// Expressions that some member subscribes with.
@@ -79,12 +87,15 @@ impl<'a> Subscriptions<'a> {
 
     /// Expressions with known topics that nobody will subscribe with.
     pub(super) fn abandoned_patterns(&self) -> Vec<Str> {
-        let wanted = self.patterns();
-        let resolved = self.group.resolved.keys();
-        resolved
-            .filter(|pattern| !wanted.contains(pattern))
-            .cloned()
-            .collect()
+        self.abandoned().into_iter().cloned().collect()
+    }
+
+    fn abandoned(&self) -> BTreeSet<&'a Str> {
+        let unused = self.group.unused.iter();
+        let dropped = self.without.iter().filter_map(|one| one.pattern.as_ref());
+        let dropped = dropped.filter(|pattern| self.group.resolved.contains_key(*pattern));
+        let all = unused.chain(dropped);
+        all.filter(|pattern| !self.wants(pattern)).collect()
     }
 
     /// A number that changes with the topics subscribed to: which exist, their ids and partitions.
@@ -102,6 +113,17 @@ impl<'a> Subscriptions<'a> {
         }
         if any { hash.value() } else { 0 }
     }
+}
+
+// How many topics of expressions were looked at in this thread.
+#[cfg(test)]
+thread_local!(pub(super) static WALKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+/// The topics of an expression, one after the other.
+pub(super) fn topics_of(resolved: &Resolved) -> impl Iterator<Item = &Str> {
+    #[cfg(test)]
+    WALKED.set(WALKED.get() + resolved.topics.len());
+    resolved.topics.iter()
 }
 
 /// What is still counted once some are taken off.

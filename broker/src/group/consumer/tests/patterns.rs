@@ -1,5 +1,6 @@
 //! Subscriptions by expression (coordination.md §4; KIP-848).
 
+use super::super::subscription::WALKED;
 use super::super::*;
 use super::rig::{MAX_BATCH_BYTES, Request, Rig, beat, join, names, set};
 use crate::group::error::GroupError;
@@ -98,6 +99,34 @@ fn an_expression_that_others_use_is_known() {
     assert_eq!(rig.group.resolved.len(), 1);
     rig.ok(&beat("b", -1));
     assert!(rig.group.resolved.is_empty());
+    rig.assert_reloads();
+}
+
+/// Each looks at the topics of its own expression, not at those of all who stay.
+#[test]
+fn members_that_come_and_fall_silent_together_cost_one_after_the_other() {
+    const MEMBERS: usize = 20;
+    const TOPICS: usize = 30;
+    let names: Vec<String> = (0..TOPICS).map(|n| format!("t{n}")).collect();
+    let topics: Vec<(&str, i32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut rig = Rig::new(&topics);
+    let walked = WALKED.get();
+    for n in 0..MEMBERS {
+        let answer = rig
+            .send(&like(&format!("m{n}"), &format!("t.*|z{n}")))
+            .unwrap();
+        assert_eq!(answer.look_up.len(), 1);
+        look_up(&mut rig, &answer.look_up);
+    }
+    assert_eq!(rig.group.subscribed_topics().len(), TOPICS);
+    let walked_by_joins = WALKED.get() - walked;
+    let walked = WALKED.get();
+    rig.pass(45_000);
+    assert!(rig.group.is_empty() && rig.group.resolved.is_empty());
+    let walked_by_removals = WALKED.get() - walked;
+    let most = 3 * MEMBERS * TOPICS;
+    assert!(walked_by_removals <= most, "{walked_by_removals} > {most}");
+    assert!(walked_by_joins <= most, "{walked_by_joins} > {most}");
     rig.assert_reloads();
 }
 

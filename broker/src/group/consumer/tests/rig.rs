@@ -188,7 +188,19 @@ impl Rig {
                 }
             }
         }
+        self.assert_matched();
         decision.answer
+    }
+
+    /// The topics of expressions, counted anew.
+    fn assert_matched(&self) {
+        let mut matched: BTreeMap<Str, usize> = BTreeMap::new();
+        let topics = self.group.resolved.values().flat_map(|one| &one.topics);
+        topics.for_each(|topic| *matched.entry(topic.clone()).or_default() += 1);
+        assert_eq!(self.group.matched, matched);
+        let known = self.group.resolved.keys();
+        let unused = known.filter(|pattern| !self.group.patterns.contains_key(*pattern));
+        assert_eq!(self.group.unused, unused.cloned().collect());
     }
 
     pub(super) fn send(
@@ -313,6 +325,7 @@ pub(super) fn picture(group: &ConsumerGroup) -> String {
             group.targets.iter().collect::<BTreeMap<_, _>>(),
             sorted(&group.owners),
             (&group.names, &group.patterns, &group.resolved),
+            (&group.matched, &group.unused),
         )
     )
 }
