@@ -170,8 +170,14 @@ impl Log {
         Ok((Arc::new(segment), file))
     }
 
-    /// A file left behind would end the log at its base on the next start.
+    /// A file left behind would end the log at its base on the next start; but that of an empty segment,
+    /// which a larger one should have replaced, is what the log goes on with.
     fn not_created(&self, path: &std::path::Path, error: &std::io::Error) -> StorageError {
+        let list = self.segments.load();
+        if list.last().is_some_and(|active| *active.path == *path) {
+            return StorageError::io("create", path, error);
+        }
+        drop(list);
         let removed = self.shared.fs.remove_file(path);
         if removed.is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound) {
             self.closed

@@ -199,6 +199,31 @@ fn batches_that_do_not_fit_are_refused_without_a_trace() {
     assert_eq!(read_all(&fresh.log).len(), 1);
 }
 
+/// A larger segment in the place of an empty one has the same file: where it cannot be made, that stays.
+#[test]
+fn an_empty_segment_that_cannot_grow_goes_on() {
+    let mut refused = 0;
+    loop {
+        let bench = Bench::new(small());
+        bench.log.set_config(LogConfig {
+            segment_bytes: 8192,
+            ..small()
+        });
+        bench.fs.refuse_growth_at(bench.fs.growths() + refused);
+        if bench.try_put(batch(0, 1, 6000, 0)).is_ok() {
+            break;
+        }
+        bench.dir.tick(time(10_000));
+        bench.dir.run_pending();
+        bench.put(batch(1, 1, 100, 0));
+        bench.log.flush_blocking().unwrap();
+        let again = bench.crash(Crash::Kill, small());
+        assert_eq!(read_all(&again.log).len(), 1, "{refused}");
+        refused += 1;
+    }
+    assert!(refused > 0);
+}
+
 #[test]
 fn replicas_store_what_comes_and_only_what_continues() {
     let bench = Bench::new(small());
