@@ -200,6 +200,9 @@ impl Recovery<'_> {
     fn push_sealed(&mut self, segment: Arc<Segment>, next_base: Option<Offset>) {
         self.note_gap(segment.tail().next, next_base, segment.base);
         self.segments.push(segment);
+        // Appended is to the last one only, not to one before it that was left open for its damage.
+        self.active = None;
+        self.as_left = false;
     }
 
     fn push_scanned(

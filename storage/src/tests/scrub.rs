@@ -5,6 +5,7 @@ use std::path::Path;
 use super::damage::{sealed, served};
 use crate::damage::Examined;
 use crate::fs::Crash;
+use crate::meta::CLEAN_FILE;
 use crate::seal::Seal;
 use crate::testing::*;
 use crate::types::TimestampMs;
@@ -247,6 +248,39 @@ fn a_segment_whose_batches_all_verify_is_told_of_and_served() {
     bench.dir.run_pending();
     assert_eq!(pass(&bench.dir).doubtful_segments, 0);
     assert_eq!(read(&bench), (60, 0));
+}
+
+#[test]
+fn a_doubtful_last_segment_behind_a_damaged_one_is_not_gone_on_with() {
+    let bench = Bench::new(small());
+    bench.fill(0, 60);
+    let segments = bench.log.segments.load_full();
+    let damaged = segments[1].path.clone();
+    let sealed = segments.last().unwrap().path.with_extension("seal");
+    drop(segments);
+    bench.dir.close(1).unwrap();
+    let fs = bench.fs.clone();
+    drop(bench);
+    // Without mark and checkpoint all seals are compared.
+    for file in [CLEAN_FILE, "recovery-point-checkpoint"] {
+        fs.as_fs().remove_file(&Path::new(DIR).join(file)).unwrap();
+    }
+    fs.flip(&damaged, 100, 0x01);
+    fs.as_fs()
+        .remove_file(&damaged.with_extension("seal"))
+        .unwrap();
+    let seal = Seal::load(&fs, &sealed).unwrap().unwrap();
+    let wrong = Seal {
+        log_crc: seal.log_crc ^ 1,
+        ..seal
+    };
+    wrong.store(&fs, &sealed).unwrap();
+    let bench = Bench::on(fs, small());
+    assert_eq!(read(&bench), (59, 1));
+    bench.put(batch(60, 1, 20, 1000));
+    assert!(Seal::load(&bench.fs, &sealed).unwrap().unwrap().suspect);
+    bench.dir.run_pending();
+    assert_eq!(pass(&bench.dir).doubtful_segments, 1);
 }
 
 #[test]
