@@ -95,16 +95,15 @@ pub(crate) fn open_log(
     observer: Arc<dyn LogObserver>,
     now: TimestampMs,
 ) -> Result<(Arc<Log>, RecoveryReport), StorageError> {
-    let dir = shared.path.join(&spec.dir_name);
-    let there = shared.fs.exists(&dir);
-    let there = there.map_err(|error| StorageError::io("open", &dir, &error))?;
-    let opened = recover(shared, spec, synced, config, observer, now);
-    if !there && opened.is_err() {
-        remove_unmade(shared, &dir);
+    let mut made = false;
+    let opened = recover(shared, spec, synced, config, observer, now, &mut made);
+    if made && opened.is_err() {
+        remove_unmade(shared, &shared.path.join(&spec.dir_name));
     }
     opened
 }
 
+/// The same; `made` tells whether it has made the directory, also where it fails.
 fn recover(
     shared: &Arc<Shared>,
     spec: &LogSpec,
@@ -112,13 +111,14 @@ fn recover(
     config: LogConfig,
     observer: Arc<dyn LogObserver>,
     now: TimestampMs,
+    made: &mut bool,
 ) -> Result<(Arc<Log>, RecoveryReport), StorageError> {
     let dir = shared.path.join(&spec.dir_name);
     let (name, topic_id) = (spec.dir_name.as_str(), spec.topic_id);
     let sparse = config.compact || shared.cleaner_points.get(name, topic_id).is_some();
     refuse_vanished(shared, name, topic_id, &dir, sparse)?;
     forget_predecessor(shared, &spec.dir_name, &dir)?;
-    let created = prepare_dir(shared, &dir, spec.topic_id)?;
+    let created = prepare_dir(shared, &dir, spec.topic_id, made)?;
     let home = SegmentHome {
         fs: shared.fs.clone(),
         maps: shared.maps.clone(),

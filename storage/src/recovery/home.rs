@@ -118,16 +118,19 @@ fn holds_records(fs: &dyn Fs, dir: &Path, synced: Offset, sparse: bool) -> std::
     Ok(false)
 }
 
-/// Makes the directory and its topic id, or checks the id. Answers whether it is new.
+/// Makes the directory and its topic id, or checks the id. Answers whether the log is new; `made` tells
+/// whether the directory is, also where what follows fails.
 pub(super) fn prepare_dir(
     shared: &Shared,
     dir: &Path,
     topic_id: TopicId,
+    made: &mut bool,
 ) -> Result<bool, StorageError> {
     let fs = &*shared.fs;
     let io = |error| StorageError::io("create", dir, &error);
     let metadata = dir.join(METADATA_FILE);
-    if fs.exists(dir).map_err(io)? {
+    let there = fs.exists(dir).map_err(io)?;
+    if there {
         if let Some(found) = stored_topic_id(fs, &metadata)? {
             return if found == topic_id {
                 Ok(false)
@@ -147,6 +150,7 @@ pub(super) fn prepare_dir(
         }
     }
     fs.create_dir(dir).map_err(io)?;
+    *made = !there;
     failpoint::hit("create.after_dir").map_err(io)?;
     let text = format!("version={METADATA_VERSION}\ntopic_id={topic_id}\n");
     durable::write_small_file(fs, &metadata, text.as_bytes())?;
