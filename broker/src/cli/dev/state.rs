@@ -39,10 +39,18 @@ const USUAL: Ports = Ports {
 };
 
 impl Ports {
-    /// Reads the ports that clients know; damaged ones are forgotten, for they are only a wish.
+    /// Reads the ports that clients know; damaged ones are told of and forgotten, for they are only a
+    /// wish.
     pub(crate) fn remembered(dir: &Path) -> Option<Self> {
-        let bytes = fs::read(dir.join("ports.json")).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let path = dir.join("ports.json");
+        let read = serde_json::from_slice(&fs::read(&path).ok()?);
+        if let Err(error) = &read {
+            tracing::warn!(
+                "{} does not read ({error}): clients may need new addresses",
+                path.display()
+            );
+        }
+        read.ok()
     }
 
     /// Remembers the ports for the next start.
@@ -89,9 +97,11 @@ impl Ports {
             return bound;
         };
         let wish = Self::wish(asked, remembered);
-        let keep = |known: u16, wish: u16, bound: u16| {
-            let is_wanted = known != 0 && (known == wish || bound == 0);
-            if is_wanted { known } else { bound }
+        let keep = |known: u16, wish: u16, bound: u16| match bound {
+            _ if known != 0 && known == wish => known,
+            // What clients knew may be another listener's by now.
+            0 => wish,
+            bound => bound,
         };
         Self {
             sasl_ssl: keep(known.sasl_ssl, wish.sasl_ssl, bound.sasl_ssl),
@@ -123,14 +133,19 @@ impl Ports {
         is_free: impl Fn(u16) -> bool,
     ) -> Self {
         let wish = Self::wish(asked, remembered);
-        let or_any = |port: u16| if is_free(port) { port } else { 0 };
+        let or_any = |port: u16, others: &[u16]| match port {
+            port if is_free(port) && !others.contains(&port) => port,
+            _ => 0,
+        };
+        let sasl_ssl = match asked {
+            Some(port) if port != 0 => port,
+            _ => or_any(wish.sasl_ssl, &[]),
+        };
+        let ssl = or_any(wish.ssl, &[sasl_ssl]);
         Self {
-            sasl_ssl: match asked {
-                Some(port) if port != 0 => port,
-                _ => or_any(wish.sasl_ssl),
-            },
-            ssl: or_any(wish.ssl),
-            plaintext: or_any(wish.plaintext),
+            sasl_ssl,
+            ssl,
+            plaintext: or_any(wish.plaintext, &[sasl_ssl, ssl]),
         }
     }
 }
@@ -281,6 +296,13 @@ mod tests {
         assert_eq!(Ports::taken(None, None, ports(0, 9093, 0), false), [9092]);
         assert!(Ports::taken(Some(0), None, ports(0, 0, 0), true).is_empty());
         assert!(ports(100, 101, 0).have(101) && !ports(100, 101, 102).have(103));
+        // Two listeners never take one port, whatever is remembered.
+        let twice = Some(ports(100, 100, 100));
+        assert_eq!(Ports::choose(None, twice, all), ports(100, 0, 0));
+        assert_eq!(
+            Ports::choose(None, Some(ports(1, 2, 2)), all),
+            ports(1, 2, 0)
+        );
         assert_eq!(
             Ports::choose(Some(0), remembered, but_101),
             ports(100, 0, 102)
@@ -310,7 +332,8 @@ mod tests {
                 ports(100, 101, 40_000),
             ),
             // Asked for since.
-            (Some(7), known, ports(7, 40_000, 0), ports(7, 40_000, 102)),
+            (Some(7), known, ports(7, 40_000, 0), ports(7, 40_000, 9)),
+            (Some(101), known, ports(101, 102, 0), ports(101, 102, 103)),
             (
                 Some(100),
                 known,
