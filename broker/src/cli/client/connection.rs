@@ -36,6 +36,9 @@ const FETCHED_MAX: usize = 100 << 20;
 /// Largest answer of any other kind: a row of a few bytes becomes some hundred in memory. The
 /// partitions of the largest clusters fit.
 const ANSWER_MAX: usize = 16 << 20;
+/// Largest description of a group: brokers keep 32 MiB of one by default (a quarter of
+/// `palisade.group.members.max.bytes`), assignments that they make themselves not counted.
+const DESCRIBED_MAX: usize = 48 << 20;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -324,6 +327,7 @@ fn answer_size(api: ApiKey, size: i32) -> Result<usize, ClientError> {
     }
     let max = match api {
         ApiKey::Fetch => FETCHED_MAX,
+        ApiKey::DescribeGroups | ApiKey::ConsumerGroupDescribe => DESCRIBED_MAX,
         _ => ANSWER_MAX,
     };
     match usize::try_from(size) {
@@ -421,4 +425,22 @@ async fn connect(
         return Err(refused(reason));
     }
     Ok(Box::new(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_of_the_largest_group_is_read() {
+        // A quarter of what palisade.group.members.max.bytes is by default.
+        const GROUP: i32 = 32 << 20;
+        for api in [ApiKey::DescribeGroups, ApiKey::ConsumerGroupDescribe] {
+            assert_eq!(answer_size(api, GROUP).unwrap(), 32 << 20);
+            let refused = answer_size(api, (48 << 20) + 1);
+            assert!(matches!(refused, Err(ClientError::TooLarge { .. })));
+        }
+        let refused = answer_size(ApiKey::ListGroups, GROUP);
+        assert!(matches!(refused, Err(ClientError::TooLarge { .. })));
+    }
 }
