@@ -2,6 +2,7 @@
 //!
 //! An ACL that many filters match is answered as often: all matches together are bounded as the
 //! removals are. Past that the whole request is refused, as Kafka does past ten thousand removals.
+//! Each filter looks at all ACLs, whether it matches one or none: filters times ACLs are bounded too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision, MAX_RECORDS};
 use crate::metadata::record::MetadataRecord;
 
+/// ACLs that all filters of a request may look at together; nothing else is decided meanwhile.
+const MAX_LOOKS: usize = 1000 * MAX_RECORDS;
+
 impl ControllerRequest for DeleteAclsRequest {
     type Response = DeleteAclsResponse;
 
@@ -29,6 +33,10 @@ impl ControllerRequest for DeleteAclsRequest {
     fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<DeleteAclsResponse> {
         if let Err(error) = permit(context) {
             return Decision::only(refuse_all(self, &error));
+        }
+        let looks = self.filters.len() * context.image.acls.set().len();
+        if looks > MAX_LOOKS {
+            return Decision::only(refuse_all(self, &too_many_looks(looks)));
         }
         let mut removed: BTreeSet<Arc<AclBinding>> = BTreeSet::new();
         let mut filter_results = Vec::with_capacity(self.filters.len());
@@ -89,6 +97,14 @@ fn too_many_matches() -> RowError {
     let text = format!(
         "The filters match more than {MAX_RECORDS} ACLs, each counted for each filter; nothing was \
          deleted."
+    );
+    RowError::new(ErrorCode::POLICY_VIOLATION, text)
+}
+
+fn too_many_looks(looks: usize) -> RowError {
+    let text = format!(
+        "The filters times the ACLs that there are make {looks}, more than {MAX_LOOKS}; nothing was \
+         deleted, send fewer filters at once."
     );
     RowError::new(ErrorCode::POLICY_VIOLATION, text)
 }

@@ -166,6 +166,32 @@ fn an_answer_of_more_matches_than_a_request_may_remove_is_none() {
     assert!(bench.image.acls.set().is_empty());
 }
 
+/// 3,001 ACLs, of which ten thousand filters match none.
+#[test]
+fn filters_that_match_nothing_are_bounded_too() {
+    let mut bench = Bench::new();
+    let names = (0..3001).map(|number| format!("t{number}"));
+    let acls: Vec<_> = names
+        .map(|name| allow("ann", Operation::Read, ResourceType::Topic, &name))
+        .collect();
+    bench.apply(&acls);
+    let delete = |bench: &mut Bench, filters: Vec<_>| {
+        let rows = bench.submit(&DeleteAclsRequest { filters }, 3, user("root"));
+        let rows = rows.filter_results.into_iter();
+        rows.map(|row| (row.error_code, row.matching_acls.len()))
+            .collect::<Vec<_>>()
+    };
+    let mut filters = vec![filter(Some("none")); 9_999];
+    filters.push(filter(Some("t0")));
+    let refused = (ErrorCode::POLICY_VIOLATION, 0);
+    let rows = delete(&mut bench, filters);
+    assert_eq!(rows.len(), 10_000);
+    assert_eq!(rows.iter().find(|row| **row != refused), None);
+    assert_eq!(bench.image.acls.set().len(), 3001);
+    let one = vec![filter(Some("t0"))];
+    assert_eq!(delete(&mut bench, one), [(ErrorCode::NONE, 1)]);
+}
+
 #[test]
 fn without_an_authorizer_there_is_nothing_to_change() {
     let mut bench = Bench::new();
