@@ -71,9 +71,7 @@ impl Config {
         if errors.is_empty() {
             return Ok((config, Warnings(warnings)));
         }
-        // What is wrong with its key has been said.
-        let is_told = |error: &ConfigError| error.to_string().contains("log.dir");
-        if !errors.iter().any(is_told)
+        if !is_told_of_data_dir(&config.values, &errors)
             && let Some(reason) = look_at(&config.data_dir)
         {
             relation(&mut errors, "log.dirs", reason);
@@ -132,6 +130,15 @@ fn data_dir(
     }
     files::check_data_dir(key, &dir, errors, warnings);
     dir
+}
+
+/// Whether what is wrong with the data directory's key has been said.
+fn is_told_of_data_dir(values: &Values, errors: &[ConfigError]) -> bool {
+    ["log.dirs", "log.dir"].into_iter().any(|key| {
+        let is_about =
+            |error: &ConfigError| matches!(error, ConfigError::Relation { keys, .. } if keys == key);
+        values.is_spoiled(key) || errors.iter().any(is_about)
+    })
 }
 
 fn limits(values: &Values, errors: &mut Vec<ConfigError>) -> Limits {

@@ -1,6 +1,9 @@
 //! What cannot be kept is refused, each with its reason.
 
-use super::tests::{BASE, load};
+use super::{
+    Config,
+    tests::{BASE, load, sources},
+};
 
 /// One line on top of `BASE`, and what must be said about it.
 const REFUSED: &[(&str, &str)] = &[
@@ -343,5 +346,32 @@ fn a_problem_is_not_reported_for_what_follows_from_it() {
             assert!(shown.contains(part), "{text}\n{part} is not in:\n{shown}");
         }
         assert_eq!(errors.0.len(), expected.len(), "{text}\n{shown}");
+    }
+}
+
+#[test]
+fn the_data_directory_is_told_of_unless_its_key_was() {
+    let told = |text: &str| {
+        let looked = Config::load_and(&sources(text), |_| Some("no such place".to_owned()));
+        let text = looked.unwrap_err().to_string();
+        assert!(text.contains("log.dir"), "{text}");
+        text.contains(": no such place")
+    };
+    for line in [
+        "num.partitions=log.dir",
+        "log.directory.kept=x",
+        "super.users=log.dirs",
+        "metadata.log.dir=/elsewhere",
+    ] {
+        assert!(told(&format!("{BASE}{line}\n")), "{line}");
+    }
+    let (base, _) = BASE.split_once("log.dirs").unwrap();
+    for line in [
+        "log.dirs=/a,/b",
+        "log.dir=/a,/b",
+        "log.dir=/dev/null",
+        "log.drs=/a",
+    ] {
+        assert!(!told(&format!("{base}{line}\n")), "{line}");
     }
 }

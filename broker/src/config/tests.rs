@@ -8,7 +8,7 @@ const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginMod
 pub(super) const BASE: &str =
     "node.id=1\nlisteners=SASL_PLAINTEXT://localhost:9092\nlog.dirs=/nowhere/data\n";
 
-fn sources(text: &str) -> Sources {
+pub(super) fn sources(text: &str) -> Sources {
     Sources::new().text("t.properties", text).host_name("box")
 }
 
