@@ -16,8 +16,9 @@
 //! there already: his own newcomers leave it to them. Others may take half of what is left
 //! whatever he holds, so that a share can become smaller than what its owner has; therefore a
 //! member's first bytes ([`ROOM`]) are counted from the beginning, said or not, and whoever says
-//! no more than those is never refused. An eighth of the limit for growth of all would be had by
-//! whoever grows first: nothing tells a member that has just come from one that was there.
+//! no more than those is never refused; of a classic member's, half are for its assignment. An
+//! eighth of the limit for growth of all would be had by whoever grows first: nothing tells a
+//! member that has just come from one that was there.
 //!
 //! Not counted: assignments that this node makes, which are bounded by the partitions there are,
 //! and committed offsets.
