@@ -128,7 +128,7 @@ fn topic(text: &str) -> Result<DeclaredTopic, String> {
 
 fn user(text: &str) -> Result<DeclaredUser, String> {
     match text.split_once(':') {
-        // Its password is kept beside the keys, and every start logs in with it.
+        // Its password is kept beside the keys, where the client settings made here have it from.
         Some(("admin", _)) => Err("admin is made anyway, with a password of its own".to_owned()),
         Some((name, password)) if !name.is_empty() && !password.is_empty() => Ok(DeclaredUser {
             name: name.to_owned(),
