@@ -100,7 +100,7 @@ pub(crate) struct ClassicGroup {
     /// The first rebalance of an empty group: what is left of its delay.
     first_rebalance: Option<FirstRebalance>,
     /// When the log last refused to take it as a consumer group.
-    upgrade_failed: Option<TimestampMs>,
+    upgrade_failed: HashMap<Principal, TimestampMs>,
 }
 
 /// The delay in which an empty group collects its first members.
@@ -129,7 +129,7 @@ impl ClassicGroup {
             awaiting_join: 0,
             support: BTreeMap::new(),
             first_rebalance: None,
-            upgrade_failed: None,
+            upgrade_failed: HashMap::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 use palisade_protocol::types::TimestampMs;
 
@@ -79,7 +80,12 @@ fn assigned_bytes(partitions: &[i32]) -> usize {
 
 impl ClassicGroup {
     /// What the group would be as a consumer group, and whether who asks for it is in it.
-    pub(crate) fn outlook(&self, member_id: &str, instance_id: Option<&str>) -> Outlook {
+    pub(crate) fn outlook(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        by: &Principal,
+    ) -> Outlook {
         let is_of_consumers = self.protocol_type() == CONSUMER;
         let of_members = is_of_consumers.then(|| {
             let mut members = self.members.iter();
@@ -95,13 +101,15 @@ impl ClassicGroup {
             held: self.held(),
             has_member: self.members.contains_key(member_id),
             has_instance: instance_id.is_some_and(|id| self.instances.contains_key(id)),
-            failed: self.upgrade_failed,
+            failed: self.upgrade_failed.get(by).copied(),
         }
     }
 
-    /// The log did not take the records of a conversion.
-    pub(crate) fn upgrade_failed(&mut self, now: TimestampMs) {
-        self.upgrade_failed = Some(now);
+    /// The log did not take the records of a conversion that this principal asked for.
+    pub(crate) fn upgrade_failed(&mut self, by: Principal, now: TimestampMs) {
+        self.upgrade_failed
+            .retain(|_, failed| Outlook::holds_back(*failed, now));
+        self.upgrade_failed.insert(by, now);
     }
 
     /// Bytes of a member's records, and of what it would keep in memory, both at most: a name that

@@ -76,11 +76,19 @@ pub(crate) struct Outlook {
     pub(crate) has_member: bool,
     /// Who asks has the instance id of a member.
     pub(crate) has_instance: bool,
-    /// When the log last refused to take it.
+    /// When the log last refused to take it as who asks would have had it.
     pub(crate) failed: Option<TimestampMs>,
 }
 
-/// How long a group stays classic once the log did not take it.
+impl Outlook {
+    /// Whether an attempt that failed then is too fresh for another of the same principal.
+    pub(crate) fn holds_back(failed: TimestampMs, now: TimestampMs) -> bool {
+        let age = u128::try_from(now.millis_since(failed));
+        age.is_ok_and(|age| age < RETRY.as_millis())
+    }
+}
+
+/// How long a group stays classic for a principal whose attempt the log did not take.
 const RETRY: Duration = Duration::from_secs(10);
 
 impl ClassicView {
@@ -141,16 +149,22 @@ impl ConsumerGroup {
             return Err(refused(id, "it has too many members"));
         }
         let (recorded, _) = outlook.sizes.ok_or_else(|| refused(id, NOT_A_CONSUMERS))?;
-        let failed_just_now = outlook.failed.is_some_and(|failed| {
-            let age = u128::try_from(at.now.millis_since(failed));
-            age.is_ok_and(|age| age < RETRY.as_millis())
-        });
         // All records are one batch's.
-        if !fits_bytes(recorded, at.max_batch_bytes) || failed_just_now {
-            let (id, most) = (foreign::name(id), at.max_batch_bytes);
+        let recorded = recorded + said(request);
+        let most = at.max_batch_bytes;
+        if !fits_bytes(recorded, most) {
+            let id = foreign::name(id);
             return Err(GroupError::Unknown(format!(
                 "Group {id} stays a classic group: its records as a consumer group, {recorded} \
-                 bytes and those of who joins, are larger than a batch of {most} bytes."
+                 bytes with those of who joins, are larger than a batch of {most} bytes."
+            )));
+        }
+        let fresh = |failed: &TimestampMs| Outlook::holds_back(*failed, at.now);
+        if outlook.failed.as_ref().is_some_and(fresh) {
+            let id = foreign::name(id);
+            return Err(GroupError::Unknown(format!(
+                "Group {id} stays a classic group for now: a moment ago its records as a consumer \
+                 group were larger than a batch of {most} bytes."
             )));
         }
         if outlook.members >= at.config.max_size && !outlook.has_member {
@@ -285,6 +299,19 @@ impl ConsumerGroup {
 
 /// Why a group whose members' bytes do not parse is not converted.
 const NOT_A_CONSUMERS: &str = "a member's subscription is not a consumer's";
+
+/// Bytes of the texts that who joins says of itself.
+fn said(request: &ConsumerGroupHeartbeatRequest) -> usize {
+    let names = request.subscribed_topic_names.iter().flatten();
+    let texts = [
+        &request.subscribed_topic_regex,
+        &request.rack_id,
+        &request.instance_id,
+        &request.server_assignor,
+    ];
+    let texts = texts.into_iter().flatten();
+    names.chain(texts).map(|text| text.len()).sum()
+}
 
 fn refused(id: &Str, reason: &str) -> GroupError {
     let id = foreign::name(id);

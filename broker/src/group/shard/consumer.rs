@@ -258,10 +258,11 @@ impl Shard {
                         if looks_up {
                             group.patterns_not_found();
                         }
-                    } else if let (Some(group), GroupError::Unknown(_)) =
-                        (shard.classic(&id), error)
+                    } else if let (Some(group), GroupError::Unknown(_), Some((_, by))) =
+                        (shard.classic(&id), error, owners.last())
                     {
-                        group.upgrade_failed(moment.now);
+                        // Whoever joins is the last of them.
+                        group.upgrade_failed(by.clone(), moment.now);
                     }
                 }
             }

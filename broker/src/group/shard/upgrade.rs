@@ -27,7 +27,7 @@ impl Shard {
             return answer(asker, Err(GroupError::group_not_found(id)));
         };
         let instance = ask.request.instance_id.as_deref();
-        let outlook = classic.outlook(&ask.member_id, instance);
+        let outlook = classic.outlook(&ask.member_id, instance, by);
         if let Err(error) = ConsumerGroup::check_upgrade(id, &outlook, &ask.request, at) {
             tell_not_converted(id, by, &error);
             return answer(asker, Err(error));

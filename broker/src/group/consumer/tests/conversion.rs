@@ -1,6 +1,7 @@
 //! Groups become of the other kind while they have members (coordination.md §4, Interop).
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 
 use super::super::*;
 use super::classic::{classic, heartbeat, send, subscription, sync};
@@ -58,7 +59,7 @@ fn upgrade(rig: &mut Rig, view: &ClassicView) -> Result<(), GroupError> {
         max_batch_bytes: MAX_BATCH_BYTES,
     };
     let (classic, _) = ClassicGroup::from_view("g".into(), view, rig.now, &GroupConfig::defaults());
-    let outlook = classic.outlook("n", None);
+    let outlook = classic.outlook("n", None, &Principal::user("n"));
     ConsumerGroup::check_upgrade(&"g".into(), &outlook, &join("n", &["t"]), &at)?;
     let (group, records) = ConsumerGroup::upgrade(&"g".into(), view, &at)?;
     let pairs = records.iter().map(|record| record.encode().unwrap());

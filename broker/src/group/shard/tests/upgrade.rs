@@ -28,9 +28,21 @@ fn many(topics: usize) -> Bytes {
 }
 
 impl Bench {
-    /// The step of a heartbeat, and who waits for its answer.
+    /// The step of a heartbeat of mallory's, and who waits for its answer.
     fn asks(
         &mut self,
+        request: ConsumerGroupHeartbeatRequest,
+    ) -> (
+        Step,
+        oneshot::Receiver<Verdict<Result<Heartbeat, GroupError>>>,
+    ) {
+        self.asks_as("mallory", request)
+    }
+
+    /// The same of another user's.
+    fn asks_as(
+        &mut self,
+        user: &str,
         request: ConsumerGroupHeartbeatRequest,
     ) -> (
         Step,
@@ -42,7 +54,7 @@ impl Bench {
             client: Client {
                 id: "c".into(),
                 host: "/h".into(),
-                principal: Principal::user("mallory"),
+                principal: Principal::user(user),
             },
             request,
             look_up: Box::new(|_| {}),
@@ -138,6 +150,10 @@ fn what_the_log_refused_is_tried_again_after_a_while() {
     bench.take(next);
     let code = ErrorCode::UNKNOWN_SERVER_ERROR;
     assert_eq!(answered(answer).expect_err("refused").code(), code);
+    // Nobody else is held back for it.
+    let (step, _) = bench.asks_as("alice", newcomer());
+    assert!(!step.records.is_empty());
+    drop(step);
     refused_again_and_again(&mut bench, &newcomer(), code);
     bench.now += 9_999;
     refused_again_and_again(&mut bench, &newcomer(), code);
@@ -145,4 +161,20 @@ fn what_the_log_refused_is_tried_again_after_a_while() {
     let (step, answer) = bench.asks(newcomer());
     bench.take(step);
     assert_eq!(answered(answer).expect("joins").member_id, "n");
+}
+
+/// What one says too much for a batch is no reason to refuse others.
+#[test]
+fn who_says_too_much_is_refused_alone() {
+    let mut bench = Bench::new();
+    bench.member("k", many(1000));
+    let names = (0..120_000).map(|n| Str::from(format!("topic-{n}")));
+    let loud = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: Some(names.collect()),
+        ..newcomer()
+    };
+    let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    refused_again_and_again(&mut bench, &loud, code);
+    let (step, _) = bench.asks(newcomer());
+    assert!(!step.records.is_empty());
 }
