@@ -181,9 +181,8 @@ impl Log {
         let states = replay_producers(
             &self.home,
             going,
-            going.first().map_or(at, |first| first.base),
-            at,
-            at,
+            &self.damage.load(),
+            (going.first().map_or(at, |first| first.base), at, at),
         )?;
         let store = || snapshot::store(&*self.shared.fs, &self.home.dir, at, &states);
         let stored = store().or_else(|error| match error {

@@ -306,7 +306,8 @@ impl Log {
         list.push(segment.clone());
         let end = segment.tail().next;
         let first = list.first().map_or(end, |first| first.base);
-        let producers = replay_producers(&self.home, &list, first, end, end)?;
+        let producers =
+            replay_producers(&self.home, &list, &self.damage.load(), (first, end, end))?;
         let index = segment
             .memory_index()
             .expect("an opened segment has its index in memory");

@@ -123,7 +123,12 @@ impl Recovery<'_> {
         let epochs = self.load_epochs(start, end)?;
         let newest = self.replay_from.unwrap_or(end).min(end);
         // From the first file, not from the log start: deleted records leave their producers known.
-        let mut producers = replay_producers(&self.home, &self.segments, first, newest, end)?;
+        let mut producers = replay_producers(
+            &self.home,
+            &self.segments,
+            &self.damage,
+            (first, newest, end),
+        )?;
         let passed = self.segments.iter().take_while(|segment| {
             segment.is_sealed() && segment.tail().next <= newest && segment.base < active.base
         });

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::{Found, Walk};
+use crate::damage::DamagedRange;
 use crate::error::StorageError;
 use crate::fs::Fs;
 use crate::marker;
@@ -15,7 +16,7 @@ use crate::txn_index::AbortedTxn;
 use crate::types::Offset;
 
 /// Producer state at `end`: the newest snapshot at or below `newest` that verifies, and the
-/// batches between it and `end`.
+/// batches between it, or `start`, and `end`. Batches behind known damage are served, so they count.
 ///
 /// Transactions found aborted on the way are entered in the index of segments that have theirs in
 /// memory, so `newest` must not lie above the first of those. Unsealed segments that are passed
@@ -23,9 +24,8 @@ use crate::types::Offset;
 pub(crate) fn replay_producers(
     home: &SegmentHome,
     segments: &[Arc<Segment>],
-    start: Offset,
-    newest: Offset,
-    end: Offset,
+    damage: &[DamagedRange],
+    (start, newest, end): (Offset, Offset, Offset),
 ) -> Result<ProducerStates, StorageError> {
     let (from, mut states) = newest_snapshot(home, newest)?.unwrap_or((start, Default::default()));
     for segment in segments.iter().filter(|segment| segment.tail().next > from) {
@@ -37,9 +37,25 @@ pub(crate) fn replay_producers(
         let relative = u32::try_from(from.distance(segment.base)).unwrap_or(0);
         let entry = index.floor_offset(relative);
         let expected = Offset::new(segment.base.value() + i64::from(entry.relative));
-        let mut walk = Walk::new(&region, u64::from(entry.position), tail.position, expected);
-        // Damage hides the rest of its segment; it is reported where it is found.
-        while let Some(Ok(found)) = walk.next() {
+        let damaged = damage.iter().filter(|range| range.path == segment.path);
+        let mut blamed: Vec<u64> = damaged.clone().map(|range| range.start).collect();
+        blamed.sort_unstable();
+        let mut walk =
+            Walk::new(&region, u64::from(entry.position), tail.position, expected).blaming(&blamed);
+        while let Some(step) = walk.next() {
+            let found = match step {
+                Ok(found) => found,
+                Err(bad) => {
+                    let at =
+                        |range: &&DamagedRange| (range.start..range.end).contains(&bad.position);
+                    // Other damage hides the rest of its segment; it is reported where it is found.
+                    let Some(known) = damaged.clone().find(at) else {
+                        break;
+                    };
+                    walk.resume(known.end, known.from, known.to);
+                    continue;
+                }
+            };
             if found.next <= from || found.header.base_offset >= end {
                 continue;
             }

@@ -390,3 +390,30 @@ fn gaps_that_compaction_left_are_no_damage() {
         assert_eq!(lost as i64, 2 * RECORDS, "{stop:?}");
     }
 }
+
+/// What is served behind a batch that is refused counts for its producer too.
+#[test]
+fn a_producer_goes_on_behind_a_misplaced_batch() {
+    for at_byte in [4, 5, 6, 60] {
+        let config = LogConfig {
+            compact: true,
+            ..small()
+        };
+        let bench = Bench::new(config.clone());
+        let length = produced(0, 1, 7, 0, 0).len();
+        for sequence in 0..6 {
+            bench.put(produced(sequence, 1, 7, 0, sequence as i32));
+        }
+        bench.log.flush_blocking().unwrap();
+        bench.dir.checkpoint().unwrap();
+        let path = bench.log.home.path(offset(0));
+        let fs = bench.fs.clone();
+        drop(bench);
+        fs.restart(Crash::Kill);
+        fs.flip(&path, 2 * length + at_byte, 1);
+        let bench = Bench::on(fs, config);
+        let end = bench.log.log_end_offset();
+        let next = bench.try_put(produced(6, 1, 7, 0, 6));
+        assert!(next.is_ok(), "byte {at_byte}, end {end}: {next:?}");
+    }
+}
