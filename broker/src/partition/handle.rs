@@ -239,9 +239,7 @@ impl Partition<Delete> {
                 end: high_watermark,
             });
         }
-        if target <= self.log_start_offset() {
-            return Ok(());
-        }
+        // Also below the log start, which may be raised in memory and not stored yet.
         let replica = Arc::clone(&self.replica);
         let delete = move || {
             let done = replica.log.delete_records_before(target);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_auth::grant::{Describe, Read, Write};
+use palisade_auth::grant::{Delete, Describe, Read, Write};
 use palisade_protocol::PartitionIndex;
 use palisade_protocol::batch::BatchIter;
 use palisade_protocol::types::{LeaderEpoch, TimestampMs, TopicId};
@@ -385,6 +385,29 @@ async fn retention_follows_the_high_watermark() {
         .unwrap();
     assert!(partition.log_start_offset() > offset(0));
     assert!(partition.log_start_offset() <= partition.high_watermark());
+}
+
+#[tokio::test]
+async fn records_are_deleted_only_once_that_is_stored() {
+    let mut node = TestNode::new().topic("t", 1, &[]);
+    append(&node, "t", 4).await;
+    committed(&node, "t", 4).await;
+    let logs = node.log_file("t-0").ancestors().nth(2).unwrap().to_owned();
+    // A directory in the place of the temporary file refuses every new checkpoint.
+    let in_the_way = logs.join("log-start-offset-checkpoint.tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
+    for _ in 0..2 {
+        let partition = open::<Delete>(&node, "t").unwrap();
+        let refused = partition.delete_records_before(offset(3)).await;
+        assert!(matches!(refused, Err(PartitionError::Storage(_))));
+    }
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let partition = open::<Delete>(&node, "t").unwrap();
+    partition.delete_records_before(offset(3)).await.unwrap();
+    drop(partition);
+    node.restart();
+    let partition = open::<Describe>(&node, "t").unwrap();
+    assert_eq!(partition.log_start_offset(), offset(3));
 }
 
 #[tokio::test]
