@@ -22,7 +22,8 @@ impl Log {
     ///
     /// # Errors
     /// `OutOfRange` above the log end (the caller bounds it by the high watermark); `DiskFull` or
-    /// `Io` when the log start cannot be stored: it is then raised in memory only.
+    /// `Io` when the log start cannot be stored: it is then raised in memory only. Segments that
+    /// cannot be removed below a stored start are no error: retention tries again.
     pub fn delete_records_before(&self, offset: Offset) -> Result<Offset, StorageError> {
         let _maintenance = self.maintenance.lock();
         let (start, end) = (self.start.load(), self.end.load());
@@ -39,7 +40,9 @@ impl Log {
         self.check_writable()?;
         let start = start.max(offset);
         self.advance_start(start)?;
-        self.drop_below(start, self.shared.now())?;
+        if let Err(error) = self.drop_below(start, self.shared.now()) {
+            tracing::warn!(log = %self.name, %error, "segments below the log start not removed");
+        }
         Ok(start)
     }
 

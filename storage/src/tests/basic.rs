@@ -382,6 +382,32 @@ fn retention_by_size_and_time() {
 }
 
 #[test]
+fn deleting_records_is_refused_only_where_nothing_is_stored() {
+    let (mut refused, mut done) = (0, 0);
+    for step in 0.. {
+        let bench = Bench::new(small());
+        bench.fill(0, 60);
+        bench.fs.crash_at(bench.fs.operations() + step);
+        let told = bench.log.delete_records_before(offset(33));
+        let through = !bench.fs.is_crashed();
+        let bench = bench.crash(Crash::PowerLoss, small());
+        let start = match told {
+            Ok(start) => start,
+            Err(_) => offset(0),
+        };
+        assert_eq!(bench.log.log_start_offset(), start, "step {step}");
+        match start == offset(0) {
+            true => refused += 1,
+            false => done += 1,
+        }
+        if through {
+            break;
+        }
+    }
+    assert!(refused > 2 && done > 2, "{refused} refused, {done} done");
+}
+
+#[test]
 fn deleted_records_do_not_come_back() {
     let bench = Bench::new(small());
     bench.fill(0, 60);
