@@ -83,8 +83,12 @@ impl Log {
         let mut left: u64 = list.iter().map(|segment| segment.tail().position).sum();
         for (n, segment) in list.iter().enumerate() {
             let tail = segment.tail();
-            if tail.next > high_watermark || tail.position == 0 {
+            if tail.next > high_watermark {
                 break;
+            }
+            if tail.position == 0 {
+                // The active one, or one that somebody emptied: it goes with those behind it.
+                continue;
             }
             let age = now.value().saturating_sub(segment.newest().value());
             let too_old = config.retention_ms.is_some_and(|limit| age > limit);

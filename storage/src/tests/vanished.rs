@@ -32,6 +32,10 @@ fn files(fs: &FaultyFs) -> Vec<std::path::PathBuf> {
     paths
 }
 
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
+}
+
 fn remove(fs: &FaultyFs, wanted: impl Fn(&str) -> bool) {
     for path in files(fs) {
         if wanted(path.extension().unwrap_or_default().to_str().unwrap()) {
@@ -55,7 +59,7 @@ fn a_log_without_its_records_is_refused_at_every_start() {
         ("segments", |fs| remove(fs, |extension| extension == "log")),
         ("bytes", |fs| {
             for path in files(fs) {
-                if path.extension().is_some_and(|extension| extension == "log") {
+                if is_log(&path) {
                     fs.replace(&path, b"");
                 }
             }
@@ -153,10 +157,7 @@ fn what_may_be_empty_is_opened() {
 
     // Compaction may take all that is below the active segment.
     let fs = stopped(small());
-    let last = files(&fs)
-        .into_iter()
-        .rfind(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .unwrap();
+    let last = files(&fs).into_iter().rfind(|path| is_log(path)).unwrap();
     remove(&fs, |extension| extension != "metadata");
     fs.replace(&last.with_file_name("00000000000000000060.log"), b"");
     let compacted = LogConfig {
@@ -191,6 +192,25 @@ fn lost_first_segments_are_damage_and_no_log_start() {
     bench.dir.run_pending();
     let bench = bench.reopen(small());
     assert_eq!(bench.report.damaged_ranges, 0);
+}
+
+#[test]
+fn retention_goes_past_an_emptied_segment() {
+    let fs = stopped(small());
+    let logs = || files(&fs).into_iter().filter(|path| is_log(path));
+    let emptied = logs().nth(1).unwrap();
+    let (all, last) = (logs().count(), logs().last().unwrap());
+    assert!(all > 3);
+    fs.replace(&emptied, b"");
+    let tight = LogConfig {
+        retention_bytes: Some(1),
+        ..small()
+    };
+    let bench = Bench::on(fs.clone(), tight);
+    bench.log.apply_retention(offset(60), time(2000)).unwrap();
+    bench.dir.run_pending();
+    assert_eq!(logs().collect::<Vec<_>>(), [last]);
+    assert_eq!(bench.log.log_end_offset(), offset(60));
 }
 
 #[test]
