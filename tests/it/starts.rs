@@ -71,6 +71,30 @@ fn a_busy_port_is_replaced_for_one_run() {
     assert_eq!(complaints(&dev), [""; 0]);
 }
 
+/// A file of ports in which one stands twice, as they were written once, does not say that somebody has it.
+#[test]
+fn a_port_that_stands_twice() {
+    let scratch = paths::scratch();
+    let dir = tools::text(scratch.path());
+    let start = || Dev::start(&["--data-dir", &dir]);
+    let dev = start();
+    let first = dev.text(&["bootstrap"]).to_owned();
+    assert!(dev.process().terminate().success());
+    let (_, port) = first.rsplit_once(':').expect("a port");
+    let twice = format!("{{\"sasl_ssl\":{port},\"ssl\":{port},\"plaintext\":{port}}}");
+    fs::write(scratch.path().join("dev/ports.json"), twice).expect("the file of ports");
+
+    let mut announced = Vec::new();
+    for _ in 0..2 {
+        let dev = start();
+        assert_eq!(dev.text(&["bootstrap"]), first);
+        assert_eq!(complaints(&dev), [""; 0]);
+        announced.push(dev.text(&["listeners", "SSL", "address"]).to_owned());
+        assert!(dev.process().terminate().success());
+    }
+    assert_eq!(announced[0], announced[1]);
+}
+
 fn dev(dir: &str) -> Command {
     let mut command = paths::palisade();
     command.args(["dev", "--port", "0", "--data-dir", dir]);

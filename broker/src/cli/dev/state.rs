@@ -43,14 +43,26 @@ impl Ports {
     /// wish.
     pub(crate) fn remembered(dir: &Path) -> Option<Self> {
         let path = dir.join("ports.json");
-        let read = serde_json::from_slice(&fs::read(&path).ok()?);
+        let read = serde_json::from_slice::<Self>(&fs::read(&path).ok()?);
         if let Err(error) = &read {
             tracing::warn!(
                 "{} does not read ({error}): clients may need new addresses",
                 path.display()
             );
         }
-        read.ok()
+        read.ok().map(Self::once_each)
+    }
+
+    /// A port that stands twice, as it was written once, is the first one's: the other listener never
+    /// had it.
+    fn once_each(mut self) -> Self {
+        if self.ssl == self.sasl_ssl {
+            self.ssl = 0;
+        }
+        if [self.sasl_ssl, self.ssl].contains(&self.plaintext) {
+            self.plaintext = 0;
+        }
+        self
     }
 
     /// Remembers the ports for the next start.
@@ -355,6 +367,15 @@ mod tests {
         assert_eq!(Ports::remembered(dir.path()), None);
         ports(1, 2, 3).remember(dir.path()).unwrap();
         assert_eq!(Ports::remembered(dir.path()), Some(ports(1, 2, 3)));
+        for (written, read) in [
+            (ports(1, 1, 1), ports(1, 0, 0)),
+            (ports(1, 2, 2), ports(1, 2, 0)),
+            (ports(1, 2, 1), ports(1, 2, 0)),
+            (ports(0, 0, 0), ports(0, 0, 0)),
+        ] {
+            written.remember(dir.path()).unwrap();
+            assert_eq!(Ports::remembered(dir.path()), Some(read));
+        }
         fs::write(dir.path().join("ports.json"), "{").unwrap();
         assert_eq!(Ports::remembered(dir.path()), None);
 
