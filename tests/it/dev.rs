@@ -244,8 +244,16 @@ fn readable_block() {
     if !tools::have("dev::readable_block", &[Need::Kcat]) {
         return;
     }
-    for (topics, topic) in [(&[][..], "orders"), (&["--topic", "bills:2"], "bills")] {
-        let arguments = [&["--port", "0"][..], topics].concat();
+    let compacted = ["--override", "log.cleanup.policy=compact"];
+    let two = ["--topic", "zeta", "--topic", "alpha"];
+    for (more, topic) in [
+        (&[][..], "orders"),
+        (&["--topic", "bills:2"], "bills"),
+        // Of those that were declared the first, whatever they are called, and with keys where it wants them.
+        (&[&two[..], &compacted].concat(), "zeta"),
+        (&compacted, "orders"),
+    ] {
+        let arguments = [&["--port", "0"][..], more].concat();
         let (process, text) = readable(&mut dev(&arguments));
         for part in ["SASL_SSL", "127.0.0.1:", "user admin, password "] {
             assert!(text.contains(part), "no {part} in:\n{text}");
@@ -467,4 +475,34 @@ fn a_compacted_topic_is_no_example() {
     let (process, text) = readable(&mut dev(&arguments));
     assert!(text.contains(" -t orders"), "{text}");
     assert!(process.terminate().success());
+}
+
+/// A directory that is started again shows the topic that it was told of first, as long as there is one.
+#[test]
+fn the_topic_of_before() {
+    let scratch = paths::scratch();
+    let dir = tools::text(scratch.path());
+    let arguments = ["--port", "0", "--data-dir", &dir];
+    let properties = tools::text(&scratch.path().join("dev/client.properties"));
+    let topic = |words: &[&str]| {
+        let mut command = paths::palisade();
+        command.arg("topic").args(words);
+        command.args(["--command-config", &properties]);
+        tools::run("palisade topic", &mut command, PATIENCE);
+    };
+    let starts = |more: &[&str], shown: &str, then: &[&[&str]]| {
+        let (process, text) = readable(&mut dev(&[&arguments[..], more].concat()));
+        assert!(text.contains(shown), "no {shown} in:\n{text}");
+        let is_there = !text.contains("topic create ");
+        then.iter().for_each(|words| topic(words));
+        assert!(process.terminate().success());
+        is_there
+    };
+    let two = ["--topic", "zeta", "--topic", "alpha"];
+    assert!(starts(&two, " -t zeta\n", &[]));
+    assert!(starts(&[], " -t zeta\n", &[&["delete", "zeta"]]));
+    let compact = ["alter", "orders", "--config", "cleanup.policy=compact"];
+    let then = [&["delete", "alpha"][..], &["create", "orders"], &compact];
+    assert!(starts(&[], " -t alpha\n", &then));
+    assert!(starts(&[], "echo key:hello | kcat ", &[]));
 }

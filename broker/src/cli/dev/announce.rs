@@ -48,6 +48,15 @@ impl fmt::Display for Rights {
     }
 }
 
+/// A topic to show the next steps with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Example {
+    pub(crate) name: String,
+    pub(crate) is_there: bool,
+    /// It is compacted, and takes no records without keys.
+    pub(crate) wants_keys: bool,
+}
+
 /// The single line of `--json`, and what the readable block is made of.
 #[derive(Clone, Serialize)]
 pub(crate) struct Announcement {
@@ -66,9 +75,9 @@ pub(crate) struct Announcement {
     /// How to call this program again.
     #[serde(skip)]
     pub(crate) program: String,
-    /// A topic that is there already.
+    /// A topic to show the next steps with.
     #[serde(skip)]
-    pub(crate) topic: Option<String>,
+    pub(crate) topic: Example,
     /// Ports that others have, so that this broker took some else.
     #[serde(skip)]
     pub(crate) taken_ports: Vec<u16>,
@@ -140,13 +149,18 @@ impl Announcement {
         let mtls = quote(&files.librdkafka_mtls_conf.display().to_string());
         say(format_args!(""));
         say(format_args!("type next:"));
-        let topic = self.topic.as_deref().unwrap_or("orders");
-        if self.topic.is_none() {
+        let topic = &self.topic.name;
+        if !self.topic.is_there {
             say(format_args!(
                 "  {program} topic create {topic} --partitions 3 --command-config {java}"
             ));
         }
-        say(format_args!("  echo hello | kcat -F {conf} -P -t {topic}"));
+        match self.topic.wants_keys {
+            true => say(format_args!(
+                "  echo key:hello | kcat -F {conf} -P -t {topic} -K:"
+            )),
+            false => say(format_args!("  echo hello | kcat -F {conf} -P -t {topic}")),
+        }
         say(format_args!("  kcat -F {conf} -C -t {topic} -e"));
         say(format_args!(
             "  kafka-topics.sh --bootstrap-server {} --command-config {java} --list",
@@ -212,7 +226,11 @@ mod tests {
             },
             is_temporary: true,
             program: "/my bin/palisade".to_owned(),
-            topic: None,
+            topic: Example {
+                name: "orders".to_owned(),
+                is_there: false,
+                wants_keys: false,
+            },
             taken_ports: Vec::new(),
             client_rights: Rights::None,
             anonymous_rights: Rights::Some,
@@ -274,7 +292,8 @@ mod tests {
         assert!(text.contains("user admin, password pw"), "{text}");
         assert!(!text.contains("in use by"), "{text}");
         let mut changed = announcement();
-        changed.topic = Some("bills".to_owned());
+        changed.topic.name = "bills".to_owned();
+        changed.topic.is_there = true;
         changed.taken_ports = vec![9092];
         changed.client_rights = Rights::All;
         let text = changed.text();
@@ -288,8 +307,11 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("User:client, may do everything"), "{text}");
+        changed.topic.wants_keys = true;
         changed.admin.password = None;
         let text = changed.text();
         assert!(text.contains("password that it was given since"), "{text}");
+        assert!(text.contains("  echo key:hello | kcat "), "{text}");
+        assert!(text.contains("-P -t bills -K:\n"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
 //! What `palisade dev` does once its broker serves: it writes the clients' files, proves with one of them
 //! that a client succeeds, and gathers what is to be told.
 
-use std::{collections::BTreeMap, env, path::PathBuf, process, time::Duration};
+use std::{collections::BTreeMap, env, io, path::PathBuf, process, time::Duration};
 
 use palisade_auth::{
     Secret,
@@ -10,7 +10,7 @@ use palisade_auth::{
 
 use super::{
     MECHANISM,
-    announce::{AdminRow, Announcement, ListenerRow, Rights},
+    announce::{AdminRow, Announcement, Example, ListenerRow, Rights},
     client_files::{ClientFiles, Login},
     home::Home,
     material::{CLIENT_NAME, Material},
@@ -24,7 +24,7 @@ use crate::{
         declare,
         node::NodeError,
     },
-    metadata::TopicImage,
+    metadata::topic_config::TopicConfig,
     startup::Running,
 };
 
@@ -45,7 +45,7 @@ pub(super) struct Ready<'a> {
     pub(super) material: &'a Material,
     pub(super) admin: &'a Written,
     pub(super) ports: PortPlan,
-    /// A topic that was declared.
+    /// The first topic that was declared.
     pub(super) topic: Option<String>,
 }
 
@@ -61,6 +61,7 @@ impl Ready<'_> {
         ports
             .remember(&self.home.dev_dir(), bound(self.running))
             .map_err(NodeError::system("ports"))?;
+        let topic = self.example().map_err(NodeError::system("topic"))?;
         let fits = self.prove(&files).await?;
         let password = self.admin.password.expose_str().unwrap_or_default();
         let broker = self.running.broker();
@@ -80,10 +81,39 @@ impl Ready<'_> {
             files,
             is_temporary: self.home.is_temporary(),
             program: program(),
-            topic: self.topic.or_else(|| some_topic(broker)),
+            topic,
             taken_ports: self.ports.taken,
             client_rights: rights(broker, CLIENT_NAME),
             anonymous_rights: rights(broker, "ANONYMOUS"),
+        })
+    }
+
+    /// The topic to show the next steps with: the first one of this start, or of the last start that
+    /// declared any; another one, if need be, that takes records without keys; or one to be made.
+    fn example(&self) -> io::Result<Example> {
+        let broker = self.running.broker();
+        let dir = self.home.dev_dir();
+        let image = broker.metadata.image();
+        let takes_any =
+            |name: &String| image.topics.get(name).is_some() && !wants_keys(broker, name);
+        let name = match &self.topic {
+            Some(declared) => {
+                state::remember_topic(&dir, declared)?;
+                declared.clone()
+            }
+            None => {
+                let known = image.topics.iter().filter(|topic| !topic.is_internal());
+                let mut known = known.map(|topic| topic.name.to_string());
+                state::remembered_topic(&dir)
+                    .filter(takes_any)
+                    .or_else(|| known.find(takes_any))
+                    .unwrap_or_else(|| "orders".to_owned())
+            }
+        };
+        Ok(Example {
+            is_there: image.topics.get(&name).is_some(),
+            wants_keys: wants_keys(broker, &name),
+            name,
         })
     }
 
@@ -159,17 +189,12 @@ fn listener_rows(running: &Running) -> BTreeMap<String, ListenerRow> {
     rows.collect()
 }
 
-/// A topic of an earlier start, to show the next steps with: none that is compacted by a setting of
-/// its own, and so takes no records without keys.
-fn some_topic(broker: &Broker) -> Option<String> {
+/// Whether a topic of this name takes no records without keys, or would not if it were made now.
+fn wants_keys(broker: &Broker, name: &str) -> bool {
     let image = broker.metadata.image();
-    let is_compacted = |topic: &TopicImage| {
-        let policy = topic.config.get("cleanup.policy");
-        policy.is_some_and(|policy| policy.contains("compact"))
-    };
-    let mut topics = image.topics.iter();
-    let shown = topics.find(|topic| !topic.is_internal() && !is_compacted(topic));
-    shown.map(|topic| topic.name.to_string())
+    let config = image.topics.get(name).map(|topic| topic.config.clone());
+    let defaults = &broker.config.topic_defaults;
+    TopicConfig::effective(defaults, &config.unwrap_or_default()).cleanup_compact
 }
 
 /// What a user may do beside what everybody may.

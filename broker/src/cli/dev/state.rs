@@ -19,6 +19,9 @@ use crate::cli::{private_file, random};
 /// File that holds the administrator's password.
 pub(crate) const PASSWORD_FILE: &str = "admin.password";
 
+/// File that holds the name of a topic.
+const TOPIC_FILE: &str = "topic";
+
 /// Ports of the listeners; 0 lets the system choose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ports {
@@ -212,6 +215,20 @@ pub(crate) fn is_free(host: &str, port: u16) -> bool {
         return false;
     };
     addresses.all(|address| TcpListener::bind(address).is_ok())
+}
+
+/// The topic that was declared first when last any was; whether it is still there shows later.
+pub(super) fn remembered_topic(dir: &Path) -> Option<String> {
+    let text = fs::read_to_string(dir.join(TOPIC_FILE)).ok()?;
+    Some(text.trim_end().to_owned())
+}
+
+/// Remembers a topic for the starts that declare none.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(super) fn remember_topic(dir: &Path, name: &str) -> io::Result<()> {
+    private_file::refresh(&dir.join(TOPIC_FILE), format!("{name}\n").as_bytes())
 }
 
 /// Who has the directory.
