@@ -506,3 +506,47 @@ fn the_topic_of_before() {
     assert!(starts(&[], " -t alpha\n", &then));
     assert!(starts(&[], "echo key:hello | kcat ", &[]));
 }
+
+/// Whoever presses Ctrl-C twice waits for no removal either; the next start does what is left of it.
+#[test]
+fn a_removal_that_nobody_waits_for() {
+    let scratch = paths::scratch();
+    let temporary = scratch.path().join("temporary");
+    fs::create_dir(&temporary).expect("a directory");
+    let hold = scratch.path().join("hold");
+    for is_stopped in [true, false] {
+        fs::write(&hold, "").expect("a file");
+        let mut command = dev(&["--port", "0"]);
+        let failpoint = format!("home.before_remove:hold={}", hold.display());
+        command.env("PALISADE_FAILPOINT", failpoint);
+        command
+            .env("PALISADE_LOG", "info")
+            .env("TMPDIR", &temporary);
+        let (process, _) = readable(&mut command);
+        let mut entries = fs::read_dir(&temporary).expect("a directory");
+        let entry = entries.next().expect("that of the broker");
+        let path = entry.expect("an entry").path();
+        process.signal(Signal::INT);
+        process.wait_for_line(PATIENCE, |line| match is_stopped {
+            true => line.ends_with(" stopped"),
+            false => line.ends_with("again ends it at once"),
+        });
+        process.signal(Signal::INT);
+        assert_eq!(process.wait(PATIENCE).code(), Some(130));
+        let left = format!(
+            "ended at once; the next palisade dev removes {}",
+            path.display()
+        );
+        let said = process.stream(Stream::Out);
+        assert_eq!(said.last(), Some(&left), "{said:#?}");
+
+        fs::remove_file(&hold).expect("the file");
+        let mut command = dev(&["--port", "0"]);
+        let (heir, _) = readable(command.env("TMPDIR", &temporary));
+        heir.wait_for_line(PATIENCE, |line| {
+            line.contains(&*path.display().to_string()) && line.contains("removed ")
+        });
+        assert!(!path.exists());
+        assert!(heir.terminate().success());
+    }
+}

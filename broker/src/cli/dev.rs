@@ -15,7 +15,7 @@ mod settings;
 mod state;
 mod test_broker;
 
-use std::{net::TcpListener, path::PathBuf};
+use std::{io, net::TcpListener, path::PathBuf};
 
 use clap::Args;
 use palisade_auth::{Secret, scram::ScramMechanism};
@@ -169,7 +169,15 @@ impl DevArgs {
             }
             node::unless_interrupted(home.stop(running), &mut signals, at_once).await?;
         }
-        say(&format!("stopped; {}", home.close()?));
+        // It may take long, and is the next start's where nobody waits for it.
+        let left = home.left_for_the_next();
+        let at_once = || say(&format!("ended at once; {left}"));
+        let closing = tokio::task::spawn_blocking(move || home.close());
+        let closed = node::unless_interrupted(closing, &mut signals, at_once).await;
+        let closed = closed
+            .map_err(io::Error::other)
+            .map_err(NodeError::system("end"))??;
+        say(&format!("stopped; {closed}"));
         Ok(())
     }
 

@@ -2,9 +2,14 @@
 
 use std::{
     fs::File,
+    io,
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
+use palisade_storage::failpoint;
 use rustix::process::geteuid;
 
 use super::{
@@ -17,6 +22,9 @@ use crate::{
     config::OtherWriter,
     startup::{Running, StopError},
 };
+
+/// How long whoever ends at once waits for a removal: nobody notices it, and most are done by then.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// The directory of one broker; a temporary one goes with this value.
 pub(super) struct Home {
@@ -105,12 +113,24 @@ impl Home {
     }
 
     /// Says in words what becomes of the directory when the broker has ended without stopping, and
-    /// removes a temporary one as far as a broker that still writes there lets it.
+    /// removes a temporary one as far as a broker that still writes there, and a moment, let it.
     pub(super) fn left_at_once(&self) -> String {
+        if self.is_temporary() {
+            let (removed, is_removed) = mpsc::sync_channel(1);
+            let path = self.path.clone();
+            thread::spawn(move || removed.send(remove(&path).is_ok()));
+            if is_removed.recv_timeout(MOMENT) == Ok(true) {
+                return format!("removed {}", self.path.display());
+            }
+        }
+        self.left_for_the_next()
+    }
+
+    /// Says what the next start makes of the directory.
+    pub(super) fn left_for_the_next(&self) -> String {
         let path = self.path.display();
         match self.temporary {
             None => format!("everything stays in {path}, and the next start recovers it"),
-            Some(_) if leftovers::remove_all(&self.path).is_ok() => format!("removed {path}"),
             Some(_) => format!("the next palisade dev removes {path}"),
         }
     }
@@ -121,10 +141,14 @@ impl Home {
         if !self.is_temporary() {
             return Ok(format!("everything stays in {path}"));
         }
-        leftovers::remove_all(&self.path)
-            .map_err(NodeError::system("removing the temporary directory"))?;
+        remove(&self.path).map_err(NodeError::system("removing the temporary directory"))?;
         Ok(format!("removed {path}"))
     }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    failpoint::hit("home.before_remove")?;
+    leftovers::remove_all(path)
 }
 
 /// Refuses a directory in which strangers may replace what lies there; one to be made is fine.
