@@ -5,8 +5,10 @@
 //! stop:  listeners drain -> raft -> partitions and log directory (clean marker) -> audit log
 //! ```
 //!
-//! A start that is called off while it opens logs gives up what it has opened, without a marker. Logs
-//! that it had not come to keep their seals, so the next start does not look through them either.
+//! A start that fails once its logs are open, as for a port that is busy, closes what it has opened like
+//! a stop; one that fails before it opens any leaves the directory with the marker it had. One that is
+//! called off while it opens logs gives up what it has opened, without a marker. Logs that it had not come
+//! to keep their seals, so the next start does not look through them either.
 
 mod audit;
 mod credentials;
@@ -50,6 +52,7 @@ use crate::task;
 
 pub(crate) use self::error::unusable;
 pub use self::error::{PrepareError, RunError, StartError, StopError};
+use self::running::END_TIME;
 pub use self::running::Running;
 
 pub(crate) use self::audit::AuditLog;
@@ -102,14 +105,54 @@ async fn start_within(
         let (config, call_off) = (Arc::clone(&config), call_off.clone());
         blocking(move || open(&config, first_users, &call_off)).await??
     };
+    match begin(&config, &opened, prepare, &shutdown).await {
+        Ok(begun) => Ok(Running {
+            listeners: begun.listeners,
+            broker: begun.broker,
+            server: begun.server,
+            broker_epoch: begun.broker_epoch,
+            metadata: opened.metadata,
+            cleaners: begun.cleaners,
+            scrubbers: begun.scrubbers,
+            log_dir: opened.log_dir,
+            audit: opened.audit,
+            shutdown,
+        }),
+        Err(error) => {
+            shutdown.advance(Stage::Stopped);
+            // What does not end in that time is refused by closed logs.
+            let _ = tokio::time::timeout(END_TIME, shutdown.gate().emptied()).await;
+            let node_id = BrokerId::new(config.node_id);
+            blocking(move || opened.close(node_id)).await?;
+            Err(error)
+        }
+    }
+}
+
+/// What a start adds to what it has opened.
+struct Begun {
+    listeners: Vec<Arc<ListenerState>>,
+    broker: Arc<Broker>,
+    server: Arc<Server>,
+    broker_epoch: i64,
+    cleaners: Cleaners,
+    scrubbers: Scrubbers,
+}
+
+async fn begin(
+    config: &Arc<Config>,
+    opened: &Opened,
+    prepare: impl AsyncFnOnce(&Arc<Broker>) -> Result<(), PrepareError>,
+    shutdown: &Shutdown,
+) -> Result<Begun, StartError> {
     let handle = opened.metadata.metadata().clone();
     // Bound before the cluster learns of them: ports that the system chooses are known only now.
-    let bound = bind(&config, &handle)?;
+    let bound = bind(config, &handle)?;
     let listeners: Vec<_> = bound.iter().map(|one| Arc::clone(&one.state)).collect();
-    let broker = assemble(&config, &opened, &shutdown);
+    let broker = assemble(config, opened, shutdown);
     let server = Server::new(Arc::clone(&broker) as Arc<_>, shutdown.clone())?;
     handle.listen(Arc::new(reactions::EndedLogins::new(&server)));
-    let (cleaners, scrubbers) = schedule(&broker, &shutdown)?;
+    let (cleaners, scrubbers) = schedule(&broker, shutdown)?;
     let broker_epoch = join(&broker, &listeners).await?;
     // Joining elects this node anew: groups are read once, in the epoch that lasts.
     handle.listen(Arc::clone(&broker.groups) as Arc<_>);
@@ -119,27 +162,41 @@ async fn start_within(
     let verified = Arc::clone(&opened.log_dir);
     blocking(move || verified.checkpoint()).await??;
     serve(&server, bound);
-    Ok(Running {
+    Ok(Begun {
         listeners,
         broker,
         server,
         broker_epoch,
-        metadata: opened.metadata,
         cleaners,
         scrubbers,
-        log_dir: opened.log_dir,
-        audit: opened.audit,
-        shutdown,
     })
 }
 
-/// What is opened on a thread that may block; given up in this order where a start fails.
+/// What is opened on a thread that may block, and closed on one where the start fails later.
 struct Opened {
     topics: Arc<ReplicaManager>,
     metadata: MetadataService,
     authorizer: Authorizer,
     audit: Option<Arc<AuditLog>>,
     log_dir: Arc<LogDir>,
+}
+
+impl Opened {
+    /// Closes all of it as a stop does, so that the next start has nothing to recover; blocks.
+    fn close(self, node_id: BrokerId) {
+        let image = self.metadata.metadata().image();
+        // That of the last start that came so far.
+        let broker_epoch = image.brokers.get(node_id).map_or(-1, |one| one.epoch);
+        if let Err(error) = self.metadata.stop() {
+            tracing::warn!(%error, "the metadata log was not closed");
+        }
+        if let Err(error) = self.topics.close(broker_epoch) {
+            tracing::warn!(%error, "not closed cleanly, the next start recovers");
+        }
+        if let Some(audit) = self.audit {
+            audit.close();
+        }
+    }
 }
 
 /// Says what is to be expected of the logs: those of a clean stop are not looked through.
@@ -163,19 +220,11 @@ fn open(
     tell_last_stop(&log_dir);
     let log_dir = Arc::new(log_dir);
     let node_id = BrokerId::new(config.node_id);
-    let cluster_id = identity::settle(&log_dir, node_id, config.cluster_id.as_deref())?;
-    let audit = match &config.audit {
-        Some(settings) => Some(AuditLog::open(settings, &cluster_id, node_id)?),
-        None => {
-            tracing::warn!("the audit log is switched off");
-            None
+    let (cluster_id, audit, authorizer) = open_around(config, &log_dir).inspect_err(|_| {
+        if let Err(error) = log_dir.give_back() {
+            tracing::warn!(%error, "the mark of the last stop is lost, the next start recovers");
         }
-    };
-    let authorizer = Authorizer::new(AuthorizerConfig {
-        super_users: SuperUsers::parse(&config.authorizer.super_users.join(";"))?,
-        allow_everyone_if_no_acl_found: config.authorizer.allow_everyone_if_no_acl_found,
-        enabled: config.authorizer.enabled,
-    });
+    })?;
     let metadata = MetadataService::start(MetadataOptions {
         node_id,
         log_dir: Arc::clone(&log_dir),
@@ -218,6 +267,28 @@ fn open(
         metadata,
         topics,
     })
+}
+
+/// What comes before the first log: the cluster's id, the audit log and the authorizer.
+fn open_around(
+    config: &Config,
+    log_dir: &LogDir,
+) -> Result<(String, Option<Arc<AuditLog>>, Authorizer), StartError> {
+    let node_id = BrokerId::new(config.node_id);
+    let cluster_id = identity::settle(log_dir, node_id, config.cluster_id.as_deref())?;
+    let audit = match &config.audit {
+        Some(settings) => Some(AuditLog::open(settings, &cluster_id, node_id)?),
+        None => {
+            tracing::warn!("the audit log is switched off");
+            None
+        }
+    };
+    let authorizer = Authorizer::new(AuthorizerConfig {
+        super_users: SuperUsers::parse(&config.authorizer.super_users.join(";"))?,
+        allow_everyone_if_no_acl_found: config.authorizer.allow_everyone_if_no_acl_found,
+        enabled: config.authorizer.enabled,
+    });
+    Ok((cluster_id, audit, authorizer))
 }
 
 fn bind(config: &Config, metadata: &MetadataHandle) -> Result<Vec<Bound>, StartError> {

@@ -95,6 +95,49 @@ fn a_port_that_stands_twice() {
     assert_eq!(announced[0], announced[1]);
 }
 
+/// A start that ends because somebody has its port leaves the logs as a clean stop does, and so does one
+/// that is not this directory's node at all.
+#[test]
+fn a_failed_start_costs_the_next_one_nothing() {
+    let mut node = Node::prepare();
+    let ssl = node.certificate().bootstrap;
+    let busy = |node: &Node| {
+        let held = TcpListener::bind(&ssl).expect("a port whose broker has ended");
+        let said = node.refuses_to_start();
+        let words = "another process listens there; stop that one";
+        assert!(said.contains(words), "{said}");
+        drop(held);
+        said
+    };
+    let was_clean = |said: &str| {
+        assert!(said.contains("last_stop=\"clean\""), "{said}");
+        let scans = said.matches("scanned_bytes=").count();
+        let none = said.matches("scanned_bytes=0 ").count();
+        assert!(scans > 0 && scans == none, "{said}");
+    };
+    // A directory that nobody has served from yet.
+    busy(&node);
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let id = requests::create_topic(&mut connection, "kept", 1, &[]).expect("a topic");
+    let records = requests::batch(Codec::None, &["kept"], 1_700_000_000_000);
+    let answer = requests::produce(&mut connection, "kept", id, -1, records);
+    requests::check(answer.expect("an answer").error_code).expect("a record");
+    was_clean(&node.terminate().join("\n"));
+
+    was_clean(&busy(&node));
+    was_clean(&busy(&node));
+    node.set("node.id", "2");
+    let said = node.refuses_to_start();
+    assert!(said.contains("belongs to node 1"), "{said}");
+    node.set("node.id", "1");
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let log = requests::read_all(&mut connection, "kept", id, 0).expect("the record");
+    assert_eq!(log, [(0, b"kept".to_vec())]);
+    was_clean(&node.terminate().join("\n"));
+}
+
 fn dev(dir: &str) -> Command {
     let mut command = paths::palisade();
     command.args(["dev", "--port", "0", "--data-dir", dir]);

@@ -18,7 +18,7 @@ use crate::shutdown::{Shutdown, Stage};
 /// that container runtimes grant.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long it then waits for connections to end.
-const END_TIME: Duration = Duration::from_secs(2);
+pub(super) const END_TIME: Duration = Duration::from_secs(2);
 
 /// A broker that serves.
 pub struct Running {

@@ -90,6 +90,23 @@ impl LogDir {
         closed
     }
 
+    /// Ends the threads and unlocks a directory in which no log was opened: it is as it was found, with
+    /// the marker of the clean stop before, if there was one. Blocks, and no log is opened after it.
+    ///
+    /// # Errors
+    /// `DiskFull` or `Io`: there is no marker then, as after an unclean stop.
+    pub fn give_back(&self) -> Result<(), StorageError> {
+        *self.closed.write() = true;
+        let is_as_found = self.shared.logs.lock().is_empty();
+        let marked = match self.clean_epoch.filter(|_| is_as_found) {
+            Some(epoch) => meta::write_clean(&*self.shared.fs, &self.shared.path, epoch),
+            None => Ok(()),
+        };
+        self.stop_threads();
+        *self.lock.lock() = None;
+        marked
+    }
+
     fn close_logs(&self) -> Result<(), StorageError> {
         let shared = &self.shared;
         if shared.is_offline() {

@@ -36,6 +36,32 @@ fn a_clean_log_is_opened_without_a_write_or_a_sync() {
     }
 }
 
+/// Whoever opens no log leaves the directory as it was: stopped cleanly or not.
+#[test]
+fn a_directory_that_is_given_back_is_as_it_was() {
+    let bench = Bench::new(small());
+    bench.fill(0, 3);
+    bench.dir.close(7).unwrap();
+    let fs = bench.fs.clone();
+    drop(bench);
+    let open = || LogDir::open(Path::new(DIR), fs.as_fs(), manual()).unwrap();
+    for _ in 0..2 {
+        let dir = open();
+        assert_eq!(dir.was_clean(), Some(7));
+        dir.give_back().unwrap();
+        assert!(matches!(open_log(&dir), Err(StorageError::Offline)));
+    }
+    let dir = open();
+    open_log(&dir).unwrap();
+    dir.give_back().unwrap();
+    drop(dir);
+    for _ in 0..2 {
+        let dir = open();
+        assert_eq!(dir.was_clean(), None);
+        dir.give_back().unwrap();
+    }
+}
+
 #[test]
 fn an_idle_life_between_two_clean_stops_keeps_all() {
     let mut bench = Bench::new(small());
