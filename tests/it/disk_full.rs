@@ -4,10 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use palisade_protocol::batch::builder::BatchBuilder;
 use palisade_protocol::batch::compression::Codec;
 use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use palisade_protocol::types::TimestampMs;
 use palisade_tests::check::{self, eventually};
 use palisade_tests::node::Node;
+use palisade_tests::process::is_complaint;
 use palisade_tests::requests;
 use palisade_tests::wire::Connection;
 
@@ -100,6 +106,13 @@ fn a_full_disk_heals() {
 
 /// A node on a file system of 24 MiB of its own, with small segments.
 fn small_node(test: &str) -> Option<(Node, Tmpfs)> {
+    let (mut node, tmpfs) = prepared(test)?;
+    node.run();
+    Some((node, tmpfs))
+}
+
+/// The same, that does not run yet.
+fn prepared(test: &str) -> Option<(Node, Tmpfs)> {
     let mut node = Node::prepare();
     let disk = node.dir().join("disk");
     let Some(tmpfs) = Tmpfs::mount(&disk, 24) else {
@@ -111,7 +124,6 @@ fn small_node(test: &str) -> Option<(Node, Tmpfs)> {
     node.allow("disk is below its reserve")
         .allow("disk is full")
         .allow("ballast given back");
-    node.run();
     Some((node, tmpfs))
 }
 
@@ -192,6 +204,73 @@ fn a_small_file_system_heals_when_a_foreign_file_goes() {
             code => Err(code.name().to_owned()),
         },
     );
+    node.terminate();
+    drop(tmpfs);
+}
+
+/// A log that cannot be compacted for want of room is told of once, however often it is tried.
+#[test]
+fn a_cleaner_without_room_says_so_once() {
+    let Some((mut node, tmpfs)) = prepared("a_cleaner_without_room_says_so_once") else {
+        return;
+    };
+    node.set("log.cleaner.backoff.ms", "20")
+        .env("PALISADE_LOG", "info,palisade::partition::cleaner=debug")
+        .allow("no room to clean the log");
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    let configs = [
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("segment.bytes", "65536"),
+    ];
+    let id = requests::create_topic(&mut connection, TOPIC, 1, &configs).expect("a topic");
+    for _ in 0..200 {
+        let mut builder = BatchBuilder::new(Codec::None);
+        let at = TimestampMs::new(1_700_000_000_000);
+        let record = builder.add(at, Some(b"key"), Some(&[7; 1000]), &[]);
+        record.expect("a small record");
+        let batch = builder.build().expect("a small batch").freeze();
+        let answer = requests::produce(&mut connection, TOPIC, id, -1, batch);
+        requests::check(answer.expect("an answer").error_code).expect("a record");
+    }
+    let filler = tmpfs.0.join("filler");
+    let left = 256 << 10;
+    std::fs::write(&filler, vec![1; free_bytes(&tmpfs.0) - left]).expect("a filler");
+    let policy = AlterableConfig {
+        name: "cleanup.policy".into(),
+        config_operation: 0,
+        value: Some("compact".into()),
+    };
+    let compact = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 2,
+            resource_name: TOPIC.into(),
+            configs: vec![policy],
+        }],
+        validate_only: false,
+    };
+    let answer = connection.call(1, &compact).expect("an answer");
+    requests::check(answer.responses[0].error_code).expect("another policy");
+
+    let said = |part: &str| {
+        let mut lines = node.process().lines();
+        lines.retain(|line| line.contains(part));
+        lines
+    };
+    let refused = "no room to clean the log";
+    let patience = Duration::from_secs(30);
+    eventually("five passes", patience, || match said(refused).len() {
+        ..5 => Err(node.process().output()),
+        _ => Ok(()),
+    });
+    let mut warned = said(refused);
+    warned.retain(|line| is_complaint(line));
+    assert_eq!(warned.len(), 1, "{warned:#?}");
+    std::fs::remove_file(&filler).expect("the filler goes");
+    eventually("a pass", patience, || match &said("log cleaned")[..] {
+        [] => Err(node.process().output()),
+        _ => Ok(()),
+    });
     node.terminate();
     drop(tmpfs);
 }

@@ -4,7 +4,7 @@
 //! looks again; with nothing to do it waits for `log.cleaner.backoff.ms`. All of them share one
 //! allowance of bytes per second. What may be cleaned ends at the last stable offset.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -40,6 +40,9 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// A partition, by topic and index.
+type Place = (Arc<str>, i32);
+
 struct Shared {
     replicas: Arc<ReplicaManager>,
     settings: CleanerSettings,
@@ -52,8 +55,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     stopping: bool,
-    /// Partitions in work, by topic and index.
-    busy: HashSet<(Arc<str>, i32)>,
+    /// Partitions in work.
+    busy: HashSet<Place>,
+    /// Why partitions are not cleaned, as it was told: once, until a pass succeeds.
+    told: HashMap<Place, String>,
     tab: Tab,
 }
 
@@ -153,9 +158,13 @@ impl Shared {
             return None;
         }
         let now = (self.now)();
-        let (_, dirtiest) = self
-            .replicas
-            .replicas()
+        let replicas = self.replicas.replicas();
+        if !state.told.is_empty() {
+            // Those of topics that are gone are forgotten.
+            let there: HashSet<Place> = replicas.iter().map(|one| place(one)).collect();
+            state.told.retain(|told, _| there.contains(told));
+        }
+        let (_, dirtiest) = replicas
             .into_iter()
             .filter(|replica| !replica.is_offline() && !state.busy.contains(&place(replica)))
             .filter_map(|replica| {
@@ -186,16 +195,27 @@ impl Shared {
                 true
             }
             Err(error) => {
-                warn!(%topic, %partition, %error, "log not cleaned");
+                match self.is_news(replica, &error.to_string()) {
+                    true => warn!(%topic, %partition, %error, "log not cleaned"),
+                    false => debug!(%topic, %partition, %error, "log not cleaned again"),
+                }
                 false
             }
         }
+    }
+
+    /// Whether nobody was told yet that this partition is not cleaned for that reason.
+    fn is_news(&self, replica: &Replica, reason: &str) -> bool {
+        let told = &mut self.state.lock().told;
+        let before = told.insert(place(replica), reason.to_owned());
+        before.is_none_or(|before| before != reason)
     }
 
     fn tell(&self, replica: &Replica, cleaned: &Cleaned) -> bool {
         let (topic, partition) = (&replica.topic, replica.index);
         match cleaned.by {
             CleanedBy::Done => {
+                self.state.lock().told.remove(&place(replica));
                 info!(
                     %topic,
                     %partition,
@@ -212,7 +232,10 @@ impl Shared {
                 true
             }
             CleanedBy::NoRoom => {
-                warn!(%topic, %partition, "no room to clean the log");
+                match self.is_news(replica, "no room") {
+                    true => warn!(%topic, %partition, "no room to clean the log"),
+                    false => debug!(%topic, %partition, "still no room to clean the log"),
+                }
                 false
             }
             CleanedBy::Nothing | CleanedBy::Stopped | CleanedBy::Overtaken => false,
@@ -239,6 +262,6 @@ impl Pace for Allowance<'_> {
     }
 }
 
-fn place(replica: &Replica) -> (Arc<str>, i32) {
+fn place(replica: &Replica) -> Place {
     (Arc::clone(&replica.topic), replica.index.value())
 }
