@@ -5,6 +5,7 @@
 
 mod authorization_table;
 mod cli;
+mod cli_controller;
 mod cli_data;
 mod cli_group;
 mod cli_lies;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use palisade_auth::sasl::Mechanism;
 use palisade_protocol::{ErrorCode, Request, messages::metadata::MetadataResponse};
 
-use super::{ClientError, ClientSettings, Connection, connection, hint, requests};
+use super::{Backoff, ClientError, ClientSettings, Connection, connection, hint, requests};
 
 /// A client for administration.
 pub struct Admin {
@@ -60,21 +60,28 @@ impl Admin {
         self.connection.send(&requests::metadata(topics)).await
     }
 
-    /// Sends a request whose decision is the controller's; asks once more where it has moved.
+    /// Sends a request whose decision is the controller's; where that has moved, or is being chosen, it
+    /// is looked for and asked again as long as the user waits.
     ///
     /// # Errors
-    /// Those of [`Connection::send`].
+    /// Those of [`Connection::send`], and of [`Connection::open`] but for a controller that does not
+    /// answer: a dead one may be named for a while.
     pub async fn decide<R: Request>(
         &mut self,
         request: &R,
         code: impl Fn(&R::Response) -> ErrorCode,
     ) -> Result<R::Response, ClientError> {
-        let response = self.connection.send(request).await?;
-        if code(&response) != ErrorCode::NOT_CONTROLLER {
-            return Ok(response);
+        let mut backoff = Backoff::new(self.patience);
+        loop {
+            let response = self.connection.send(request).await?;
+            if code(&response) != ErrorCode::NOT_CONTROLLER || !backoff.pause().await {
+                return Ok(response);
+            }
+            match self.move_to_controller(None).await {
+                Err(ClientError::Connect { .. } | ClientError::Timeout(_)) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.move_to_controller(None).await?;
-        self.connection.send(request).await
     }
 
     /// Sends any request.
