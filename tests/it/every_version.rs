@@ -2,7 +2,8 @@
 
 mod groups;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -65,11 +66,38 @@ const LITERAL: i8 = 3;
 const READ: i8 = 3;
 const ALLOW: i8 = 3;
 
+/// Fields for the words of an error where there is none, as Apache Kafka 4.3.1 answers them: clients show whether
+/// they are null. What a version has no room for decodes to the default.
+const WORDS: [(&str, &[&str]); 18] = [
+    ("AlterConfigs", &[NULL]),
+    ("AlterUserScramCredentials", &[NULL]),
+    ("ConsumerGroupDescribe", &[NULL]),
+    ("ConsumerGroupHeartbeat", &[NULL]),
+    ("CreateAcls", &[EMPTY]),
+    ("CreatePartitions", &[NULL]),
+    ("CreateTopics", &[NULL]),
+    ("DeleteAcls", &[NULL]),
+    ("DeleteGroups", &[NULL]),
+    ("DeleteTopics", &[NULL]),
+    ("DescribeAcls", &[EMPTY]),
+    ("DescribeCluster", &[NULL]),
+    ("DescribeConfigs", &[EMPTY]),
+    ("DescribeGroups", &[NULL]),
+    ("DescribeUserScramCredentials", &[EMPTY]),
+    ("FindCoordinator", &[EMPTY, "Some(\"NONE\")"]),
+    ("IncrementalAlterConfigs", &[NULL]),
+    ("Produce", &[NULL]),
+];
+const NULL: &str = "None";
+const EMPTY: &str = "Some(\"\")";
+
 struct Walk {
     connection: Connection,
     advertised: Vec<(i16, i16, i16)>,
     id: Uuid,
     asked: BTreeSet<ApiKey>,
+    /// What stood beside NONE where answers have room for words.
+    words: BTreeMap<&'static str, BTreeSet<String>>,
     /// The reference answers before it has applied what it answers; the node under test has no such excuse.
     patient: bool,
 }
@@ -91,6 +119,7 @@ impl Walk {
             advertised,
             id,
             asked: BTreeSet::new(),
+            words: BTreeMap::new(),
             patient: false,
         }
     }
@@ -111,7 +140,9 @@ impl Walk {
         &mut self,
         make: impl Fn(&Walk, i16) -> R,
         codes: impl Fn(&R::Response) -> Vec<ErrorCode>,
-    ) {
+    ) where
+        R::Response: fmt::Debug,
+    {
         for version in self.versions(R::KEY) {
             let request = make(self, version);
             let patience = Duration::from_secs(if self.patient { 30 } else { 0 });
@@ -119,7 +150,11 @@ impl Walk {
                 let answer = self.connection.call(version, &request);
                 let answer = answer.map_err(|error| error.to_string())?;
                 match codes(&answer).into_iter().find(|code| code.is_error()) {
-                    None => Ok(()),
+                    None => {
+                        let words = self.words.entry(R::KEY.name()).or_default();
+                        words.extend(words_in(&answer));
+                        Ok(())
+                    }
                     Some(code) if code.is_retriable() => Err(code.name().to_owned()),
                     Some(code) => panic!("{} v{version}: {}", R::KEY.name(), code.name()),
                 }
@@ -127,6 +162,17 @@ impl Walk {
         }
         self.asked.insert(R::KEY);
     }
+}
+
+/// What an answer says in each field for the words of an error: `None`, or a text in `Some`.
+fn words_in(answer: &impl fmt::Debug) -> Vec<String> {
+    let shown = format!("{answer:?}");
+    let fields = shown.split("error_message: ").skip(1);
+    let values = fields.map(|rest| match rest.strip_prefix("None") {
+        Some(_) => "None",
+        None => rest.split_inclusive(')').next().unwrap_or(rest),
+    });
+    values.map(str::to_owned).collect()
 }
 
 fn software() -> ApiVersionsRequest {
@@ -160,6 +206,11 @@ fn every_version() {
             .collect();
         assert_eq!(walk.advertised, promised);
     }
+    let words = walk.words.iter().filter(|(_, words)| !words.is_empty());
+    let words: Vec<_> = words
+        .map(|(api, words)| (*api, words.iter().map(String::as_str).collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(words, WORDS.map(|(api, words)| (api, words.to_vec())));
 }
 
 fn data(walk: &mut Walk) {

@@ -77,10 +77,15 @@ pub(crate) async fn handle(
         });
     }
     let found = find(ctx, &access, request.key_type, &request.key, deadline).await;
+    let is_found = found.is_ok();
     let row = row(&request.key, found);
     Handled::Now(FindCoordinatorResponse {
         error_code: row.error_code,
-        error_message: row.error_message,
+        error_message: match is_found {
+            // The reference has its word for no error here, and none where it answers for many.
+            true => Some(Str::from_static("NONE")),
+            false => row.error_message,
+        },
         node_id: row.node_id,
         host: row.host,
         port: row.port,

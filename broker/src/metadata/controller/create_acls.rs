@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use palisade_auth::acl::{AclBinding, Operation, PatternType, Permission, ResourceType};
 use palisade_auth::audit::{Action, Change};
 use palisade_auth::grant::{Alter, Cluster};
-use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::create_acls::{
     AclCreation, AclCreationResult, CreateAclsRequest, CreateAclsResponse,
 };
+use palisade_protocol::{ErrorCode, Str};
 use tracing::warn;
 
 use super::row::RowError;
@@ -105,7 +105,11 @@ fn refuse_all(request: &CreateAclsRequest, error: &RowError) -> CreateAclsRespon
 fn row(error: Option<&RowError>) -> AclCreationResult {
     AclCreationResult {
         error_code: error.map_or(ErrorCode::NONE, |error| error.code),
-        error_message: error.and_then(RowError::text),
+        error_message: match error {
+            Some(error) => error.text(),
+            // Empty and not null, as of the reference.
+            None => Some(Str::EMPTY),
+        },
     }
 }
 

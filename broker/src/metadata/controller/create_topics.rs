@@ -327,6 +327,7 @@ fn created(topic: &CreatableTopic, new: &NewTopic, context: &Context<'_>) -> Cre
     let mut row = CreatableTopicResult {
         name: topic.name.clone(),
         topic_id: new.id,
+        error_message: None,
         configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     };

@@ -55,6 +55,7 @@ impl ControllerRequest for DeleteAclsRequest {
                     let matching_acls = matching.iter().map(|acl| row(acl)).collect();
                     removed.extend(matching);
                     DeleteAclsFilterResult {
+                        error_message: None,
                         matching_acls,
                         ..DeleteAclsFilterResult::default()
                     }
@@ -128,6 +129,7 @@ fn acl_filter(filter: &DeleteAclsFilter) -> Result<AclFilter, RowError> {
 
 fn row(acl: &AclBinding) -> DeleteAclsMatchingAcl {
     DeleteAclsMatchingAcl {
+        error_message: None,
         resource_type: acl.resource_type.code(),
         resource_name: Str::copy(&acl.resource_name),
         pattern_type: acl.pattern_type.code(),
