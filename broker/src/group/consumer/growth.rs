@@ -133,15 +133,17 @@ impl ConsumerGroup {
         }
     }
 
-    /// A member that is nobody's is whose who speaks for it.
+    /// A member that is nobody's is whose who speaks for it, with the topics of its expression.
     pub(crate) fn hear(&mut self, id: &str, from: &Principal) {
-        if self
-            .members
-            .get(id)
-            .is_some_and(|member| member.owner.is_none())
-        {
-            self.own(id, from.clone());
+        let Some(member) = self.members.get(id).filter(|one| one.owner.is_none()) else {
+            return;
+        };
+        if let Some(pattern) = member.pattern.clone() {
+            self.resolved.change(&pattern, |resolved| {
+                resolved.owner.get_or_insert_with(|| from.clone());
+            });
         }
+        self.own(id, from.clone());
     }
 
     /// The member of that id, or the one whose place a static member takes.

@@ -42,6 +42,7 @@ impl Bench {
         user: &str,
         request: ConsumerGroupHeartbeatRequest,
     ) -> Result<Heartbeat, GroupError> {
+        let group = request.group_id.clone();
         let ask = HeartbeatAsk {
             member_id: request.member_id.clone(),
             client: Client {
@@ -52,8 +53,8 @@ impl Bench {
             request,
             look_up: Box::new(|_| {}),
         };
-        let asked = self
-            .ask(|shard, moment, asker| shard.consumer_heartbeat(&"k".into(), ask, asker, moment));
+        let asked =
+            self.ask(|shard, moment, asker| shard.consumer_heartbeat(&group, ask, asker, moment));
         answered(asked)
     }
 }
@@ -213,6 +214,37 @@ fn what_was_read_is_its_speakers() {
     // Another's word changes nothing, as long as it does not make it grow.
     bench.beats_as("alice", silent).unwrap();
     assert_eq!(held_by(&budget, "alice"), alices);
+}
+
+/// Topics of an expression are its members' who speak, not nobody's until they are looked up anew.
+#[test]
+fn topics_of_expressions_that_were_read_are_their_speakers() {
+    let (mut bench, _) = bench();
+    let joins = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: None,
+        subscribed_topic_regex: Some("x.*".into()),
+        ..native("m", 0)
+    };
+    bench.beats_as("mallory", joins).unwrap();
+    let looked_up = LookedUp {
+        found: [("x.*".into(), ["x1".into()].into())].into(),
+        version: Offset::ZERO,
+        more: false,
+        principal: Principal::user("mallory"),
+    };
+    let answer = bench
+        .ask(|shard, moment, asker| shard.patterns_found(&"k".into(), looked_up, asker, moment));
+    answered(answer).unwrap();
+    let budget = Budget::new(LIMIT);
+    bench.shard = Shard::new(Arc::clone(&budget));
+    for record in &bench.log {
+        bench.shard.replay(record, Source::Log);
+    }
+    bench
+        .shard
+        .hear(&Str::from("k"), "m", &Principal::user("alice"));
+    bench.shard.assert_counted();
+    assert_eq!(held_by(&budget, "alice"), budget.used());
 }
 
 fn native(member: &'static str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
