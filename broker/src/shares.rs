@@ -28,7 +28,10 @@ struct Taken {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) owned: usize,
+    /// Others have it, or nobody.
     pub(crate) others: usize,
+    /// Of that, what nobody has.
+    pub(crate) nobodys: usize,
 }
 
 impl Shares {
@@ -54,7 +57,11 @@ impl Shares {
                 None => drop(taken.by_owner.insert(owner.clone(), owned)),
             },
         }
-        Standing { owned, others }
+        Standing {
+            owned,
+            others,
+            nobodys: owner.map_or(0, |_| taken.nobodys),
+        }
     }
 
     /// Who has most, and how much.

@@ -8,8 +8,13 @@
 //!
 //! Of the limit one group gets a quarter, so that its members cannot keep other groups' out, and
 //! one principal half of what all others leave, so that his cannot, in however many groups they
-//! are. What is nobody's, as what was read from the log until its member is heard, counts as the
-//! others'.
+//! are.
+//!
+//! What was read from the log is nobody's until its member is heard, and then may turn out to be
+//! anybody's. So whoever wants more is judged as if all of it were his: a restart gives nobody a
+//! second share. Who would fit in without it is told to come again, since within a session timeout
+//! each member has spoken or is gone. An eighth of what he would get if it were others' he gets at
+//! once: members that somebody lets be silent for half an hour must not keep all others out.
 //!
 //! After an assignment consumers name in their metadata what they own, and must not fail for that.
 //! So the last eighth of a group's quarter and of a principal's share is for members that are
@@ -37,6 +42,8 @@ use crate::shares::{Shares, share};
 const GROUP_SHARE: usize = 4;
 /// Of a group's or a principal's part, what only members that are there already get.
 const GROWTH_SHARE: usize = 8;
+/// Of what a principal would get if what is nobody's were others', what he gets at once.
+const UNHEARD_SHARE: usize = 8;
 /// What an entry costs beside its bytes: its fields, its place in the map, its timer.
 const ENTRY: usize = 512;
 /// What each text or byte string in it costs beside its bytes.
@@ -154,7 +161,8 @@ impl Budget {
     /// grow.
     ///
     /// # Errors
-    /// `MembersFull` where the group or the owner would hold too much.
+    /// `MembersFull` where the group or the owner would hold too much; `MembersUnheard` where the
+    /// owner might, as long as some bytes are nobody's.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         group: usize,
@@ -177,11 +185,15 @@ impl Budget {
             budget: Arc::clone(self),
             part: (Some(growth.owner.clone()), growth.owed),
         };
-        let share = share(self.limit, standing.others);
-        if standing.owned > may_hold(share) {
-            return full(share);
+        let share_beside = |others| share(self.limit, others);
+        let share = share_beside(standing.others - standing.nobodys);
+        let as_his = may_hold(share).saturating_sub(standing.nobodys);
+        let at_once = may_hold(share_beside(standing.others)) / UNHEARD_SHARE;
+        match standing.owned {
+            owned if owned > may_hold(share) => full(share),
+            owned if owned > as_his.max(at_once) => Err(GroupError::MembersUnheard),
+            _ => Ok(Some(reserved)),
         }
-        Ok(Some(reserved))
     }
 
     /// Counts one part where another was.

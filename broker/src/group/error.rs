@@ -25,6 +25,11 @@ pub(crate) enum GroupError {
         /// The limit that was met, in bytes.
         limit: usize,
     },
+    /// They would, if all that was read from the log and has not been heard were the owner's.
+    #[error(
+        "members that were read from the log hold much and have not been heard yet: come again"
+    )]
+    MembersUnheard,
     /// Protocol type or protocols that do not go with the group's.
     #[error("the member's protocols do not match those of the group")]
     InconsistentProtocol,
@@ -126,7 +131,7 @@ impl GroupError {
             Self::UnsupportedAssignor(_) => ErrorCode::UNSUPPORTED_ASSIGNOR,
             Self::InvalidRegularExpression(_) => ErrorCode::INVALID_REGULAR_EXPRESSION,
             Self::InvalidRequest(_) => ErrorCode::INVALID_REQUEST,
-            Self::Loading => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+            Self::Loading | Self::MembersUnheard => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
             Self::NotCoordinator => ErrorCode::NOT_COORDINATOR,
             Self::NotAvailable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
             Self::Unknown(_) => ErrorCode::UNKNOWN_SERVER_ERROR,

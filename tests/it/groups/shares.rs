@@ -1,16 +1,18 @@
 //! What one principal's members may keep: others join, grow and come back whatever he does.
 
+use palisade_protocol::api::ApiKey;
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::create_acls::AclCreation;
 use palisade_protocol::messages::heartbeat::HeartbeatRequest;
 use palisade_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
+use palisade_protocol::messages::list_groups::ListGroupsRequest;
 use palisade_protocol::messages::sync_group::SyncGroupRequest;
 use palisade_protocol::text::Str;
 use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
-use palisade_tests::requests;
+use palisade_tests::requests::{self, newest};
 use palisade_tests::wire::Connection;
 
 use super::{PATIENCE, coordinator};
@@ -47,6 +49,10 @@ fn user(node: &Node, admin: &mut Connection, name: &str) -> Connection {
 fn logged_in(node: &Node, name: &str) -> Connection {
     let access = node.scram(MECHANISM).as_user(MECHANISM, name, name);
     coordinator(&access, name)
+}
+
+fn admin_again(node: &Node) -> Connection {
+    Connection::open(&node.certificate()).expect("a login")
 }
 
 fn join(connection: &mut Connection, group: &str, id: &Str, metadata: usize) -> JoinGroupResponse {
@@ -189,9 +195,22 @@ fn one_principal_leaves_room_for_the_others() {
     );
     node.run();
 
-    // What the log holds is nobody's, until its member is heard.
+    // What the log holds is nobody's, until its member is heard, and may be anybody's who wants more.
     let mut mallory = logged_in(&node, "mallory");
     let mut alice = logged_in(&node, "alice");
+    eventually("all groups are read", PATIENCE, || {
+        let list = ListGroupsRequest::default();
+        let answer = admin_again(&node).call(newest(ApiKey::ListGroups), &list);
+        match answer.expect("an answer").error_code {
+            ErrorCode::NONE => Ok(()),
+            other => Err(other.to_string()),
+        }
+    });
+    let again = Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    let more = Member::joins(&mut mallory, "mallory-soon", 100_000);
+    assert_eq!(more.map(drop), again, "they may be his");
+    Member::joins(&mut alice, "alice-soon", 100).expect("a little at once");
+    assert_eq!(late.rejoins(&mut alice, 100_000), again, "not the end");
     for member in &his {
         eventually("his members are read", PATIENCE, || {
             match member.beats(&mut mallory) {
@@ -206,7 +225,7 @@ fn one_principal_leaves_room_for_the_others() {
         member.grows_to_the_end(&mut mallory);
     }
     early.rejoins(&mut alice, 200).expect("her place is kept");
-    late.rejoins(&mut alice, 70_000)
+    late.rejoins(&mut alice, 100_000)
         .expect("so is what she may grow by");
     Member::joins(&mut alice, "alice-later", 50_000).expect("and what may come");
 }

@@ -96,12 +96,34 @@ fn a_principal_gets_half_of_what_others_leave() {
     assert_eq!(reserve(newcomer("alice", 1)).err(), full(2000));
     let grows = reserve(grown("alice", 1750, 2000)).expect("as members grow");
     assert!(reserve(newcomer("bob", 875)).is_ok());
-    // What is nobody's counts as others'.
+    drop((his, more, hers, grows));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn what_is_nobodys_counts_as_his_who_wants_more() {
+    let budget = Budget::new(8000);
+    let reserve = |growth: Growth| budget.reserve(0, &growth);
     let mut kept = Kept::default();
-    kept.insert("l".into(), Heavy(1000 - ENTRY - 1, None));
+    kept.insert("l".into(), Heavy(1600 - ENTRY - 1, None));
     kept.attach(&budget);
-    assert_eq!(reserve(newcomer("bob", 439)).err(), full(500));
-    drop((his, more, hers, grows, kept));
+    let again = |growth| reserve(growth).err() == Some(GroupError::MembersUnheard);
+    // Of his 4,000 the 1,600 may be a part.
+    let his = [1000, 1400].map(|after| reserve(grown("mallory", 0, after)).expect("room"));
+    assert!(again(grown("mallory", 0, 1)));
+    assert!(again(grown("mallory", 0, 1600)));
+    let most = GroupError::MembersFull { limit: 4000 };
+    assert_eq!(reserve(grown("mallory", 0, 1601)).err(), Some(most));
+    // Of the 2,450 that newcomers of hers get as well.
+    assert!(reserve(newcomer("alice", 850)).is_ok());
+    assert!(again(newcomer("alice", 851)));
+    drop(his);
+    // However much there is of it, somebody who has nothing gets something.
+    kept.insert("m".into(), Heavy(4000 - ENTRY - 1, None));
+    let a_little = share(8000, 5600) / UNHEARD_SHARE;
+    assert!(reserve(grown("bob", 0, a_little)).is_ok());
+    assert!(again(grown("bob", 0, a_little + 1)));
+    drop(kept);
     assert_eq!(budget.used(), 0);
 }
 

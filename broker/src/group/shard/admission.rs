@@ -53,7 +53,7 @@ impl Shard {
     /// Sets memory aside for what a JoinGroup brings.
     ///
     /// # Errors
-    /// `MembersFull`.
+    /// `MembersFull`, `MembersUnheard`.
     pub(super) fn reserve_for_join(&self, id: &Str, ask: &JoinAsk) -> Result<Admitted, GroupError> {
         let growth = match self.group(id) {
             Some(Group::Classic(group)) => group.growth_by_join(ask),
@@ -82,7 +82,7 @@ impl Shard {
     /// The same for what a ConsumerGroupHeartbeat brings.
     ///
     /// # Errors
-    /// `MembersFull`.
+    /// `MembersFull`, `MembersUnheard`.
     pub(super) fn reserve_for_heartbeat(
         &self,
         id: &Str,
@@ -145,7 +145,7 @@ impl Shard {
     /// Sets memory aside for what a principal makes a group hold more.
     ///
     /// # Errors
-    /// `MembersFull`.
+    /// `MembersFull`, `MembersUnheard`.
     pub(super) fn reserve(
         &self,
         id: &Str,
@@ -154,7 +154,7 @@ impl Shard {
     ) -> Result<Option<Reserved>, GroupError> {
         let held = self.group(id).map_or(0, Group::held);
         let reserved = self.budget.reserve(held, growth);
-        if let Err(error) = &reserved {
+        if let Err(error @ GroupError::MembersFull { .. }) = &reserved {
             // Whoever may join one group can send this without end.
             static SAID: Throttle = Throttle::new();
             if SAID.may_speak() {

@@ -216,6 +216,59 @@ fn what_was_read_is_its_speakers() {
     assert_eq!(held_by(&budget, "alice"), alices);
 }
 
+/// A restart gives nobody a second share: what is nobody's may be his who asks. Who is refused for
+/// that alone hears that he is to come again.
+#[test]
+fn what_is_nobodys_is_not_shared_out_again() {
+    let (mut bench, _) = bench();
+    let says = |group: &'static str, epoch, topics: usize| ConsumerGroupHeartbeatRequest {
+        group_id: group.into(),
+        subscribed_topic_names: Some((0..topics).map(|n| Str::from(format!("t{n}"))).collect()),
+        ..native("m", epoch)
+    };
+    for group in ["a", "b"] {
+        bench.beats_as("mallory", says(group, 0, 1000)).unwrap();
+    }
+    let epoch = bench.beats_as("alice", says("hers", 0, 1)).unwrap();
+    let epoch = epoch.member_epoch;
+    let budget = Budget::new(LIMIT);
+    bench.shard = Shard::new(Arc::clone(&budget));
+    for record in &bench.log {
+        bench.shard.replay(record, Source::Log);
+    }
+    assert!(budget.used() > 390_000 && budget.shares().by_owner().is_empty());
+
+    let again = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+    let refusal = |bench: &mut Bench, user: &str, request| {
+        let refused = bench.beats_as(user, request).unwrap_err();
+        refused.code()
+    };
+    assert_eq!(refusal(&mut bench, "mallory", says("c", 0, 1000)), again);
+    assert_eq!(
+        refusal(&mut bench, "alice", says("hers", epoch, 1000)),
+        again
+    );
+    assert_eq!(
+        refused(bench.brings("classic", &Str::EMPTY, 200_000, of("bob"))),
+        Some(again)
+    );
+    let too_much = refusal(&mut bench, "bob", says("c", 0, 5000));
+    assert_eq!(Some(too_much), FULL, "more than there would ever be");
+    // Whoever lets members be silent does not keep others out.
+    bench.beats_as("bob", says("small", 0, 10)).unwrap();
+    assert_eq!(refusal(&mut bench, "bob", says("large", 0, 400)), again);
+
+    for group in ["a", "b"] {
+        bench
+            .shard
+            .hear(&Str::from(group), "m", &Principal::user("mallory"));
+    }
+    let his = refusal(&mut bench, "mallory", says("c", 0, 1000));
+    assert_eq!(Some(his), FULL, "he has his share");
+    bench.beats_as("alice", says("hers", epoch, 1000)).unwrap();
+    bench.shard.assert_counted();
+}
+
 /// Topics of an expression are its members' who speak, not nobody's until they are looked up anew.
 #[test]
 fn topics_of_expressions_that_were_read_are_their_speakers() {
