@@ -1,6 +1,7 @@
 //! What a classic group would be as a consumer group, for a conversion that cannot be to cost
 //! nothing: whoever may read a group may ask for one with each heartbeat, of 40 bytes.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use palisade_auth::principal::Principal;
@@ -16,16 +17,16 @@ use crate::group::write::RECORD_OVERHEAD;
 
 /// Bytes of the keys of a member's three records beside the ids in them.
 const KEYS: usize = 3 * 6;
-/// Bytes of the values of those records beside texts and partitions, at most.
-const VALUES: usize = 74;
-/// Bytes of a protocol beside its name and its metadata, at most.
-const PROTOCOL: usize = 9;
+/// Bytes of the values of those records beside texts, lists and what is of the classic protocol.
+const VALUES: usize = 26;
+/// Bytes of what is of the classic protocol beside the list of protocols.
+const CLASSIC: usize = 6;
 /// Bytes of a topic in a target and among what a member owns: its id, and marks.
 const TOPIC: usize = 2 * 16 + 3;
 /// Bytes of a partition in those: its number twice, and its epoch.
 const PARTITION: usize = 3 * 4;
-/// Bytes of the group's own records beside its id, at most.
-const GROUP: usize = 128;
+/// Bytes of the group's own records beside its id.
+const GROUP: usize = 3 * (RECORD_OVERHEAD + 4) + 17 + 7;
 
 /// What a member's bytes say, read once for as long as they stay; `None` inside for those that are
 /// not a consumer's.
@@ -49,33 +50,41 @@ impl Read {
         let (_, metadata) = member.protocols.first()?;
         let (_, subscription) = Subscription::parse(metadata).ok()?;
         let assignment = Assignment::parse(&member.assignment).ok()?;
+        let names: BTreeSet<&Str> = subscription.topics.iter().collect();
         let assigned = assignment.assigned_partitions.iter();
+        let topics = assignment.assigned_partitions.len();
         Some(Self {
-            topics: subscription.topics.len(),
-            names: subscription.topics.iter().map(name_bytes).sum(),
+            topics: names.len(),
+            names: names.iter().map(|name| compact(name.len())).sum(),
             rack: subscription.rack_id.map_or(0, |rack| rack.len()),
             assigned: assigned
-                .map(|topic| assigned_bytes(&topic.partitions))
+                .map(|topic| assigned_bytes(topic.partitions.len()))
+                .chain([2 * count(topics)])
                 .sum(),
         })
     }
 }
 
-/// Bytes that the name of a topic takes.
-fn name_bytes(name: &Str) -> usize {
-    let length = match name.len() {
+/// Bytes of the length before a list in records, or before a text: a varint of one more.
+fn count(length: usize) -> usize {
+    match length {
         ..127 => 1,
         127..16_383 => 2,
-        _ => 3,
-    };
-    length + name.len()
+        16_383..2_097_151 => 3,
+        _ => 4,
+    }
 }
 
-/// Bytes that partitions of one topic take, in both records.
-fn assigned_bytes(partitions: &[i32]) -> usize {
-    // Counts and a size of one byte each, or of five.
-    let lengths = if partitions.len() < 30 { 4 } else { 4 * 5 };
-    TOPIC + lengths + partitions.len() * PARTITION
+/// Bytes of a text with its length.
+fn compact(length: usize) -> usize {
+    count(length) + length
+}
+
+/// Bytes that so many partitions of one topic take, in both records.
+fn assigned_bytes(partitions: usize) -> usize {
+    let epochs = count(partitions) + 4 * partitions;
+    // Twice their numbers; the epochs are in a field with its size, which is no list's.
+    TOPIC + 2 * count(partitions) + count(epochs - 1) + count(partitions) + partitions * PARTITION
 }
 
 impl ClassicGroup {
@@ -112,21 +121,26 @@ impl ClassicGroup {
         self.upgrade_failed.insert(by, now);
     }
 
-    /// Bytes of a member's records, and of what it would keep in memory, both at most: a name that
-    /// it gives twice is counted twice, and so are partitions of topics that are gone.
+    /// Bytes of a member's records, and of what it would keep in memory. The records take less where
+    /// partitions are of topics that are gone, or are assigned to somebody else as well; in memory
+    /// it is what it keeps at most.
     fn sizes(&self, id: &Str, member: &Member) -> Option<(usize, usize)> {
         let read = (*member.reading.get_or_init(|| Read::of(member)))?;
         let instance = member.instance_id.as_ref();
-        let client = member.client_id.len() + member.client_host.len();
+        let client = [&member.client_id, &member.client_host];
         let protocols = member.protocols.iter();
         let (in_record, in_memory) = protocols.fold((0, 0), |(record, memory), (name, bytes)| {
-            let texts = name.len() + bytes.len();
-            (record + texts + PROTOCOL, memory + texts + PART)
+            let one = compact(name.len()) + compact(bytes.len()) + 1;
+            (record + one, memory + name.len() + bytes.len() + PART)
         });
+        let classic = CLASSIC + count(member.protocols.len()) + in_record;
+        let texts = client.map(|text| compact(text.len())).into_iter();
         let recorded = 3 * (RECORD_OVERHEAD + self.id.len() + id.len())
             + (KEYS + VALUES)
-            + (client + instance.map_or(0, |id| id.len()) + read.rack)
-            + (read.names + in_record + read.assigned);
+            + (texts.sum::<usize>() + compact(instance.map_or(0, |id| id.len())))
+            + (compact(read.rack) + count(read.topics) + read.names)
+            + (count(classic - 1) + classic + read.assigned);
+        let client = client.map(|text| text.len()).into_iter().sum::<usize>();
         let kept = (client + budget::optional(instance) + PART + read.rack)
             + (read.names + 2 * PART * read.topics)
             + in_memory;

@@ -67,8 +67,8 @@ pub(crate) struct Outlook {
     pub(crate) is_of_consumers: bool,
     /// How many members it has.
     pub(crate) members: usize,
-    /// Bytes of the records that would make it, and bytes that its members would keep in memory,
-    /// both at most; `None` where what members say is not a consumer's.
+    /// Bytes of the records that would make it, and bytes that its members would keep in memory at
+    /// most; `None` where what members say is not a consumer's.
     pub(crate) sizes: Option<(usize, usize)>,
     /// Bytes that its members keep as they are.
     pub(crate) held: usize,

@@ -25,6 +25,7 @@ struct Bench {
     shard: Shard,
     config: GroupConfig,
     image: Arc<ClusterImage>,
+    max_batch_bytes: usize,
     now: i64,
     log: Vec<GroupRecord>,
     timers: Vec<TimerKey>,
@@ -39,6 +40,7 @@ impl Bench {
                 ..GroupConfig::defaults()
             },
             image: Arc::new(ClusterImage::empty()),
+            max_batch_bytes: 1 << 20,
             now: 1000,
             log: Vec::new(),
             timers: Vec::new(),
@@ -50,7 +52,7 @@ impl Bench {
             now: TimestampMs::new(self.now),
             image: &self.image,
             config: &self.config,
-            max_batch_bytes: 1 << 20,
+            max_batch_bytes: self.max_batch_bytes,
         };
         event(&mut self.shard, &moment)
     }

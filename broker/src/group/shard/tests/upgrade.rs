@@ -1,11 +1,13 @@
 //! What heartbeats cost that ask for conversions which cannot be.
 
+use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 
 use super::*;
 use crate::group::consumer::{Client, Heartbeat};
 use crate::group::embedded::{PARSED, Subscription};
 use crate::group::error::GroupError;
+use crate::group::write::size;
 
 fn newcomer() -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
@@ -177,4 +179,35 @@ fn who_says_too_much_is_refused_alone() {
     refused_again_and_again(&mut bench, &loud, code);
     let (step, _) = bench.asks(newcomer());
     assert!(!step.records.is_empty());
+}
+
+/// What fits a batch exactly is not refused beforehand, however many there are; what is past it
+/// by a little the log tells, and only that.
+#[test]
+fn what_fits_a_batch_is_not_refused_beforehand() {
+    let mut bench = Bench::new();
+    let of_two = |chance: u8, rest: u8| JoinAsk {
+        protocols: ["range", "cooperative-sticky"]
+            .map(|name| (name.into(), many(2)))
+            .to_vec(),
+        ..JoinAsk::of_a_consumer(Uuid::from_bytes([
+            chance, rest, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ]))
+    };
+    for number in 0..500_u16 {
+        let [chance, rest] = number.to_be_bytes();
+        let ask = of_two(chance, rest);
+        let _waits = bench.ask(|shard, moment, asker| shard.join(&"k".into(), ask, asker, moment));
+    }
+    let (step, _) = bench.asks(newcomer());
+    let pairs = step.records.iter().map(|record| record.encode().unwrap());
+    let bytes: usize = pairs.map(|pair| size(&pair)).sum();
+    drop(step);
+    bench.max_batch_bytes = BatchBuilder::new(Codec::None).uncompressed_len() + bytes;
+    let (step, _) = bench.asks(newcomer());
+    assert!(!step.records.is_empty(), "{bytes} bytes fit");
+    drop(step);
+    bench.max_batch_bytes -= 1000;
+    let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    refused_again_and_again(&mut bench, &newcomer(), code);
 }
