@@ -1,6 +1,6 @@
 //! A group with members becomes one of the other kind (coordination.md §4, Interop).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -243,10 +243,15 @@ impl ConsumerGroup {
         if !at.config.migration.downgrades() {
             return None;
         }
+        let leaving: HashSet<&Str> = leaving.iter().map(|member| &member.id).collect();
         let staying: Vec<&Member> = self
             .members()
-            .filter(|member| !leaving.iter().any(|leaving| leaving.id == member.id))
+            .filter(|member| !leaving.contains(&member.id))
             .collect();
+        // What they said is read once, and not whenever one of many goes.
+        if staying.iter().any(|member| member.classic.is_none()) {
+            return None;
+        }
         let members: Option<Vec<ClassicViewMember>> = staying
             .iter()
             .map(|member| classic(member, at.image))

@@ -8,7 +8,7 @@ use super::classic::{classic, heartbeat, send, subscription, sync};
 use super::rig::{MAX_BATCH_BYTES, Rig, beat, client, join, owns, picture, set};
 use crate::group::classic::ClassicGroup;
 use crate::group::config::{GroupConfig, MigrationPolicy};
-use crate::group::embedded::{Assignment, TopicPartitions};
+use crate::group::embedded::{Assignment, PARSED, TopicPartitions};
 use crate::group::error::GroupError;
 use crate::group::record::GroupRecord;
 use crate::group::write::size;
@@ -230,4 +230,29 @@ fn what_no_batch_holds_stays() {
     classic_group.members[0] = member(&rig, "c", &partitions);
     let refused = upgrade(&mut rig, &classic_group);
     assert!(matches!(refused, Err(GroupError::Unknown(_))));
+}
+
+/// Classic members stay many while the last native ones and others of theirs go: what each said is
+/// read when the group is made of them, and not with every departure.
+#[test]
+fn who_goes_does_not_have_the_others_read() {
+    let mut rig = Rig::new(&[("t", 2)]);
+    rig.ok(&join("z", &["t"]));
+    for id in ["a", "b", "c", "d"] {
+        let request = classic(&rig, id, &["t"], &set(&[]));
+        send(&mut rig, &request).unwrap();
+    }
+    let parsed = PARSED.get();
+    let mut leave = |id| {
+        let identity = ClassicIdentity {
+            member_id: id,
+            instance_id: None,
+        };
+        rig.decide(|group, at| group.classic_leave(&[identity], at))
+            .unwrap()
+    };
+    assert_eq!(leave("c").removed.downgraded, None);
+    assert_eq!(PARSED.get(), parsed);
+    let view = leave("z").removed.downgraded.unwrap();
+    assert_eq!(view.members.len(), 3);
 }
