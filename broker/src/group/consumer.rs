@@ -91,6 +91,9 @@ struct Resolved {
     owner: Option<Principal>,
 }
 
+/// What a target is made for: an epoch, and the hash of the topics subscribed to.
+type TargetOf = (i32, i64);
+
 /// What need not outlive the process; forgetting it costs a look, not a decision.
 #[derive(Debug, Default)]
 struct Remembered {
@@ -104,6 +107,8 @@ struct Remembered {
     found_changed: bool,
     /// Expressions whose topics the log did not take, with the time.
     not_stored: BTreeMap<Str, TimestampMs>,
+    /// The last target that no batch would hold, and when it was made.
+    too_large: Option<(TargetOf, TimestampMs)>,
     /// Classic members that were told to rejoin, and did not yet.
     asked_to_rejoin: BTreeSet<Str>,
 }

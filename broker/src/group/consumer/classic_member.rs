@@ -116,6 +116,9 @@ impl ConsumerGroup {
         };
         let mut draft = Draft::default();
         let after = self.advance(change, at, &mut draft);
+        if let Some(of) = draft.too_large {
+            return Err(self.refuse_target(of, at));
+        }
         draft.set(self.sync_key(&after.id), after.rebalance_timeout());
         let protocol = self
             .protocol_of(&after)

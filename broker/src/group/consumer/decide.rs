@@ -7,12 +7,13 @@ use palisade_protocol::types::{Offset, TopicId};
 
 use super::reconcile::{Goal, reconcile};
 use super::subscription::Subscriptions;
-use super::{ConsumerGroup, Member, MemberState, Moment};
+use super::{ConsumerGroup, Member, MemberState, Moment, TargetOf};
 use crate::group::decision::{Decision, TimerChange, TimerKey};
 use crate::group::partitions::PartitionSet;
 use crate::group::record::{
     EpochValue, GroupRecord, TargetAssignmentEpochValue, TargetAssignmentValue, TargetPartitions,
 };
+use crate::group::write::{fits_bytes, size};
 
 /// A member's event, half decided.
 pub(super) struct Change<'a> {
@@ -33,6 +34,8 @@ pub(super) struct Draft {
     pub(super) timers: Vec<TimerChange>,
     /// The metadata that the group's hash was found to be right for.
     pub(super) checked: Option<Offset>,
+    /// The target that should be made, and of which no batch would hold the records.
+    pub(super) too_large: Option<TargetOf>,
 }
 
 impl Draft {
@@ -69,8 +72,8 @@ impl ConsumerGroup {
         if before.is_none_or(|before| !before.same_subscription(&after)) {
             draft.records.push(self.member_record(&after));
         }
-        let epoch = self.next_epoch(before, replaced, &after, at, draft);
-        let (target_epoch, target) = self.next_target(epoch, replaced, &after, at, draft);
+        let of = self.next_epoch(before, replaced, &after, at, draft);
+        let (target_epoch, target) = self.next_target(of, replaced, &after, at, draft);
 
         let ids = self.subscribed_ids(&after, at.image);
         let id = after.id.clone();
@@ -102,7 +105,8 @@ impl ConsumerGroup {
         after
     }
 
-    /// The group's epoch once the member is as described, with a record where it rises.
+    /// The group's epoch and the hash of its topics once the member is as described, with a record
+    /// where the epoch rises.
     fn next_epoch(
         &self,
         before: Option<&Member>,
@@ -110,7 +114,7 @@ impl ConsumerGroup {
         after: &Member,
         at: &Moment<'_>,
         draft: &mut Draft,
-    ) -> i32 {
+    ) -> TargetOf {
         let known = |member: Option<&Member>| {
             let topics = self.resolved_topics(member.and_then(|member| member.pattern.as_ref()));
             topics.filter(|topics| !topics.is_empty())
@@ -124,7 +128,7 @@ impl ConsumerGroup {
         // The end of a look-up compares for everybody.
         let looked = self.remembered.checked == Some(at.image.offset) || self.is_looking_up(at);
         if looked && !resubscribed && !pattern_changed {
-            return self.epoch;
+            return (self.epoch, self.metadata_hash);
         }
         let subscriptions = Subscriptions::of(self)
             .without(before.into_iter().chain(replaced))
@@ -135,9 +139,9 @@ impl ConsumerGroup {
         let hash = subscriptions.hash(at.image);
         if !resubscribed && hash == self.metadata_hash {
             draft.checked = Some(at.image.offset);
-            return self.epoch;
+            return (self.epoch, hash);
         }
-        self.raise_epoch(hash, draft)
+        (self.raise_epoch(hash, draft), hash)
     }
 
     /// Records the next epoch.
@@ -156,12 +160,13 @@ impl ConsumerGroup {
     /// What the member is to own and since which epoch; runs the assignor where that is due.
     fn next_target(
         &self,
-        epoch: i32,
+        of: TargetOf,
         replaced: Option<&Member>,
         after: &Member,
         at: &Moment<'_>,
         draft: &mut Draft,
     ) -> (i32, PartitionSet) {
+        let (epoch, _) = of;
         let place = replaced.map_or(&after.id, |replaced| &replaced.id);
         let nothing = PartitionSet::default();
         let old_of = |id: &Str| self.targets.get(id).unwrap_or(&nothing);
@@ -171,6 +176,10 @@ impl ConsumerGroup {
                 draft.records.push(self.target_record(&after.id, &target));
             }
             return (self.target_epoch, target);
+        }
+        if self.is_too_large(of, at) {
+            draft.too_large = Some(of);
+            return (self.target_epoch, old_of(place).clone());
         }
         let others = self
             .members()
@@ -196,6 +205,10 @@ impl ConsumerGroup {
                 assignment_timestamp: at.now.value(),
             }),
         });
+        let encoded = draft.records.iter().filter_map(|one| one.encode().ok());
+        if !fits_bytes(encoded.map(|pair| size(&pair)).sum(), at.max_batch_bytes) {
+            draft.too_large = Some(of);
+        }
         (epoch, own)
     }
 

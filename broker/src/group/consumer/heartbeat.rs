@@ -129,6 +129,9 @@ impl ConsumerGroup {
             reported: reported.as_ref(),
         };
         let after = self.advance(change, at, &mut draft);
+        if let Some(of) = draft.too_large {
+            return Err(self.refuse_target(of, at));
+        }
 
         let changed = !replaced
             .or(before)

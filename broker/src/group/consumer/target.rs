@@ -2,15 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_protocol::Str;
 use palisade_protocol::types::TopicId;
 
-use super::{ConsumerGroup, Member, Moment};
+use super::{ConsumerGroup, Member, Moment, TargetOf};
+use crate::foreign;
 use crate::group::assignor::{Assignor, AssignorMember};
 use crate::group::config::ConsumerGroupConfig;
+use crate::group::error::GroupError;
 use crate::group::partitions::PartitionSet;
 use crate::metadata::ClusterImage;
+
+/// How long a target that no batch holds is not made again, unless it would be another.
+const RETRY: Duration = Duration::from_secs(10);
+
+// How often an assignor ran in this thread.
+#[cfg(test)]
+thread_local!(pub(super) static ASSIGNED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
 /// What a member subscribes to: names, and an expression.
 type Wish<'a> = (&'a BTreeSet<Str>, Option<&'a Str>);
@@ -22,6 +32,26 @@ impl ConsumerGroup {
         let wait = i64::try_from(at.config.assignment_interval.as_millis()).unwrap_or(i64::MAX);
         // A clock that went back would otherwise stop the group for as long as it went.
         since >= wait || since < 0
+    }
+
+    /// Whether this target was made a moment ago, and no batch would have held it.
+    pub(super) fn is_too_large(&self, of: TargetOf, at: &Moment<'_>) -> bool {
+        self.remembered.too_large.is_some_and(|(known, when)| {
+            let age = u128::try_from(at.now.millis_since(when));
+            known == of && age.is_ok_and(|age| age < RETRY.as_millis())
+        })
+    }
+
+    /// Refuses a request for which a target should be made that no batch holds, as the log would.
+    pub(super) fn refuse_target(&mut self, of: TargetOf, at: &Moment<'_>) -> GroupError {
+        if !self.is_too_large(of, at) {
+            self.remembered.too_large = Some((of, at.now));
+        }
+        let (id, most) = (foreign::name(&self.id), at.max_batch_bytes);
+        GroupError::Unknown(format!(
+            "Group {id} keeps its assignment: the records of the next one are larger than a batch \
+             of {most} bytes."
+        ))
     }
 
     /// The topics a member subscribes to, as ids of topics that exist, ascending.
@@ -42,6 +72,8 @@ impl ConsumerGroup {
         members: &[(&Member, &PartitionSet)],
         at: &Moment<'_>,
     ) -> Vec<PartitionSet> {
+        #[cfg(test)]
+        ASSIGNED.set(ASSIGNED.get() + 1);
         let mut lists: HashMap<Wish<'_>, Arc<[TopicId]>> = HashMap::new();
         let seen: Vec<AssignorMember<'_>> = members
             .iter()

@@ -1,8 +1,10 @@
 //! Partitions change hands (coordination.md §4, "Reconciliation of one member").
 
+use super::super::target::ASSIGNED;
 use super::super::*;
 use super::rig::{MAX_BATCH_BYTES, Rig, beat, join, owns, set};
 use crate::group::decision::TimerKey;
+use crate::group::error::GroupError;
 
 fn two() -> Rig {
     let mut rig = Rig::new(&[("t", 2)]);
@@ -132,4 +134,32 @@ fn a_newer_target_may_give_back_what_was_to_go() {
     given.topic_partitions = owns(&set(&[("t", &[0])]));
     assert_eq!(rig.ok(&given), (4, Some(set(&[("t", &[0, 1])]))));
     assert_eq!(state(&rig, "a"), (4, MemberState::Stable));
+}
+
+/// The log would refuse such a target at each heartbeat anew, after the assignor has run for it.
+#[test]
+fn a_target_that_no_batch_holds_is_made_once_in_a_while() {
+    let mut rig = Rig::new(&[("t", 3), ("u", 1)]);
+    rig.ok(&join("m", &["t"]));
+    rig.create("t", 2000);
+    let refused = rig.err(&beat("m", 2));
+    assert!(
+        matches!(&refused, GroupError::Unknown(text) if text.contains("a batch of 4096 bytes")),
+        "{refused:?}"
+    );
+    let made = ASSIGNED.get();
+    for _ in 0..5 {
+        rig.now = rig.now.checked_add(1_999).unwrap();
+        assert_eq!(rig.err(&beat("m", 2)), refused);
+    }
+    assert_eq!(ASSIGNED.get(), made, "not for each");
+    rig.now = rig.now.checked_add(5).unwrap();
+    assert_eq!(rig.err(&beat("m", 2)), refused);
+    assert_eq!(ASSIGNED.get(), made + 1, "it is tried again");
+    // What would make another target is tried at once.
+    let mut other = join("m", &["u"]);
+    other.member_epoch = 2;
+    other.topic_partitions = owns(&set(&[("t", &[0, 1, 2])]));
+    rig.ok(&other);
+    rig.assert_reloads();
 }
