@@ -24,19 +24,33 @@ use crate::metadata::intents::Intents;
 /// What a group's row says: nothing when it is deleted, else why it is not.
 type Row = Result<(), (ErrorCode, Str)>;
 
-/// Deletes each group; one that is named twice has one answer.
+/// Groups that are announced, asked and waited for together. What is in the making for one takes a
+/// kilobyte and more, its name perhaps two letters.
+const AT_ONCE: usize = 256;
+
+/// Deletes each group; one that is named twice has one answer. What the connection asks next waits
+/// for it: rows that nobody has answered yet are many times as long as the names.
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DeleteGroupsRequest,
 ) -> Handled<DeleteGroupsResponse> {
     let access = ctx.access();
     let mut seen = HashSet::new();
-    let named = request
-        .groups_names
-        .iter()
-        .filter(|group| seen.insert(*group));
-    let judged: Vec<(Str, Row)> = named
-        .map(|group| (group.detached(), judge(&access, group)))
+    let named = request.groups_names.iter();
+    let named: Vec<&Str> = named.filter(|group| seen.insert(*group)).collect();
+    let mut response = DeleteGroupsResponse::default();
+    for groups in named.chunks(AT_ONCE) {
+        let rows = delete(ctx, &access, groups).await.into_iter();
+        response.results.extend(rows.map(result));
+    }
+    Handled::Now(response)
+}
+
+/// Announces what may be deleted, and deletes it.
+async fn delete(ctx: &RequestContext, access: &Access, groups: &[&Str]) -> Vec<(Str, Row)> {
+    let judged = groups.iter();
+    let judged: Vec<(Str, Row)> = judged
+        .map(|group| (group.detached(), judge(access, group)))
         .collect();
     let granted = judged.iter().filter(|(_, row)| row.is_ok());
     let changes = granted.map(|(group, _)| (Action::GroupDelete, change(group)));
@@ -47,9 +61,9 @@ pub(crate) async fn handle(
         let refused = (unwritten.code(), Str::from(unwritten.to_string()));
         let rows = judged.into_iter();
         let rows = rows.map(|(id, row)| (id, row.and(Err(refused.clone()))));
-        return Handled::Now(response(rows));
+        return rows.collect();
     };
-    drop(access);
+    access.flush();
     let mut intents = intents.into_iter();
     let mut asked = Vec::with_capacity(judged.len());
     for (id, row) in judged {
@@ -67,17 +81,15 @@ pub(crate) async fn handle(
         };
         asked.push((id, deleted));
     }
-    Handled::Later(Box::pin(async move {
-        let mut rows = Vec::with_capacity(asked.len());
-        for (id, deleted) in asked {
-            let row = match deleted {
-                Ok(deleted) => deleted.await.map_err(|error| refusal(&error)),
-                Err(refused) => Err(refused),
-            };
-            rows.push((id, row));
-        }
-        response(rows.into_iter())
-    }))
+    let mut rows = Vec::with_capacity(asked.len());
+    for (id, deleted) in asked {
+        let row = match deleted {
+            Ok(deleted) => deleted.await.map_err(|error| refusal(&error)),
+            Err(refused) => Err(refused),
+        };
+        rows.push((id, row));
+    }
+    rows
 }
 
 fn judge(access: &Access, group: &str) -> Row {
@@ -95,21 +107,15 @@ fn change(group: &str) -> Change {
     }
 }
 
-fn response(rows: impl Iterator<Item = (Str, Row)>) -> DeleteGroupsResponse {
-    let results = rows.map(|(group_id, row)| {
-        let (error_code, error_message) = match row {
-            Ok(()) => (ErrorCode::NONE, None),
-            Err((code, text)) => (code, Some(text)),
-        };
-        DeletableGroupResult {
-            group_id,
-            error_code,
-            error_message,
-        }
-    });
-    DeleteGroupsResponse {
-        results: results.collect(),
-        ..DeleteGroupsResponse::default()
+fn result((group_id, row): (Str, Row)) -> DeletableGroupResult {
+    let (error_code, error_message) = match row {
+        Ok(()) => (ErrorCode::NONE, None),
+        Err((code, text)) => (code, Some(text)),
+    };
+    DeletableGroupResult {
+        group_id,
+        error_code,
+        error_message,
     }
 }
 

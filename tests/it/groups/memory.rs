@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fs;
 use std::thread;
 
+use palisade_protocol::api::ApiKey;
 use palisade_protocol::error_code::ErrorCode;
+use palisade_protocol::messages::delete_groups::DeleteGroupsRequest;
 use palisade_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
@@ -230,4 +232,40 @@ fn answers_that_nobody_reads_are_not_made() {
         ASKED * one
     );
     assert!(grown < AT_ONCE * one, "{grown} KiB, {one} an answer");
+}
+
+/// What is in the making for a group that nobody knows is many times as long as its name, and nobody has to read it.
+#[test]
+fn deletions_of_unknown_groups_take_little() {
+    const NAMES: usize = 20_000;
+    const ASKED: usize = 8;
+    /// Half of what is left when all of them are in the making.
+    const MOST_TIMES: usize = 40;
+    let mut node = Node::prepare();
+    node.set("palisade.danger.disable.audit", "true")
+        .allow("palisade.danger.disable.audit")
+        .allow("the audit log is switched off");
+    node.run();
+    let mut connection = super::coordinator(&node.certificate(), "any");
+    let names = (0..NAMES).map(|number| Str::from(format!("{number:05}")));
+    let ask = DeleteGroupsRequest {
+        groups_names: names.collect(),
+    };
+    let newest = requests::newest(ApiKey::DeleteGroups);
+    let before = resident_kib(&node, "VmHWM");
+    let asked: Vec<_> = (0..ASKED)
+        .map(|_| connection.ask(newest, &ask).expect("sent"))
+        .collect();
+    for id in asked {
+        let answer = connection.answer::<DeleteGroupsRequest>(newest, id);
+        let rows = answer.expect("an answer").results;
+        let unknown = rows
+            .iter()
+            .filter(|row| row.error_code == ErrorCode::GROUP_ID_NOT_FOUND);
+        assert_eq!(unknown.count(), NAMES);
+    }
+    let grown = resident_kib(&node, "VmHWM") - before;
+    let sent = ASKED * NAMES * 6 / 1024;
+    println!("{grown} KiB more at the peak; {sent} KiB asked");
+    assert!(grown < MOST_TIMES * sent, "{grown} KiB for {sent}");
 }
