@@ -198,6 +198,12 @@ impl<'a, S: Source> Walk<'a, S> {
         self
     }
 
+    /// Lets no batch end above `end`.
+    pub(crate) fn up_to(mut self, end: Offset) -> Self {
+        self.bound = end;
+        self
+    }
+
     /// Demands leader epochs from `epoch` on.
     pub(crate) fn epoch(mut self, epoch: LeaderEpoch) -> Self {
         self.epoch = epoch;
@@ -219,6 +225,11 @@ impl<'a, S: Source> Walk<'a, S> {
         self.raised = None;
         self.position = position;
         self.expected = expected;
+    }
+
+    /// Where the next batch is looked for; `None` at the end.
+    pub(crate) fn position(&self) -> Option<u64> {
+        Some(self.position).filter(|position| *position < self.end)
     }
 
     /// The next batch; `None` at the end.

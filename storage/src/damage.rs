@@ -19,6 +19,10 @@ use crate::segment::{Segment, Tail};
 use crate::segment_index::SegmentIndex;
 use crate::types::{LeaderEpoch, Offset};
 
+mod known;
+
+pub(crate) use known::{Hurdle, Known, Readable};
+
 /// Most batches of a segment whose fault shows only in the one after it; each costs another pass.
 pub(crate) const MOST_BLAMED: usize = 16;
 

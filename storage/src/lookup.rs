@@ -8,7 +8,8 @@ use std::sync::Arc;
 use palisade_protocol::batch::compression::Decoder;
 use palisade_protocol::batch::{BatchHeader, Codec, RecordIter, RecordScanner, TimestampType};
 
-use crate::batch::{Found, HEADER_LEN, Walk, verify_crc};
+use crate::batch::{Found, HEADER_LEN, verify_crc};
+use crate::damage::{Hurdle, Known};
 use crate::error::StorageError;
 use crate::log::{Log, TimestampOffset};
 use crate::mmap::Region;
@@ -57,6 +58,7 @@ impl Log {
         timestamp: TimestampMs,
         limit: Offset,
     ) -> Result<Option<TimestampOffset>, StorageError> {
+        let damage = self.damage.load();
         for segment in list
             .iter()
             .filter(|segment| segment.max_timestamp() >= timestamp)
@@ -64,9 +66,10 @@ impl Log {
             if segment.base >= limit {
                 break;
             }
+            let known = Known::of(&damage, &segment.path);
             let entry = segment.index()?.floor_time(timestamp);
             let from = (u64::from(entry.position), entry.relative);
-            let found = self.first_record(segment, from, |time| time >= timestamp)?;
+            let found = self.first_record(segment, &known, from, |time| time >= timestamp)?;
             if let Some(found) = found {
                 return Ok(Some(found).filter(|found| found.offset < limit));
             }
@@ -91,11 +94,14 @@ impl Log {
         limit: Offset,
     ) -> Result<Option<TimestampOffset>, StorageError> {
         let mut best: Option<(TimestampMs, Arc<Segment>)> = None;
+        let damage = self.damage.load();
         for segment in list.iter().filter(|segment| segment.base < limit) {
-            let time = if segment.tail().next <= limit {
+            let known = Known::of(&damage, &segment.path);
+            // A segment knows the largest of all that it was given, also where that is damaged now.
+            let time = if segment.tail().next <= limit && known.is_empty() {
                 segment.max_timestamp()
             } else {
-                self.max_below(segment, limit)?
+                max_below(segment, &known, limit)?
             };
             if time.value() >= 0 && best.as_ref().is_none_or(|(largest, _)| time > *largest) {
                 best = Some((time, segment.clone()));
@@ -106,30 +112,15 @@ impl Log {
         };
         let entry = segment.index()?.floor_time(largest);
         let from = (u64::from(entry.position), entry.relative);
-        self.first_record(&segment, from, |time| time >= largest)
-    }
-
-    fn max_below(
-        &self,
-        segment: &Arc<Segment>,
-        limit: Offset,
-    ) -> Result<TimestampMs, StorageError> {
-        let region = segment.region()?;
-        let mut largest = TimestampMs::new(-1);
-        let mut walk = Walk::new(&region, 0, segment.tail().position, segment.base);
-        while let Some(Ok(found)) = walk.next() {
-            if found.next > limit {
-                break;
-            }
-            largest = largest.max(found.header.max_timestamp);
-        }
-        Ok(largest)
+        let known = Known::of(&damage, &segment.path);
+        self.first_record(&segment, &known, from, |time| time >= largest)
     }
 
     /// The first record of a segment, from an index entry on, whose timestamp fits.
     fn first_record(
         &self,
         segment: &Arc<Segment>,
+        known: &Known<'_>,
         (position, relative): (u64, u32),
         fits: impl Fn(TimestampMs) -> bool,
     ) -> Result<Option<TimestampOffset>, StorageError> {
@@ -137,14 +128,20 @@ impl Log {
         let tail = segment.tail();
         let expected = Offset::new(segment.base.value() + i64::from(relative));
         let start = self.start.load();
-        let mut walk = Walk::new(&region, position, tail.position, expected);
-        while let Some(found) = walk.next() {
-            let found = found.map_err(|bad| StorageError::Corrupt {
-                from: bad.offset,
-                to: tail.next,
-                path: segment.path.clone(),
-                reason: bad.reason,
-            })?;
+        let mut walk = known.walk(&region, position, expected, tail);
+        while let Some(step) = walk.next() {
+            let found = match step {
+                Ok(found) => found,
+                Err(Hurdle::Known(_)) => continue,
+                Err(Hurdle::Fresh(bad)) => {
+                    return Err(StorageError::Corrupt {
+                        from: bad.offset,
+                        to: tail.next,
+                        path: segment.path.clone(),
+                        reason: bad.reason,
+                    });
+                }
+            };
             if found.next <= start || !fits(found.header.max_timestamp) {
                 continue;
             }
@@ -177,6 +174,29 @@ impl Log {
         }
         Ok(None)
     }
+}
+
+/// The largest timestamp of the batches of a segment below `limit`; -1 where there is none.
+fn max_below(
+    segment: &Arc<Segment>,
+    known: &Known<'_>,
+    limit: Offset,
+) -> Result<TimestampMs, StorageError> {
+    let region = segment.region()?;
+    let mut largest = TimestampMs::new(-1);
+    let mut walk = known.walk(&region, 0, segment.base, segment.tail());
+    while let Some(step) = walk.next() {
+        match step {
+            Ok(found) if found.next > limit => break,
+            // A batch that lost its records keeps its timestamp, but nothing carries it any more.
+            Ok(found) if found.header.records_count > 0 => {
+                largest = largest.max(found.header.max_timestamp);
+            }
+            Ok(_) | Err(Hurdle::Known(_)) => {}
+            Err(Hurdle::Fresh(_)) => break,
+        }
+    }
+    Ok(largest)
 }
 
 fn verifies(region: &Region, found: &Found) -> bool {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use palisade_protocol::types::RecordSource;
 
-use crate::batch::{Found, Walk};
-use crate::damage::DamagedRange;
+use crate::batch::{Bad, Found};
+use crate::damage::{DamagedRange, Hurdle, Known, Readable};
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::mmap::Region;
@@ -280,14 +280,12 @@ impl Log {
         let region = segment.region()?;
         let index = segment.index()?;
         let damage = self.damage.load();
-        let known = damage.iter().filter(|range| range.path == segment.path);
         let view = View {
             segment,
             index: &index,
             region: &region,
             tail,
-            damage: &damage,
-            blamed: known.map(|range| range.start).collect(),
+            known: Known::of(&damage, &segment.path),
         };
 
         let Some(first) = view.first_at(wanted.from, wanted.may_block, self)? else {
@@ -335,17 +333,14 @@ struct View<'a> {
     index: &'a SegmentIndex,
     region: &'a Region,
     tail: Tail,
-    damage: &'a [DamagedRange],
-    /// Where it starts in this segment: a batch may be damaged and look as if it were not.
-    blamed: Vec<u64>,
+    known: Known<'a>,
 }
 
 impl View<'_> {
     /// Walk from the entry that `place` names.
-    fn walk(&self, relative: u32, position: u64, may_block: bool) -> Result<Walk<'_>, Stopped> {
+    fn walk(&self, relative: u32, position: u64, may_block: bool) -> Result<Readable<'_>, Stopped> {
         let expected = Offset::new(self.segment.base.value() + i64::from(relative));
-        let walk =
-            Walk::new(self.region, position, self.tail.position, expected).blaming(&self.blamed);
+        let walk = self.known.walk(self.region, position, expected, self.tail);
         if !may_block && !walk.is_warm() {
             return Err(Stopped::Cold);
         }
@@ -357,49 +352,28 @@ impl View<'_> {
         let relative = u32::try_from(from.distance(self.segment.base)).unwrap_or(0);
         let entry = self.index.floor_offset(relative);
         let mut walk = self.walk(entry.relative, u64::from(entry.position), may_block)?;
-        // Where the next batch should begin, whatever it says itself.
-        let mut expected = Offset::new(self.segment.base.value() + i64::from(entry.relative));
-        loop {
-            match walk.next() {
-                None => return Ok(None),
-                // No checksum covers a base offset: as it stands it would hide the batch.
-                Some(Ok(found)) if found.next > self.tail.next => {
-                    let reason = "an offset beyond the segment's end";
-                    return Err(self.blame(found.position, expected, reason, log));
-                }
-                Some(Ok(found)) if found.next > from => return Ok(Some(found)),
-                Some(Ok(found)) => expected = found.next,
-                Some(Err(bad)) => {
-                    let known = self.damage.iter().find(|range| {
-                        let bytes = range.start..range.end;
-                        range.path == self.segment.path && bytes.contains(&bad.position)
-                    });
-                    // Known damage in front of the offset is stepped over.
-                    if let Some(range) = known {
-                        if range.to > from {
-                            return Err(range.error().into());
-                        }
-                        walk.resume(range.end, range.to, range.to);
-                        expected = range.to;
-                        continue;
-                    }
-                    return Err(self.blame(bad.position, bad.offset, bad.reason, log));
-                }
+        while let Some(step) = walk.next() {
+            match step {
+                Ok(found) if found.next > from => return Ok(Some(found)),
+                Err(Hurdle::Known(range)) if range.to > from => return Err(range.error().into()),
+                Ok(_) | Err(Hurdle::Known(_)) => {}
+                Err(Hurdle::Fresh(bad)) => return Err(self.blame(&bad, log)),
             }
         }
+        Ok(None)
     }
 
     /// Notes fresh damage, and says so.
-    fn blame(&self, position: u64, from: Offset, reason: &'static str, log: &Log) -> Stopped {
-        let range = self.damaged(position, from, reason);
+    fn blame(&self, bad: &Bad, log: &Log) -> Stopped {
+        let range = self.damaged(bad);
         let error = range.error();
         log.note_damage(range);
         error.into()
     }
 
-    /// The range that fresh damage at `position` makes unreadable: up to the next index entry.
-    fn damaged(&self, position: u64, from: Offset, reason: &'static str) -> DamagedRange {
-        let (end, to) = match self.index.after_position(position) {
+    /// The range that fresh damage makes unreadable: up to the next index entry.
+    fn damaged(&self, bad: &Bad) -> DamagedRange {
+        let (end, to) = match self.index.after_position(bad.position) {
             Some(entry) => (
                 u64::from(entry.position),
                 Offset::new(self.segment.base.value() + i64::from(entry.relative)),
@@ -408,31 +382,25 @@ impl View<'_> {
         };
         let path = self.segment.path.clone();
         DamagedRange {
-            from,
+            from: bad.offset,
             to,
             path,
-            start: position,
+            start: bad.position,
             end,
-            reason,
+            reason: bad.reason,
         }
     }
 
     /// End of the read: position and offset after its last batch.
     fn stop(&self, first: &Found, wanted: Wanted) -> Result<Tail, Stopped> {
         // Damage ahead ends the readable part.
-        let mut hard = self.tail;
-        for range in self
-            .damage
-            .iter()
-            .filter(|range| range.path == self.segment.path)
-        {
-            if range.start >= first.position && range.start < hard.position {
-                hard = Tail {
-                    position: range.start,
-                    next: range.from,
-                };
-            }
-        }
+        let hard = match self.known.ahead(first.position) {
+            Some(range) if range.start < self.tail.position => Tail {
+                position: range.start,
+                next: range.from,
+            },
+            _ => self.tail,
+        };
         let limited = hard.next > wanted.limit;
         let budget = first.position.saturating_add(wanted.max_bytes);
         if !limited && hard.position <= budget {

@@ -9,6 +9,7 @@ mod compaction_model;
 mod crashes;
 mod damage;
 mod full_disk;
+mod look_ups;
 mod misplaced;
 mod model;
 mod producers;

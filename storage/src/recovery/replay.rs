@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::{Found, Walk};
-use crate::damage::DamagedRange;
+use crate::damage::{DamagedRange, Hurdle, Known};
 use crate::error::StorageError;
 use crate::fs::Fs;
 use crate::marker;
@@ -37,24 +37,14 @@ pub(crate) fn replay_producers(
         let relative = u32::try_from(from.distance(segment.base)).unwrap_or(0);
         let entry = index.floor_offset(relative);
         let expected = Offset::new(segment.base.value() + i64::from(entry.relative));
-        let damaged = damage.iter().filter(|range| range.path == segment.path);
-        let mut blamed: Vec<u64> = damaged.clone().map(|range| range.start).collect();
-        blamed.sort_unstable();
-        let mut walk =
-            Walk::new(&region, u64::from(entry.position), tail.position, expected).blaming(&blamed);
+        let known = Known::of(damage, &segment.path);
+        let mut walk = known.walk(&region, u64::from(entry.position), expected, tail);
         while let Some(step) = walk.next() {
             let found = match step {
                 Ok(found) => found,
-                Err(bad) => {
-                    let at =
-                        |range: &&DamagedRange| (range.start..range.end).contains(&bad.position);
-                    // Other damage hides the rest of its segment; it is reported where it is found.
-                    let Some(known) = damaged.clone().find(at) else {
-                        break;
-                    };
-                    walk.resume(known.end, known.from, known.to);
-                    continue;
-                }
+                Err(Hurdle::Known(_)) => continue,
+                // It hides the rest of its segment, and is reported where it is found.
+                Err(Hurdle::Fresh(_)) => break,
             };
             if found.next <= from || found.header.base_offset >= end {
                 continue;
