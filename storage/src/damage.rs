@@ -53,6 +53,18 @@ impl DamagedRange {
         }
     }
 
+    /// Adds it behind `ranges`, to the last of them where it continues that: a file may be nothing
+    /// but damage.
+    pub(crate) fn add_to(self, ranges: &mut Vec<Self>) {
+        match ranges.last_mut() {
+            Some(before) if before.end == self.start && before.to == self.from => {
+                before.end = self.end;
+                before.to = self.to;
+            }
+            _ => ranges.push(self),
+        }
+    }
+
     /// Tells the operator.
     pub(crate) fn report(&self, log: &str) {
         tracing::error!(
@@ -323,7 +335,15 @@ impl Locating<'_, '_> {
                 _ => self.end_of(&bad),
             };
             let from = bad.offset;
-            self.add(&mut ranges, bad, end, to);
+            let range = DamagedRange {
+                from,
+                to,
+                path: self.suspect.path.clone(),
+                start: bad.position,
+                end,
+                reason: bad.reason,
+            };
+            range.add_to(&mut ranges);
             if end >= tail.position {
                 break;
             }
@@ -336,24 +356,6 @@ impl Locating<'_, '_> {
     fn has_its_epoch(&self, header: &BatchHeader) -> bool {
         let known = self.log.epoch_at(header.base_offset);
         known.is_none_or(|epoch| epoch == header.partition_leader_epoch)
-    }
-
-    /// Adds a range, to the one before where it continues that: a file may be nothing but damage.
-    fn add(&self, ranges: &mut Vec<DamagedRange>, bad: Bad, end: u64, to: Offset) {
-        match ranges.last_mut() {
-            Some(before) if before.end == bad.position && before.to == bad.offset => {
-                before.end = end;
-                before.to = to;
-            }
-            _ => ranges.push(DamagedRange {
-                from: bad.offset,
-                to,
-                path: self.suspect.path.clone(),
-                start: bad.position,
-                end,
-                reason: bad.reason,
-            }),
-        }
     }
 
     /// Where batches can be believed again, and the offset there.

@@ -178,7 +178,8 @@ impl Scan<'_> {
                         break;
                     };
                     let (from, to) = (bad.offset, next.header.base_offset);
-                    scanned.damage.push(self.range(bad, to, next.position));
+                    let range = self.range(bad, to, next.position);
+                    range.add_to(&mut scanned.damage);
                     walk.resume(next.position, from, to);
                     after_gap = true;
                 }
@@ -211,7 +212,7 @@ impl Scan<'_> {
         let least = misfits.map_or(1, |misfits| misfits.offsets);
         let to = Offset::new(bad.offset.value().saturating_add(least));
         let to = end.unwrap_or(self.recovery_point.max(to));
-        scanned.damage.push(self.range(bad, to, size));
+        self.range(bad, to, size).add_to(&mut scanned.damage);
         scanned.dead_end = true;
     }
 

@@ -1,6 +1,7 @@
 //! Segments with more faults than have a pass of their own.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -52,45 +53,66 @@ impl FsFile for Counted {
     }
 }
 
-/// Scans a hundred batches, synced up to the ninetieth, of which every second one below the
-/// eightieth has a bit flipped in `byte`; answers how many passes that took as well.
-fn scan_flipped(byte: usize) -> (Scanned, usize) {
-    let config = LogConfig {
+fn large() -> LogConfig {
+    LogConfig {
         segment_bytes: 1 << 20,
         ..small()
-    };
-    let bench = Bench::on(FaultyFs::new(), config);
-    bench.fill(0, 100);
+    }
+}
+
+/// A hundred batches in one segment, the first ten of leader epoch 0, the others of `epoch`; and
+/// the length of each.
+fn hundred(epoch: i32) -> (Bench, PathBuf, usize) {
+    let bench = Bench::on(FaultyFs::new(), large());
+    bench.fill(0, 10);
+    for tag in 10..100 {
+        bench.put_as(batch(tag, 1, 100, 1000 + tag as i64), leader(epoch));
+    }
+    bench.dir.run_pending();
     let path = bench.file("00000000000000000000.log");
     let size = bench.fs.content(&path).unwrap().len() / 100;
-    for at in (1..80).step_by(2) {
-        bench.fs.flip(&path, at * size + byte, 1);
-    }
+    (bench, path, size)
+}
+
+/// Scans them, synced up to the ninetieth; answers how many passes that took as well.
+fn scan(bench: &Bench, path: &Path, exact: bool, epoch: i32) -> (Scanned, usize) {
     let counted = Counted {
-        file: bench.fs.as_fs().open(&path, OpenHow::Read).unwrap(),
+        file: bench.fs.as_fs().open(path, OpenHow::Read).unwrap(),
         maps: AtomicUsize::new(0),
     };
     let scan = Scan {
         path: &path.into(),
         base: offset(0),
         interval: 200,
-        exact: true,
+        exact,
         recovery_point: offset(90),
         next_base: None,
         sealed_end: None,
         may_be_torn: true,
-        epoch: LeaderEpoch::new(-1),
+        epoch: LeaderEpoch::new(epoch),
     };
     let scanned = scan.run(&counted).unwrap();
     (scanned, counted.maps.into_inner())
 }
 
+/// The same with a bit flipped in `byte` of every second batch below the eightieth.
+fn scan_flipped(byte: usize) -> (Scanned, usize) {
+    let (bench, path, size) = hundred(0);
+    for at in (1..80).step_by(2) {
+        bench.fs.flip(&path, at * size + byte, 1);
+    }
+    scan(&bench, &path, true, -1)
+}
+
+fn lost(scanned: &Scanned) -> Vec<(i64, i64)> {
+    let ranges = scanned.damage.iter();
+    ranges.map(|r| (r.from.value(), r.to.value())).collect()
+}
+
 /// What was flipped is lost, and nothing else.
 fn check(scanned: &Scanned) {
-    let lost: Vec<_> = scanned.damage.iter().map(|r| (r.from, r.to)).collect();
-    let flipped = (1..80).step_by(2);
-    let wanted: Vec<_> = flipped.map(|at| (offset(at), offset(at + 1))).collect();
-    assert_eq!(lost, wanted);
+    let wanted: Vec<_> = (1..80).step_by(2).map(|at| (at, at + 1)).collect();
+    assert_eq!(lost(scanned), wanted);
     assert_eq!(scanned.tail.next, offset(100));
     assert!(scanned.torn.is_none());
 }
@@ -107,4 +129,12 @@ fn many_wrong_epochs_are_told_from_those_behind_them() {
     let (scanned, passes) = scan_flipped(15);
     check(&scanned);
     assert_eq!(passes, 2, "one to find them all");
+}
+
+#[test]
+fn batches_of_an_older_epoch_than_the_segment_before_are_one_range() {
+    let (bench, path, _) = hundred(0);
+    let (scanned, passes) = scan(&bench, &path, false, 7);
+    assert_eq!(lost(&scanned), [(0, 100)]);
+    assert_eq!(passes, 1);
 }
