@@ -154,7 +154,8 @@ impl<S: Source> Walk<'_, S> {
     /// `met` on, the batch that was met last and does not fit. Where there are some the walk goes
     /// on behind what was looked at for that.
     pub(crate) fn weigh(&mut self, met: &Whole) -> Vec<u64> {
-        let Some(recent) = self.recent.as_ref().filter(|_| !self.exact) else {
+        let recent = self.recent.as_ref().filter(|_| !self.exact);
+        let Some(recent) = recent.filter(|recent| !recent.passed.is_empty()) else {
             return Vec::new();
         };
         let mut row: Vec<Placed> = recent.passed.iter().copied().collect();
@@ -249,4 +250,56 @@ fn longest(all: &[Placed], floor: Option<Offset>, end: Option<Offset>) -> Vec<us
     }
     right.reverse();
     right
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+    use std::ops::Range;
+
+    use super::*;
+    use crate::batch::{stamp, verify_crc};
+    use crate::testing::{batch, offset};
+    use crate::types::LeaderEpoch;
+
+    /// Bytes in memory; counts the batches whose checksum was asked for.
+    struct Counted<'a> {
+        bytes: &'a [u8],
+        verified: &'a Cell<usize>,
+    }
+
+    impl Source for Counted<'_> {
+        fn look<T>(&mut self, range: Range<u64>, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+            Ok(look(&self.bytes[range.start as usize..range.end as usize]))
+        }
+
+        fn verifies(&mut self, batch: Range<u64>) -> io::Result<bool> {
+            self.verified.set(self.verified.get() + 1);
+            self.look(batch, verify_crc)
+        }
+    }
+
+    #[test]
+    fn where_nothing_was_passed_no_row_is_read() {
+        let mut bytes = Vec::new();
+        for tag in 0..30 {
+            let mut batch = batch(tag, 1, 20, 1000);
+            let head = batch.first_chunk_mut::<HEADER_LEN>().unwrap();
+            stamp(head, offset(tag as i64), LeaderEpoch::new(0));
+            bytes.extend(batch);
+        }
+        let verified = Cell::new(0);
+        let source = Counted {
+            bytes: &bytes,
+            verified: &verified,
+        };
+        let mut walk = Walk::over(source, 0, bytes.len() as u64, offset(0))
+            .within(offset(0), None)
+            .epoch(LeaderEpoch::new(1));
+        let bad = walk.next().unwrap().unwrap_err();
+        let met = walk.whole(bad.position).unwrap();
+        assert_eq!(walk.weigh(&met), []);
+        assert_eq!(verified.get(), 1, "the batch that was met");
+    }
 }
