@@ -221,8 +221,8 @@ impl<'a, S: Source> Walk<'a, S> {
         if let Some(recent) = &mut self.recent {
             recent.restart(from);
         }
+        // Which batch raised the epoch stays known: those behind the damage may tell on it.
         self.before = None;
-        self.raised = None;
         self.position = position;
         self.expected = expected;
     }

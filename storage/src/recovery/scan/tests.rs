@@ -138,3 +138,16 @@ fn batches_of_an_older_epoch_than_the_segment_before_are_one_range() {
     assert_eq!(lost(&scanned), [(0, 100)]);
     assert_eq!(passes, 1);
 }
+
+#[test]
+fn a_wrong_epoch_in_front_of_damage_does_not_take_along_what_is_behind() {
+    for exact in [true, false] {
+        let (bench, path, size) = hundred(0);
+        bench.fs.flip(&path, 40 * size + 15, 1);
+        bench.fs.flip(&path, 41 * size + 16, 1);
+        let (scanned, passes) = scan(&bench, &path, exact, -1);
+        assert_eq!(lost(&scanned), [(40, 42)], "exact: {exact}");
+        assert_eq!(scanned.tail.next, offset(100));
+        assert_eq!(passes, 2);
+    }
+}
