@@ -115,8 +115,21 @@ pub(crate) struct Walk<'a, S = Mapped<'a>> {
     recent: Option<Recent>,
     /// The batch before, and the last one that raised the epoch.
     before: Option<Found>,
-    raised: Option<(Found, LeaderEpoch)>,
+    raised: Option<Raise>,
 }
+
+/// A batch with a higher leader epoch than those before it.
+#[derive(Debug)]
+struct Raise {
+    position: u64,
+    /// The epoch before.
+    from: LeaderEpoch,
+    /// Batches behind it with the same epoch.
+    shared: usize,
+}
+
+/// With so many batches behind it of the same leader epoch no batch is to blame for that.
+const BELIEVED: usize = 4;
 
 impl<'a> Walk<'a> {
     /// Starts at `position` of a mapping, where no batch lies below offset `expected`.
@@ -166,19 +179,19 @@ impl<'a, S: Source> Walk<'a, S> {
                 return Some(Culprit::Unverified(before.position));
             }
         }
-        let (raised, epoch_before) = self.raised.as_ref()?;
+        let raised = self.raised.as_ref()?;
         let head = bad.position..bad.position + HEADER_LEN as u64;
         let header = (head.end <= self.end)
             .then(|| self.source.look(head, parse).ok()?.ok())
             .flatten()?;
-        let fits = header.partition_leader_epoch >= *epoch_before;
+        let fits = header.partition_leader_epoch >= raised.from;
         (bad.reason == EPOCH_BACK && fits).then_some(Culprit::Raises(raised.position))
     }
 
     /// Goes on as if the batch that raised the leader epoch last had not.
     pub(crate) fn take_raise_back(&mut self) {
-        if let Some((_, before)) = self.raised.take() {
-            self.epoch = before;
+        if let Some(raised) = self.raised.take() {
+            self.epoch = raised.from;
         }
     }
 
@@ -248,13 +261,26 @@ impl<'a, S: Source> Walk<'a, S> {
             }
             self.position = found.end();
             self.expected = found.next;
-            if found.header.partition_leader_epoch > self.epoch {
-                self.raised = Some((found.clone(), self.epoch));
-                self.epoch = found.header.partition_leader_epoch;
-            }
+            self.note_epoch(found.position, found.header.partition_leader_epoch);
             self.before = Some(found.clone());
         }
         Some(result)
+    }
+
+    fn note_epoch(&mut self, position: u64, epoch: LeaderEpoch) {
+        if epoch > self.epoch {
+            self.raised = Some(Raise {
+                position,
+                from: self.epoch,
+                shared: 0,
+            });
+            self.epoch = epoch;
+        } else if let Some(raised) = &mut self.raised {
+            raised.shared += 1;
+            if raised.shared == BELIEVED {
+                self.raised = None;
+            }
+        }
     }
 
     fn is_blamed(&self, position: u64) -> bool {

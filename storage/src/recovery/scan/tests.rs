@@ -151,3 +151,15 @@ fn a_wrong_epoch_in_front_of_damage_does_not_take_along_what_is_behind() {
         assert_eq!(passes, 2);
     }
 }
+
+#[test]
+fn one_older_epoch_among_many_is_wrong_itself() {
+    for exact in [true, false] {
+        let (bench, path, size) = hundred(5);
+        bench.fs.flip(&path, 50 * size + 15, 1);
+        let (scanned, passes) = scan(&bench, &path, exact, -1);
+        assert_eq!(lost(&scanned), [(50, 51)], "exact: {exact}");
+        assert_eq!(scanned.tail.next, offset(100));
+        assert_eq!(passes, 1);
+    }
+}
