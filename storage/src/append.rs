@@ -7,7 +7,7 @@ use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::config::{FlushPolicy, LogConfig};
 use crate::error::StorageError;
 use crate::failpoint;
-use crate::fs::{is_full, write_all_two_at};
+use crate::fs::{is_full, set_age, write_all_two_at};
 use crate::log::Log;
 use crate::offset_index::IndexEntry;
 use crate::segment::{Segment, Tail};
@@ -301,6 +301,10 @@ impl Log {
     /// Writes the bytes at the tracked end; on an error the file has its old end again.
     fn write(&self, writer: &mut Writer, batch: &Pieces<'_>) -> Result<(), StorageError> {
         let at = writer.position;
+        // Records without timestamps are as old as their file, and to the system what is cut off
+        // again was a write.
+        let timeless = at > 0 && writer.active.max_timestamp().value() < 0;
+        let age = timeless.then(|| writer.file.modified());
         let written = failpoint::hit("append.before_write").and_then(|()| {
             write_all_two_at(&*writer.file, batch.head, batch.section, at, WRITE_STEP)?;
             failpoint::hit("append.after_write")
@@ -310,6 +314,9 @@ impl Log {
             // Half a batch may lie below the next append: nothing more may be written here.
             self.closed.store(true, Ordering::Release);
             return Err(StorageError::io("truncate", &writer.active.path, &second));
+        }
+        if let Some(Ok(age)) = age {
+            set_age(&*writer.file, age);
         }
         if is_full(&error) {
             // Cutting also freed what was allocated ahead.

@@ -1,5 +1,6 @@
 //! The same log on real files, with its threads.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -9,12 +10,13 @@ use palisade_protocol::batch::{BatchBuilder, Codec};
 use parking_lot::Mutex;
 
 use crate::config::Background;
+use crate::fs::FsFile;
 use crate::meta::CLEAN_FILE;
 use crate::testing::*;
-use crate::types::{Offset, TopicId};
+use crate::types::{Offset, TimestampMs, TopicId};
 use crate::{
     CleanOptions, FlushPolicy, Log, LogConfig, LogDir, LogDirOptions, LogObserver, LogSpec,
-    NoObserver, StorageError, TryRead,
+    NoObserver, PublishedEnd, Region, StorageError, TryRead,
 };
 
 struct Told(Mutex<mpsc::Sender<Offset>>);
@@ -185,7 +187,7 @@ fn a_recovery_makes_records_without_timestamps_no_younger() {
         drop((log, dir));
         let first = home.path().join(LOG).join(format!("{:020}.log", 0));
         let file = std::fs::File::options().append(true).open(first).unwrap();
-        std::io::Write::write_all(&mut &file, &vec![7; torn]).unwrap();
+        io::Write::write_all(&mut &file, &vec![7; torn]).unwrap();
         file.set_modified(UNIX_EPOCH + Duration::from_millis(1_000_000))
             .unwrap();
         let dir = open(home.path());
@@ -193,6 +195,61 @@ fn a_recovery_makes_records_without_timestamps_no_younger() {
         assert_eq!(log.log_end_offset(), offset(5));
         assert_eq!(first_written(home.path()), 1_000_000, "{torn} torn bytes");
     }
+}
+
+/// A file on a disk that fills up in the middle of a batch.
+#[derive(Debug)]
+struct Full(Arc<dyn FsFile>);
+
+impl FsFile for Full {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(&bytes[..bytes.len() / 2], offset)?;
+        Err(io::ErrorKind::StorageFull.into())
+    }
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(into, offset)
+    }
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.allocate(offset, len)
+    }
+    fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.start_writeback(offset, len)
+    }
+    fn modified(&self) -> io::Result<TimestampMs> {
+        self.0.modified()
+    }
+    fn set_modified(&self, time: TimestampMs) -> io::Result<()> {
+        self.0.set_modified(time)
+    }
+    fn map(&self, capacity: usize, end: Arc<PublishedEnd>) -> io::Result<Region> {
+        self.0.map(capacity, end)
+    }
+}
+
+#[test]
+fn an_append_that_fails_makes_records_without_timestamps_no_younger() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let log = log(&dir, config(), Arc::new(NoObserver));
+    let put = || log.append(&mut batch(1, 1, 1000, -1), leader(0), time(0));
+    put().unwrap();
+    log.flush_blocking().unwrap();
+    let file = log.lock_writer().file.clone();
+    file.set_modified(time(1_000_000)).unwrap();
+    log.lock_writer().file = Arc::new(Full(file.clone()));
+    assert!(put().is_err());
+    assert_eq!(first_written(home.path()), 1_000_000);
+    log.lock_writer().file = file;
+    dir.close(0).unwrap();
 }
 
 #[test]
