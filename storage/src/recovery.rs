@@ -273,14 +273,7 @@ impl Recovery<'_> {
             if let Ok(file) = self.shared.fs.open(&path, OpenHow::Read) {
                 self.report.cut_bytes += file.size().unwrap_or(0);
             }
-            for extension in SEGMENT_EXTENSIONS {
-                match self.shared.fs.remove_file(&path.with_extension(extension)) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(self.io("remove")(error));
-                    }
-                    _ => {}
-                }
-            }
+            self.home.remove_segment(*base)?;
             self.report.dropped_segments += 1;
         }
         Ok(())

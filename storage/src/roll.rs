@@ -123,8 +123,8 @@ impl Log {
         let base = self.end.load();
         // With the seal of before the last start it would end where that says, if a crash takes what
         // was appended since, and what follows would be a gap. Synced with the new name.
-        let unsealed = self.remove_seal(&active.path);
-        let created = unsealed.and_then(|()| self.create_segment(base, now));
+        let unsealed = self.home.remove_seal(active.base);
+        let created = unsealed.and_then(|_| self.create_segment(base, now));
         {
             let mut writer = self.lock_writer();
             writer.exclusive = false;

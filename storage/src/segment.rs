@@ -12,7 +12,7 @@ use crate::error::StorageError;
 use crate::fs::{Fs, FsFile, OpenHow};
 use crate::map_cache::MapCache;
 use crate::mmap::Region;
-use crate::recovery::replay_aborted;
+use crate::recovery::{SEGMENT_EXTENSIONS, replay_aborted};
 use crate::seal::Seal;
 use crate::segment_index::{IndexBuilder, MemoryIndex, SegmentIndex, stored_aborted};
 use crate::sync::PublishedEnd;
@@ -74,6 +74,36 @@ impl SegmentHome {
     /// Path of the `.log` of the segment at `base`.
     pub(crate) fn path(&self, base: Offset) -> PathBuf {
         self.dir.join(format!("{:020}.log", base.value()))
+    }
+
+    /// Removes the seal of a segment, and its indexes; answers whether one of them was there.
+    ///
+    /// The directory is not synced, as after [`Self::remove_segment`].
+    pub(crate) fn remove_seal(&self, base: Offset) -> Result<bool, StorageError> {
+        let others = SEGMENT_EXTENSIONS.into_iter().filter(|ext| *ext != "log");
+        self.remove(base, others)
+    }
+
+    /// Removes the files of a segment that are there.
+    pub(crate) fn remove_segment(&self, base: Offset) -> Result<(), StorageError> {
+        self.remove(base, SEGMENT_EXTENSIONS).map(|_| ())
+    }
+
+    fn remove(
+        &self,
+        base: Offset,
+        extensions: impl IntoIterator<Item = &'static str>,
+    ) -> Result<bool, StorageError> {
+        let mut removed = false;
+        for extension in extensions {
+            let path = self.path(base).with_extension(extension);
+            match self.fs.remove_file(&path) {
+                Ok(()) => removed = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StorageError::io("remove", &path, &error)),
+            }
+        }
+        Ok(removed)
     }
 }
 

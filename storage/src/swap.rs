@@ -103,10 +103,7 @@ pub(crate) fn finish(home: &SegmentHome) -> Result<(), StorageError> {
             .filter_map(|entry| base_of(&entry.name))
             .filter(|old| *old > base && *old < seal.next_offset);
         for old in replaced {
-            for extension in SEGMENT_EXTENSIONS {
-                let path = home.path(old).with_extension(extension);
-                ignore_missing(fs.remove_file(&path)).map_err(io)?;
-            }
+            home.remove_segment(old)?;
         }
         put_in_place(home, base, &seal).map_err(io)?;
         tracing::info!(path = %log.display(), "cleaned segment put in place");

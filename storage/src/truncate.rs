@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::fs::{FsFile, OpenHow, keeping_age, set_age, write_all_at};
 use crate::log::Log;
 use crate::producer_state::snapshot;
-use crate::recovery::{SEGMENT_EXTENSIONS, replay_producers};
+use crate::recovery::replay_producers;
 use crate::segment::{Segment, Tail};
 use crate::segment_index::IndexBuilder;
 use crate::types::{Offset, TimestampMs};
@@ -126,7 +126,7 @@ impl Log {
         drop(list);
         dropped
             .into_iter()
-            .try_for_each(|base| self.remove_segment_files(base))?;
+            .try_for_each(|base| self.home.remove_segment(base))?;
         self.remove_snapshots_above(end)?;
         self.step("truncate.after_removal")?;
         self.sync_dir()?;
@@ -173,7 +173,7 @@ impl Log {
         // Unlinked, not shortened: readers keep what they hold.
         list.iter()
             .rev()
-            .try_for_each(|segment| self.remove_segment_files(segment.base))?;
+            .try_for_each(|segment| self.home.remove_segment(segment.base))?;
         self.remove_snapshots_above(Offset::new(-1))?;
         self.sync_dir()?;
         let (segment, file) = self.create_segment(offset, self.shared.now())?;
@@ -266,7 +266,7 @@ impl Log {
         position: u64,
     ) -> Result<Arc<dyn FsFile>, StorageError> {
         let path = target.path.clone();
-        self.remove_seal(&path)?;
+        self.home.remove_seal(target.base)?;
         self.sync_dir()?;
         let fs = &*self.shared.fs;
         // The writer does not read, and it does not write now either.
@@ -316,20 +316,6 @@ impl Log {
         writer.producers = producers;
         self.segments.store(Arc::new(list));
         Ok(())
-    }
-
-    /// Takes away the seal that a clean stop has left beside a file, and its indexes; the directory
-    /// is not synced.
-    pub(crate) fn remove_seal(&self, path: &std::path::Path) -> Result<(), StorageError> {
-        let mut extensions = SEGMENT_EXTENSIONS.iter().filter(|ext| **ext != "log");
-        extensions.try_for_each(|ext| self.remove_if_there(&path.with_extension(ext)))
-    }
-
-    fn remove_segment_files(&self, base: Offset) -> Result<(), StorageError> {
-        let log = self.home.path(base);
-        SEGMENT_EXTENSIONS
-            .iter()
-            .try_for_each(|extension| self.remove_if_there(&log.with_extension(extension)))
     }
 
     fn remove_snapshots_above(&self, end: Offset) -> Result<(), StorageError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::scan::{Scan, Scanned};
-use super::{Recovery, SEGMENT_EXTENSIONS, quarantine};
+use super::{Recovery, quarantine};
 use crate::batch::Bad;
 use crate::damage::mark_suspect;
 use crate::error::StorageError;
@@ -299,21 +299,9 @@ impl Recovery<'_> {
     /// and where a crash loses what was appended since it is true again. Whoever cuts a file below
     /// its seal has to take that away first.
     pub(super) fn unseal(&self, base: Offset) -> Result<(), StorageError> {
-        let fs = &*self.shared.fs;
-        let path = self.home.path(base);
-        let mut removed = false;
-        for extension in SEGMENT_EXTENSIONS
-            .iter()
-            .filter(|extension| **extension != "log")
-        {
-            match fs.remove_file(&path.with_extension(extension)) {
-                Ok(()) => removed = true,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(self.io("remove")(error)),
-            }
-        }
-        if removed {
-            fs.sync_dir(&self.home.dir).map_err(self.io("sync"))?;
+        if self.home.remove_seal(base)? {
+            let synced = self.shared.fs.sync_dir(&self.home.dir);
+            synced.map_err(self.io("sync"))?;
         }
         Ok(())
     }
