@@ -61,7 +61,8 @@ const KEPT_BUFFERS: usize = 128;
 const POPULATE_THREADS: usize = 4;
 /// Refused connections that are kept open while the audit log has no room for them.
 const PARKED: usize = 16;
-/// Refused logins whose peers may read why before the connection ends; the others' ends at once.
+/// Refused logins and handshakes whose peers may read why before the connection ends; the others'
+/// ends at once.
 const LINGERING: usize = 64;
 
 /// What all connections of a broker share.

@@ -13,6 +13,7 @@ use palisade_protocol::frame;
 use palisade_protocol::header;
 use palisade_protocol::messages::{Message, Request};
 use palisade_protocol::reader::Reader;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::access::{Access, Login};
 use crate::scram::ScramClient;
@@ -279,6 +280,21 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => pending > 0,
             Err(error) => panic!("a broken connection: {error}"),
         }
+    }
+
+    /// Waits until the broker has ended its side, and reads nothing of what it sent before.
+    ///
+    /// # Panics
+    /// When it does not, for half a minute.
+    pub fn wait_for_end(&self) {
+        let stream = match &self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(stream) => stream.get_ref(),
+        };
+        let mut ends = [PollFd::new(stream, PollFlags::RDHUP)];
+        let patience = Timespec::try_from(PATIENCE).expect("seconds");
+        let count = poll(&mut ends, Some(&patience)).expect("a socket");
+        assert_eq!(count, 1, "the broker goes on");
     }
 
     /// Logs in with SCRAM by SaslHandshake v1 and SaslAuthenticate v0.

@@ -82,6 +82,8 @@ pub(super) enum End {
     Quiet,
     /// Wait for the failed-login delay, send this, close.
     Delayed(Option<Vec<Chunk>>),
+    /// No TLS session came about; an alert is the last thing the peer is told.
+    Alerted,
     /// The socket or TLS failed: no goodbye is possible.
     Broken,
 }
@@ -229,10 +231,10 @@ impl Connection {
             report::tls_failure(self, &error);
             match error {
                 HandshakeError::Gone => End::Broken,
-                HandshakeError::Late
-                | HandshakeError::Plaintext
-                | HandshakeError::Http
-                | HandshakeError::Failed(_) => End::Now,
+                HandshakeError::Late => End::Now,
+                HandshakeError::Plaintext | HandshakeError::Http | HandshakeError::Failed(_) => {
+                    End::Alerted
+                }
             }
         })
     }
@@ -297,6 +299,15 @@ impl Connection {
                     }
                     seen_off = self.linger().await;
                 }
+            }
+            End::Alerted => {
+                // A client of TLS 1.3 is done before its certificate is judged: its first requests
+                // are under way, and unread they would turn into a reset that destroys the alert.
+                let ended = poll_fn(|cx| self.transport.poll_end(cx));
+                if matches!(timeout(wait, ended).await, Ok(Ok(()))) {
+                    self.linger().await;
+                }
+                return;
             }
         }
         let goodbye = poll_fn(|cx| self.transport.poll_goodbye(cx));

@@ -88,6 +88,11 @@ impl Transport {
         self.socket_mut().poll_drain(cx)
     }
 
+    /// Ends the TCP stream behind what was written, where no TLS session can say goodbye.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.socket_mut()).poll_shutdown(cx)
+    }
+
     /// Says goodbye: TLS close_notify, then the end of the TCP stream.
     pub(crate) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

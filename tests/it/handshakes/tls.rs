@@ -6,12 +6,13 @@ use std::path::Path;
 use openssl::pkey::PKey;
 use openssl::ssl::SslVersion;
 use openssl::symm::Cipher;
+use palisade_protocol::messages::api_versions::ApiVersionsRequest;
 use palisade_tests::access::{Access, Login};
 use palisade_tests::certs::{Authority, Validity};
 use palisade_tests::node::Node;
 use palisade_tests::paths::write_private;
 use palisade_tests::requests;
-use palisade_tests::wire::Connection;
+use palisade_tests::wire::{self, Connection};
 
 use super::{Seen, shake};
 
@@ -130,6 +131,43 @@ fn client_auth() {
             with_another,
             "an expired one",
         );
+    }
+}
+
+/// A client of TLS 1.3 is done before its certificate is judged. It hears the alert even if it writes before it reads,
+/// and once more after the node has ended its side.
+#[test]
+fn refused_certificates_are_told_to_who_writes_first() {
+    let mut node = Node::prepare();
+    let expired = node
+        .authority()
+        .issue_as(node.dir(), "expired", Validity::Expired);
+    node.run();
+    let anonymous = Access {
+        bootstrap: node.certificate().bootstrap,
+        ..node.scram("SCRAM-SHA-512")
+    };
+    let cases = [
+        (anonymous, "certificate required"),
+        (node.certificate_of(&expired), "certificate expired"),
+    ];
+    for (access, alert) in cases {
+        for round in 0..50 {
+            let mut settings = wire::connector(&access);
+            let newest = Some(SslVersion::TLS1_3);
+            settings.set_min_proto_version(newest).expect("a version");
+            let mut connection = Connection::tls_with(&access.bootstrap, settings)
+                .expect("a handshake as the client sees it");
+            for has_ended in [false, false, true] {
+                if has_ended {
+                    connection.wait_for_end();
+                }
+                let asked = connection.ask(0, &ApiVersionsRequest::default());
+                asked.unwrap_or_else(|error| panic!("{alert}, round {round}: {error}"));
+            }
+            let error = connection.receive().expect_err("no answer");
+            assert!(error.to_string().contains(alert), "round {round}: {error}");
+        }
     }
 }
 

@@ -259,7 +259,7 @@ impl Rig {
         Rig::with(protocol, limits(), None, None, parting).await
     }
 
-    async fn with(
+    pub(super) async fn with(
         protocol: SecurityProtocol,
         limits: Limits,
         tls: Option<TlsSettings>,

@@ -22,6 +22,8 @@ use tokio_openssl::SslStream;
 use super::ready::cold;
 use super::rig::*;
 use crate::config::SecurityProtocol;
+use crate::server::LINGERING;
+use crate::server::connection::Parting;
 
 struct Identity {
     key: PKey<Private>,
@@ -194,6 +196,36 @@ async fn unknown_and_missing_certificates_are_refused() {
         assert!(rig.service.begun.lock().is_empty());
         assert_eq!(rig.service.events.reasons(Action::TlsFailed).len(), 2);
     }
+}
+
+#[tokio::test]
+async fn refused_handshakes_are_waited_for_as_refused_logins_are() {
+    let tls = settings(&identity("client"), ClientAuth::Required);
+    let parting = Parting {
+        wait: LONG,
+        quiet: LONG,
+    };
+    let rig = Rig::with(SecurityProtocol::Ssl, limits(), Some(tls), None, parting).await;
+    let refused = async || {
+        let mut client = connect(&rig, ssl(None, None)).await.unwrap();
+        assert_eq!(client.answer().await, None);
+        client
+    };
+    let mut waited_for = Vec::new();
+    for _ in 0..LINGERING {
+        waited_for.push(refused().await);
+    }
+    while rig.server.lingering.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let inside = rig.server.gate().inside();
+    let _one_more = refused().await;
+    while rig.server.gate().inside() > inside {
+        tokio::task::yield_now().await;
+    }
+    // Who ends its side is waited for no longer.
+    drop(waited_for);
+    rig.stop().await;
 }
 
 #[tokio::test]
