@@ -328,7 +328,11 @@ impl Connection {
         let Ok(_place) = server.lingering.try_acquire() else {
             return false;
         };
-        self.see_off().await;
+        tokio::select! {
+            () = self.see_off() => {}
+            // A broker that stops does not wait for somebody whom it refused.
+            () = server.shutdown.reached(Stage::Draining) => {}
+        }
         true
     }
 

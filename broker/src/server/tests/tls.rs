@@ -223,8 +223,7 @@ async fn refused_handshakes_are_waited_for_as_refused_logins_are() {
     while rig.server.gate().inside() > inside {
         tokio::task::yield_now().await;
     }
-    // Who ends its side is waited for no longer.
-    drop(waited_for);
+    // A node that stops waits for none of them.
     rig.stop().await;
 }
 
