@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 
 use crate::acl::{AclBinding, AclCache, CLUSTER_NAME, Operation, ResourceType};
 use crate::audit::{AuditContext, AuditEvent, AuditSink, AuthzRow};
-use crate::authorizer::{Authorizer, Decision, Denied};
+use crate::authorizer::Authorizer;
+use crate::decision::{Decision, Denied};
 use crate::grant::{
     Alter, Cluster, ClusterAction, Create, Delete, Describe, Granted, Group, IdempotentWrite,
     OperationKind, ResourceKind, Topic, TransactionalId,
@@ -36,17 +37,20 @@ pub struct Access {
     asked: Mutex<HashMap<Question, (Decision, u32)>>,
 }
 
-impl Access {
-    pub(crate) fn new(
-        authorizer: Authorizer,
+impl Authorizer {
+    /// Takes the snapshot that answers every question of one request.
+    ///
+    /// Decisions worth a line go to `audit` when the returned value is dropped or flushed.
+    pub fn access(
+        &self,
         acls: Arc<AclCache>,
         mut caller: Caller,
         audit: Option<Arc<dyn AuditSink>>,
         context: AuditContext,
-    ) -> Self {
+    ) -> Access {
         caller.host = caller.host.to_canonical();
-        Self {
-            authorizer,
+        Access {
+            authorizer: self.clone(),
             acls,
             caller,
             audit,
@@ -54,7 +58,9 @@ impl Access {
             asked: Mutex::default(),
         }
     }
+}
 
+impl Access {
     /// Who asks.
     pub fn caller(&self) -> &Caller {
         &self.caller

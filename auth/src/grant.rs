@@ -68,7 +68,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::acl::{Operation, ResourceType};
-use crate::authorizer::Decision;
+use crate::decision::Decision;
 
 mod sealed {
     pub trait Sealed {}

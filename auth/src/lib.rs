@@ -2,8 +2,9 @@
 //!
 //! - [`tls`]: contexts from PEM, principals from certificates.
 //! - [`sasl`], [`scram`]: PLAIN and SCRAM exchanges, bytes in, bytes out.
-//! - [`acl`], [`authorizer`], [`access`], [`grant`]: ACLs, decisions, and [`grant::Granted`],
-//!   the proof of a decision that functions touching data ask for.
+//! - [`acl`], [`authorizer`], [`decision`]: ACLs, who judges by them, and the answer.
+//! - [`access`], [`grant`]: one request's questions, and [`grant::Granted`], the proof of a
+//!   decision that functions touching data ask for.
 //! - [`audit`]: events, their hash chain, and a queue that never forgets in silence.
 //!
 //! This crate knows bytes, names and certificates. It knows no sockets, no API keys, no wire
@@ -15,6 +16,7 @@ pub mod access;
 pub mod acl;
 pub mod audit;
 pub mod authorizer;
+pub mod decision;
 pub mod grant;
 pub mod host;
 pub mod principal;
@@ -24,7 +26,8 @@ pub mod secret;
 pub mod tls;
 
 pub use access::Access;
-pub use authorizer::{Authorizer, AuthorizerConfig, Decision, Denied, SuperUsers};
+pub use authorizer::{Authorizer, AuthorizerConfig, SuperUsers};
+pub use decision::{Decision, Denied};
 pub use grant::Granted;
 pub use principal::{Caller, Principal};
 pub use secret::Secret;

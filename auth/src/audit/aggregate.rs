@@ -198,7 +198,7 @@ fn cut(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::audit::{AuditContext, AuthInfo, Outcome};
-    use crate::authorizer::Decision;
+    use crate::decision::Decision;
 
     fn at(seconds: i64) -> UnixMicros {
         UnixMicros::new(seconds * 1_000_000)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::overflow::Overflow;
 use crate::acl::{Operation, ResourceType};
-use crate::authorizer::Decision;
+use crate::decision::Decision;
 use crate::principal::Principal;
 
 /// The class of an event: it decides the default, and what happens when the log stalls.

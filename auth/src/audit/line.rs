@@ -296,7 +296,7 @@ mod tests {
     use super::*;
     use crate::acl::{Operation, ResourceType};
     use crate::audit::{Action, AuditContext, ConnectionInfo, Outcome};
-    use crate::authorizer::Decision;
+    use crate::decision::Decision;
     use crate::principal::Principal;
 
     fn place() -> Place<'static> {

@@ -3,7 +3,7 @@
 mod any;
 
 use super::*;
-use crate::acl::{AclSet, CLUSTER_NAME, PatternType, Permission};
+use crate::acl::{AclBinding, AclSet, CLUSTER_NAME, PatternType, Permission};
 use Operation::*;
 use PatternType::{Literal, Prefixed};
 use Permission::{Allow, Deny};
