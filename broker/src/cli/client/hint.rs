@@ -11,12 +11,8 @@ use super::{ClientError, ClientSettings, tls_words};
 const WANTS_TLS: &str = "that port may speak TLS; set security.protocol to SASL_SSL or SSL";
 const WANTS_NO_TLS: &str = "that port may not speak TLS; name another one, or set \
                             security.protocol to SASL_PLAINTEXT or PLAINTEXT";
-pub(super) const WANTS_CERTIFICATE: &str = "that listener asks for a client certificate; set \
-                                 ssl.keystore.location (librdkafka: ssl.certificate.location and \
-                                 ssl.key.location), or use the SASL_SSL listener";
 const WANTS_LOGIN: &str = "that listener may ask for a login; set security.protocol to SASL_SSL \
                            (without TLS: SASL_PLAINTEXT), a mechanism, a user and a password";
-
 const WANTS_ANOTHER: &str = "that listener may not accept this client's certificate; its log says \
                              why, if so";
 

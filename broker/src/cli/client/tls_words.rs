@@ -8,8 +8,6 @@ use std::io;
 use openssl::{error::ErrorStack, ssl, x509::X509VerifyResult};
 use palisade_auth::tls::{KeyStore, TlsSettings};
 
-use super::hint::WANTS_CERTIFICATE;
-
 /// OpenSSL counts the alerts of the other side from here (`SSL_AD_REASON_OFFSET`).
 const ALERTS: i32 = 1000;
 
@@ -26,6 +24,10 @@ const DECRYPT_ERROR: u8 = 51;
 const PROTOCOL_VERSION: u8 = 70;
 const INSUFFICIENT_SECURITY: u8 = 71;
 const CERTIFICATE_REQUIRED: u8 = 116;
+
+const WANTS_CERTIFICATE: &str = "that listener asks for a client certificate; set \
+                                 ssl.keystore.location (librdkafka: ssl.certificate.location and \
+                                 ssl.key.location), or use the SASL_SSL listener";
 
 /// Why this side does not accept the certificate of the broker at `host`.
 pub(super) fn of_broker(verdict: X509VerifyResult, host: &str) -> String {
