@@ -2,6 +2,7 @@
 
 mod backlog;
 mod input;
+mod options;
 mod partitioner;
 mod queue;
 mod sender;
@@ -19,6 +20,7 @@ use serde_json::json;
 use self::{
     backlog::{Backlog, Refused},
     input::{Parser, Shape},
+    options::Options,
     sender::Sender,
 };
 use super::{
@@ -124,7 +126,7 @@ impl ProduceArgs {
         cluster.partitions(&self.topic)?;
         let mut sender = Sender::new(
             cluster,
-            sender::Options {
+            Options {
                 topic: self.topic.clone(),
                 partition: self.partition,
                 headers: self.headers.clone(),

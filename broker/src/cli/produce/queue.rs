@@ -11,7 +11,7 @@ use palisade_protocol::{
 };
 use tokio::time::Instant;
 
-use super::{super::client::ClientError, input::Record, sender::Options};
+use super::{super::client::ClientError, input::Record, options::Options};
 
 /// A batch of this many bytes is not added to; far below what brokers take.
 const BATCH_BYTES: usize = 256 << 10;

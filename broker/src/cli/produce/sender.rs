@@ -9,7 +9,6 @@ use std::{
 
 use palisade_protocol::{
     ErrorCode, Str,
-    batch::Codec,
     messages::{
         init_producer_id::InitProducerIdRequest,
         produce::{
@@ -32,6 +31,7 @@ use super::{
     },
     backlog::Backlog,
     input::Parsed,
+    options::Options,
     queue::given_up,
 };
 use crate::task;
@@ -40,24 +40,6 @@ use crate::task;
 const BY_NAME: i16 = 12;
 /// How long a batch is tried in vain before that is said.
 const SILENCE: Duration = Duration::from_secs(3);
-
-/// What is sent, and how.
-#[derive(Clone, Debug)]
-pub(super) struct Options {
-    pub(super) topic: String,
-    pub(super) partition: Option<i32>,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) codec: Codec,
-    pub(super) acks: i16,
-    /// How long a batch is tried, and how long the broker may take for one attempt.
-    pub(super) timeout_ms: i32,
-}
-
-impl Options {
-    fn delivery(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or_default())
-    }
-}
 
 /// What a leader said to the batches of some partitions; `None` to acks=0.
 struct Reply {
