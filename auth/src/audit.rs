@@ -14,15 +14,14 @@ mod queue;
 mod time;
 mod writer;
 
-pub use aggregate::Aggregate;
 pub use chain::{ChainError, LineInfo, verify_line};
 pub use event::{
-    Action, AuditContext, AuditEvent, AuthInfo, AuthzRow, Cause, CertificateInfo, Change, Class,
-    ConnectionInfo, Gap, Outcome, RequestInfo, SecretDigest, TlsInfo,
+    Action, Aggregate, AuditContext, AuditEvent, AuthInfo, AuthzRow, Cause, CertificateInfo, Change,
+    Class, ConnectionInfo, Gap, Outcome, RequestInfo, SecretDigest, TlsInfo,
 };
 pub use line::shown;
-pub use overflow::Overflow;
-pub use queue::{AuditQueue, Held, Stamped, Ticket};
+pub use overflow::{Held, Overflow};
+pub use queue::{AuditQueue, Stamped, Ticket};
 pub use time::UnixMicros;
 pub use writer::{AppendError, AuditFile, AuditWriter, Started, StreamId, WriterError};
 

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::UnixMicros;
-use super::event::{Action, AuditEvent, AuthzRow, Class};
+use super::event::{Action, Aggregate, AuditEvent, AuthzRow, Class};
 use crate::acl::{Operation, ResourceType};
 
 /// How long occurrences are counted into one line.
@@ -20,19 +20,6 @@ const KEYS_MAX: usize = 10_000;
 
 /// The part of a name that is kept, in bytes.
 const NAME_MAX: usize = 256;
-
-/// How often something happened beside its first occurrence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Aggregate {
-    /// How often.
-    pub count: u64,
-    /// The first time counted here.
-    pub first: UnixMicros,
-    /// The last time.
-    pub last: UnixMicros,
-    /// There were too many kinds: principal, address and resource are one example of many.
-    pub collapsed: bool,
-}
 
 /// What makes two occurrences the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::UnixMicros;
 use super::overflow::Overflow;
 use crate::acl::{Operation, ResourceType};
 use crate::decision::Decision;
@@ -284,7 +285,20 @@ pub struct AuditEvent {
     /// What was only counted, for `audit_gap`.
     pub gap: Option<Gap>,
     /// How often the same happened after it was first written.
-    pub agg: Option<super::Aggregate>,
+    pub agg: Option<Aggregate>,
+}
+
+/// How often something happened beside its first occurrence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aggregate {
+    /// How often.
+    pub count: u64,
+    /// The first time counted here.
+    pub first: UnixMicros,
+    /// The last time.
+    pub last: UnixMicros,
+    /// There were too many kinds: principal, address and resource are one example of many.
+    pub collapsed: bool,
 }
 
 /// Events of one class that were counted instead of kept.
@@ -295,9 +309,9 @@ pub struct Gap {
     /// How many.
     pub count: u64,
     /// When the first was.
-    pub first: super::UnixMicros,
+    pub first: UnixMicros,
     /// When the last was.
-    pub last: super::UnixMicros,
+    pub last: UnixMicros,
     /// Why they could not be kept.
     pub cause: Cause,
 }

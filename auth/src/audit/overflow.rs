@@ -5,7 +5,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::queue::Held;
+use super::{AuditEvent, Class, UnixMicros};
+
+/// An event that found no room. Floods of equal events are already taken out of it.
+#[derive(Debug)]
+pub struct Held {
+    pub(super) event: Box<AuditEvent>,
+    pub(super) weight: usize,
+    /// When it happened.
+    pub(super) at: UnixMicros,
+}
+
+impl Held {
+    /// The class of the event.
+    pub fn class(&self) -> Class {
+        self.event.class()
+    }
+}
 
 /// The events of one connection that found no room.
 ///

@@ -9,7 +9,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::aggregate::Aggregator;
 use super::event::{Cause, Gap};
-use super::{Action, AuditContext, AuditEvent, AuditSink, Class, Outcome, Overflow, UnixMicros};
+use super::overflow::{Held, Overflow};
+use super::{Action, AuditContext, AuditEvent, AuditSink, Class, Outcome, UnixMicros};
 
 /// The part of the bound that only classes which fail closed may use: a flood of denials must
 /// not keep people from logging in. One eighth.
@@ -24,22 +25,6 @@ const LATE_MICROS: i64 = 1_000_000;
 pub struct Ticket {
     fails_closed: bool,
     number: u64,
-}
-
-/// An event that found no room. Floods of equal events are already taken out of it.
-#[derive(Debug)]
-pub struct Held {
-    event: Box<AuditEvent>,
-    weight: usize,
-    /// When it happened.
-    at: UnixMicros,
-}
-
-impl Held {
-    /// The class of the event.
-    pub fn class(&self) -> Class {
-        self.event.class()
-    }
 }
 
 /// An event with the moment it was taken.
