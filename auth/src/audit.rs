@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod chain;
+mod context;
 mod event;
 mod line;
 mod overflow;
@@ -15,9 +16,9 @@ mod time;
 mod writer;
 
 pub use chain::{ChainError, LineInfo, verify_line};
+pub use context::{AuditContext, AuthInfo, CertificateInfo, ConnectionInfo, RequestInfo, TlsInfo};
 pub use event::{
-    Action, Aggregate, AuditContext, AuditEvent, AuthInfo, AuthzRow, Cause, CertificateInfo, Change,
-    Class, ConnectionInfo, Gap, Outcome, RequestInfo, SecretDigest, TlsInfo,
+    Action, Aggregate, AuditEvent, AuthzRow, Cause, Change, Class, Gap, Outcome, SecretDigest,
 };
 pub use line::shown;
 pub use overflow::{Held, Overflow};

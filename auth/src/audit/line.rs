@@ -7,8 +7,9 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::event::{AuditEvent, AuthInfo, AuthzRow, CertificateInfo, Change, Gap, RequestInfo};
-use super::{Aggregate, TlsInfo, UnixMicros};
+use super::UnixMicros;
+use super::context::{AuthInfo, CertificateInfo, RequestInfo, TlsInfo};
+use super::event::{Aggregate, AuditEvent, AuthzRow, Change, Gap};
 use crate::host::java_text;
 
 /// The longest text, in bytes.
