@@ -7,6 +7,7 @@ mod crypto;
 mod describe;
 mod exchange;
 mod fake;
+mod mechanism;
 mod message;
 
 pub use alter::{
@@ -14,8 +15,9 @@ pub use alter::{
 };
 pub use credential::{
     CredentialError, DEFAULT_ITERATIONS, MAX_ITERATIONS, MIN_ITERATIONS, ScramCredential,
-    ScramMechanism, random_salt,
+    random_salt,
 };
 pub use describe::{CredentialInfo, DescribeError, Described, describe};
 pub use exchange::ScramServer;
 pub(crate) use fake::plain_credential as fake_plain_credential;
+pub use mechanism::ScramMechanism;

@@ -6,7 +6,8 @@ use std::collections::btree_map::Entry;
 
 use thiserror::Error;
 
-use super::credential::{MAX_ITERATIONS, MIN_ITERATIONS, ScramCredential, ScramMechanism};
+use super::credential::{MAX_ITERATIONS, MIN_ITERATIONS, ScramCredential};
+use super::mechanism::ScramMechanism;
 use crate::secret::Secret;
 
 /// The least and most bytes of a salt.

@@ -7,7 +7,7 @@ use openssl::pkey::PKey;
 use openssl::sign::Signer;
 use zeroize::Zeroizing;
 
-use super::credential::ScramMechanism;
+use super::mechanism::ScramMechanism;
 
 pub(crate) fn digest(mechanism: ScramMechanism) -> MessageDigest {
     match mechanism {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use super::credential::ScramMechanism;
+use super::mechanism::ScramMechanism;
 
 /// Why a listed user has no credentials to show. The text is the wire's error message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

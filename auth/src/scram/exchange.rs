@@ -8,9 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use openssl::error::ErrorStack;
 
-use super::credential::{ScramCredential, ScramMechanism, random_text};
+use super::credential::{ScramCredential, random_text};
 use super::crypto::{h, hmac};
 use super::fake;
+use super::mechanism::ScramMechanism;
 use super::message::{ClientFinal, ClientFirst, Malformed};
 use crate::sasl::{CredentialLookup, Details, FOREIGN_AUTHZID, FailureCause, SaslDeps};
 use crate::secret::{Secret, constant_time_eq};

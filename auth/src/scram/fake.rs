@@ -2,8 +2,9 @@
 
 use openssl::error::ErrorStack;
 
-use super::credential::{DEFAULT_ITERATIONS, ScramCredential, ScramMechanism, base36_of_130_bits};
+use super::credential::{DEFAULT_ITERATIONS, ScramCredential, base36_of_130_bits};
 use super::crypto::hmac;
+use super::mechanism::ScramMechanism;
 use crate::secret::Secret;
 
 /// Invents the credential of a user that has none.
