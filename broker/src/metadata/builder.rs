@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palisade_auth::scram::ScramMechanism;
-use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, TopicId};
+use palisade_auth::Secret;
+use palisade_auth::acl::AclBinding;
+use palisade_auth::scram::{ScramCredential, ScramMechanism};
+use palisade_protocol::types::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicId};
 use thiserror::Error;
 
 use super::delta::{ClusterDelta, ScramChange};
 use super::image::{ClusterImage, ConfigMap, ConfigResource, PartitionImage, TopicImage};
-use super::record::{ConfigResourceType, MetadataRecord, PartitionRecord};
+use super::record::{BrokerRegistration, ConfigResourceType, MetadataRecord, PartitionRecord};
 
 /// A record that does not fit the image before it: the log or this release is broken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -126,34 +128,13 @@ impl ImageBuilder {
     pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
         match record {
             MetadataRecord::ClusterId(id) => self.set_cluster_id(id)?,
-            MetadataRecord::FakeSaltSecret(secret) => {
-                if self.image.scram.fake_salt_secret.is_some() {
-                    return Err(ApplyError::SetTwice("fake salt secret"));
-                }
-                self.image.scram.fake_salt_secret = Some(Arc::new(secret.clone()));
-            }
-            MetadataRecord::FeatureLevel { name, level } => {
-                if *level == 0 {
-                    self.image.features.remove(name.as_str());
-                } else {
-                    self.image.features.insert(Arc::from(name.as_str()), *level);
-                }
-                self.delta.features = true;
-            }
-            MetadataRecord::RegisterBroker(broker) => {
-                self.image
-                    .brokers
-                    .by_id
-                    .insert(broker.id, Arc::new(broker.clone()));
-                self.delta.brokers.insert(broker.id);
-            }
+            MetadataRecord::FakeSaltSecret(secret) => self.set_fake_salt_secret(secret)?,
+            MetadataRecord::FeatureLevel { name, level } => self.set_feature(name, *level),
+            MetadataRecord::RegisterBroker(broker) => self.register_broker(broker),
             MetadataRecord::FenceBroker { id, epoch, fenced } => {
                 self.fence_broker(*id, *epoch, *fenced)?;
             }
-            MetadataRecord::UnregisterBroker { id } => {
-                self.image.brokers.by_id.remove(id);
-                self.delta.brokers.insert(*id);
-            }
+            MetadataRecord::UnregisterBroker { id } => self.unregister_broker(*id),
             MetadataRecord::Topic { id, name } => self.create_topic(*id, name)?,
             MetadataRecord::Partition(partition) => self.set_partition(partition)?,
             MetadataRecord::RemoveTopic { id } => self.remove_topic(*id)?,
@@ -165,33 +146,11 @@ impl ImageBuilder {
             } => {
                 self.set_config(*resource_type, resource_name, key, value.as_deref())?;
             }
-            MetadataRecord::Acl(acl) => {
-                if self.image.acls.insert(acl.clone()) {
-                    self.delta.acls_added.push(acl.clone());
-                    self.acls_changed = true;
-                }
-            }
-            MetadataRecord::RemoveAcl(acl) => {
-                if self.image.acls.remove(acl) {
-                    self.delta.acls_removed.push(acl.clone());
-                    self.acls_changed = true;
-                }
-            }
-            MetadataRecord::Scram { user, credential } => {
-                self.image.scram.set(user, Arc::new(credential.clone()));
-                let change = ScramChange::Set(credential.mechanism.code());
-                self.delta.scram.insert((user.clone(), change));
-            }
+            MetadataRecord::Acl(acl) => self.add_acl(acl),
+            MetadataRecord::RemoveAcl(acl) => self.remove_acl(acl),
+            MetadataRecord::Scram { user, credential } => self.set_scram(user, credential),
             MetadataRecord::RemoveScram { user, mechanism } => self.remove_scram(user, *mechanism),
-            MetadataRecord::ProducerIds { next, .. } => {
-                if *next < self.image.next_producer_id {
-                    return Err(ApplyError::ProducerIdsWentBack {
-                        from: self.image.next_producer_id.value(),
-                        to: next.value(),
-                    });
-                }
-                self.image.next_producer_id = *next;
-            }
+            MetadataRecord::ProducerIds { next, .. } => self.set_next_producer_id(*next)?,
         }
         Ok(())
     }
@@ -202,6 +161,34 @@ impl ImageBuilder {
         }
         self.image.cluster_id = Arc::from(id);
         Ok(())
+    }
+
+    fn set_fake_salt_secret(&mut self, secret: &Secret) -> Result<(), ApplyError> {
+        if self.image.scram.fake_salt_secret.is_some() {
+            return Err(ApplyError::SetTwice("fake salt secret"));
+        }
+        self.image.scram.fake_salt_secret = Some(Arc::new(secret.clone()));
+        Ok(())
+    }
+
+    fn set_feature(&mut self, name: &str, level: i16) {
+        if level == 0 {
+            self.image.features.remove(name);
+        } else {
+            self.image.features.insert(Arc::from(name), level);
+        }
+        self.delta.features = true;
+    }
+
+    fn register_broker(&mut self, broker: &BrokerRegistration) {
+        let brokers = &mut self.image.brokers.by_id;
+        brokers.insert(broker.id, Arc::new(broker.clone()));
+        self.delta.brokers.insert(broker.id);
+    }
+
+    fn unregister_broker(&mut self, id: BrokerId) {
+        self.image.brokers.by_id.remove(&id);
+        self.delta.brokers.insert(id);
     }
 
     fn fence_broker(&mut self, id: BrokerId, epoch: i64, fenced: bool) -> Result<(), ApplyError> {
@@ -334,6 +321,26 @@ impl ImageBuilder {
         Ok(())
     }
 
+    fn add_acl(&mut self, acl: &AclBinding) {
+        if self.image.acls.insert(acl.clone()) {
+            self.delta.acls_added.push(acl.clone());
+            self.acls_changed = true;
+        }
+    }
+
+    fn remove_acl(&mut self, acl: &AclBinding) {
+        if self.image.acls.remove(acl) {
+            self.delta.acls_removed.push(acl.clone());
+            self.acls_changed = true;
+        }
+    }
+
+    fn set_scram(&mut self, user: &str, credential: &ScramCredential) {
+        self.image.scram.set(user, Arc::new(credential.clone()));
+        let change = ScramChange::Set(credential.mechanism.code());
+        self.delta.scram.insert((user.to_owned(), change));
+    }
+
     fn remove_scram(&mut self, user: &str, mechanism: ScramMechanism) {
         if !self.image.scram.remove(user, mechanism) {
             return;
@@ -345,5 +352,17 @@ impl ImageBuilder {
         self.delta
             .scram
             .insert((user.to_owned(), ScramChange::Removed(code)));
+    }
+
+    fn set_next_producer_id(&mut self, next: ProducerId) -> Result<(), ApplyError> {
+        let from = self.image.next_producer_id;
+        if next < from {
+            return Err(ApplyError::ProducerIdsWentBack {
+                from: from.value(),
+                to: next.value(),
+            });
+        }
+        self.image.next_producer_id = next;
+        Ok(())
     }
 }
