@@ -30,6 +30,7 @@ pub(crate) mod validate;
 pub(crate) mod waiter;
 mod waiting;
 
+pub(crate) use isr::Leadership;
 pub(crate) use replica::Subscribed;
 
 pub use cleaner::Cleaners;

@@ -23,7 +23,7 @@ use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::handlers::denied;
 use crate::metadata::ClusterImage;
-use crate::partition::{Partition, PartitionError, ReplicaManager};
+use crate::partition::{Leadership, Partition, PartitionError, ReplicaManager};
 use crate::task::{Budget, ROW_WORK};
 
 /// First version that knows OFFSET_NOT_AVAILABLE.
@@ -197,10 +197,23 @@ async fn find(
     let expected =
         (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
     let leadership = if asker.any_replica {
-        partition.check_epoch(expected).map_err(code)?
+        partition.check_epoch(expected)
     } else {
-        partition.lead(expected).map_err(code)?
+        partition.lead(expected)
     };
+    let leadership = leadership.map_err(code)?;
+    let found = answer(&partition, &leadership, wanted, sight).await;
+    found.map_err(code)
+}
+
+/// The answer of a partition that may be asked.
+async fn answer(
+    partition: &Partition<Describe>,
+    leadership: &Leadership,
+    wanted: Wanted,
+    sight: Sight,
+) -> Result<ListOffsetsPartitionResponse, PartitionError> {
+    let index = partition.index();
     let limit = match sight {
         Sight::Committed => partition.high_watermark(),
         Sight::Stable => partition.last_stable_offset(),
@@ -209,7 +222,7 @@ async fn find(
     // A new leader does not know yet what of its log is committed; a replica sees the log as is.
     let unsettled = sight != Sight::LogEnd && partition.high_watermark() < leadership.epoch_start;
     match wanted {
-        Wanted::Latest if unsettled => Err(code(PartitionError::OffsetNotAvailable)),
+        Wanted::Latest if unsettled => Err(PartitionError::OffsetNotAvailable),
         Wanted::Latest => Ok(position(index, limit, Some(leadership.leader_epoch))),
         Wanted::Earliest | Wanted::EarliestLocal => {
             let start = partition.log_start_offset();
@@ -223,16 +236,14 @@ async fn find(
         }
         Wanted::Tiered => Ok(nowhere(index)),
         Wanted::MaxTimestamp => {
-            let found = partition.max_timestamp(limit).await.map_err(code)?;
+            let found = partition.max_timestamp(limit).await?;
             Ok(found.map_or_else(|| nowhere(index), |found| record(index, found)))
         }
         Wanted::At(timestamp) => {
-            let found = by_timestamp(&partition, timestamp, limit)
-                .await
-                .map_err(code)?;
+            let found = by_timestamp(partition, timestamp, limit).await?;
             match found {
                 Some(found) => Ok(record(index, found)),
-                None if unsettled => Err(code(PartitionError::OffsetNotAvailable)),
+                None if unsettled => Err(PartitionError::OffsetNotAvailable),
                 None => Ok(nowhere(index)),
             }
         }
