@@ -1,12 +1,15 @@
 //! Where settings come from, and which of them wins.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use zeroize::Zeroizing;
 
 use super::{
     ConfigError, Origin, Warning, environment, keys,
-    properties::{self, SyntaxError},
+    properties::{self, Entry, SyntaxError},
 };
 
 /// All sources of one configuration. Tests fill in what a process would find around itself.
@@ -154,49 +157,16 @@ fn head(text: &str) -> String {
 }
 
 fn from_file(
-    path: &PathBuf,
+    path: &Path,
     bytes: Option<&Zeroizing<Vec<u8>>>,
     given: &mut Vec<Given>,
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<Warning>,
 ) {
-    let read;
-    let bytes = match bytes {
-        Some(bytes) => bytes,
-        None => match fs::read(path) {
-            Ok(bytes) => {
-                read = Zeroizing::new(bytes);
-                &read
-            }
-            Err(error) => {
-                errors.push(ConfigError::Unreadable {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                });
-                return;
-            }
-        },
-    };
-    if !bytes.is_ascii() {
-        warnings.push(Warning::Note(format!(
-            "{}: bytes outside ASCII are read as ISO-8859-1, as Kafka does; write \\uXXXX instead",
-            path.display()
-        )));
-    }
-    let entries = match properties::parse(bytes) {
+    let entries = match entries(path, bytes, warnings) {
         Ok(entries) => entries,
         Err(error) => {
-            let (line, reason) = match error {
-                SyntaxError::Unicode { line } => (line, "malformed \\uXXXX escape"),
-                SyntaxError::Surrogate { line } => {
-                    (line, "\\uXXXX escape is half of a surrogate pair")
-                }
-            };
-            errors.push(ConfigError::Syntax {
-                path: path.clone(),
-                line,
-                reason,
-            });
+            errors.push(error);
             return;
         }
     };
@@ -214,9 +184,45 @@ fn from_file(
             name: entry.key.clone(),
             value: entry.value.clone(),
             origin: Origin::File {
-                path: path.clone(),
+                path: path.to_owned(),
                 line: entry.line,
             },
         });
     }
+}
+
+/// What the file says, line by line; it is read where its bytes are not given.
+fn entries(
+    path: &Path,
+    bytes: Option<&Zeroizing<Vec<u8>>>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<Entry>, ConfigError> {
+    let read;
+    let bytes = match bytes {
+        Some(bytes) => bytes,
+        None => {
+            read = Zeroizing::new(fs::read(path).map_err(|error| ConfigError::Unreadable {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?);
+            &read
+        }
+    };
+    if !bytes.is_ascii() {
+        warnings.push(Warning::Note(format!(
+            "{}: bytes outside ASCII are read as ISO-8859-1, as Kafka does; write \\uXXXX instead",
+            path.display()
+        )));
+    }
+    properties::parse(bytes).map_err(|error| {
+        let (line, reason) = match error {
+            SyntaxError::Unicode { line } => (line, "malformed \\uXXXX escape"),
+            SyntaxError::Surrogate { line } => (line, "\\uXXXX escape is half of a surrogate pair"),
+        };
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line,
+            reason,
+        }
+    })
 }
