@@ -68,52 +68,70 @@ pub(super) fn read<E: From<ReadError>>(
         if !verify_crc(batch) {
             return Err(ReadError::Checksum(header.base_offset.value()).into());
         }
-        let leader_epoch = header.partition_leader_epoch.value();
         let next = header.next_offset().value();
-        if next > position.offset && !aborted.hides(&header, batch) {
-            let failed = |source| ReadError::Batch {
-                offset: header.base_offset.value(),
-                source,
-            };
-            let section = batch.get(BATCH_HEADER_LEN..).unwrap_or_default();
-            let codec = header.codec().map_err(failed)?;
-            let section = compression::decompress(codec, section, BATCH_MAX).map_err(failed)?;
-            for record in RecordIter::new(&section, header.records_count) {
-                let record = record.map_err(failed)?;
-                let delta = i64::from(record.offset_delta);
-                let offset = header.base_offset.value().saturating_add(delta);
-                if offset < position.offset {
-                    continue;
-                }
-                let timestamp = match header.timestamp_type() {
-                    TimestampType::LogAppendTime => header.max_timestamp.value(),
-                    _ => header
-                        .base_timestamp
-                        .value()
-                        .saturating_add(record.timestamp_delta),
-                };
-                let goes_on = visit(Seen {
-                    offset,
-                    timestamp,
-                    record,
-                })?;
-                position = Position {
-                    offset: offset.saturating_add(1),
-                    leader_epoch,
-                };
-                if !goes_on {
-                    return Ok(position);
-                }
-            }
+        if next <= position.offset {
+            continue;
+        }
+        if !aborted.hides(&header, batch) && !read_batch(&header, batch, &mut position, &mut visit)?
+        {
+            return Ok(position);
         }
         if next > position.offset {
             position = Position {
                 offset: next,
-                leader_epoch,
+                leader_epoch: header.partition_leader_epoch.value(),
             };
         }
     }
     Ok(position)
+}
+
+/// Shows those records of one batch that `position` has not passed, and moves it behind each. False
+/// when `visit` said no.
+///
+/// # Errors
+/// Damage, or what `visit` reports.
+fn read_batch<E: From<ReadError>>(
+    header: &BatchHeader,
+    batch: &[u8],
+    position: &mut Position,
+    visit: &mut impl FnMut(Seen<'_>) -> Result<bool, E>,
+) -> Result<bool, E> {
+    let base = header.base_offset.value();
+    let failed = |source| ReadError::Batch {
+        offset: base,
+        source,
+    };
+    let section = batch.get(BATCH_HEADER_LEN..).unwrap_or_default();
+    let codec = header.codec().map_err(failed)?;
+    let section = compression::decompress(codec, section, BATCH_MAX).map_err(failed)?;
+    for record in RecordIter::new(&section, header.records_count) {
+        let record = record.map_err(failed)?;
+        let offset = base.saturating_add(i64::from(record.offset_delta));
+        if offset < position.offset {
+            continue;
+        }
+        let timestamp = match header.timestamp_type() {
+            TimestampType::LogAppendTime => header.max_timestamp.value(),
+            _ => header
+                .base_timestamp
+                .value()
+                .saturating_add(record.timestamp_delta),
+        };
+        let goes_on = visit(Seen {
+            offset,
+            timestamp,
+            record,
+        })?;
+        *position = Position {
+            offset: offset.saturating_add(1),
+            leader_epoch: header.partition_leader_epoch.value(),
+        };
+        if !goes_on {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Which batches belong to aborted transactions, walking through them in order.
