@@ -36,6 +36,7 @@ const GROUP: i8 = 8;
 const MAX_ROWS: usize = 1_000;
 
 /// Why a resource has no answer.
+#[derive(Clone)]
 struct Refused(ErrorCode, String);
 
 /// Answers a DescribeConfigs request.
@@ -43,60 +44,58 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     req: DescribeConfigsRequest,
 ) -> Handled<DescribeConfigsResponse> {
-    let access = ctx.access();
-    if req.resources.len() > MAX_ROWS {
-        // Each row of an answer takes kilobytes, each of the request a few bytes.
-        let refused = || {
-            Refused(
-                ErrorCode::POLICY_VIOLATION,
-                format!("At most {MAX_ROWS} resources"),
-            )
-        };
-        let results = req
-            .resources
-            .into_iter()
-            .map(|resource| refuse(resource, refused()));
-        let results = results.collect();
-        return Handled::Now(DescribeConfigsResponse {
-            results,
-            ..Default::default()
-        });
-    }
-    let kinds: Option<Vec<ConfigResourceType>> = req
-        .resources
-        .iter()
-        .map(|resource| ConfigResourceType::from_code(resource.resource_type))
-        .collect();
-    let shown = Shown {
-        synonyms: req.include_synonyms,
-        documentation: req.include_documentation,
-    };
-    let results = match kinds {
-        // One unknown kind refuses the whole request, before any right is asked.
-        None => req
-            .resources
-            .into_iter()
-            .map(|resource| refuse(resource, unknown_kind()))
-            .collect(),
-        Some(kinds) => {
-            let report = OnceCell::new();
-            let mut budget = Budget::start();
-            let mut rows = Vec::new();
-            for (kind, resource) in each_once(kinds.into_iter().zip(req.resources)) {
-                let found = configs(ctx, &access, kind, &resource, shown, &report);
-                rows.push(match found {
-                    Ok(configs) => row(resource, configs),
-                    Err(refused) => refuse(resource, refused),
-                });
-                budget.breathe(0).await;
-            }
-            rows
+    let results = match kinds(&req.resources) {
+        Ok(kinds) => describe_all(ctx, kinds, req).await,
+        Err(refused) => {
+            let each = |resource| refuse(resource, refused.clone());
+            req.resources.into_iter().map(each).collect()
         }
     };
     Handled::Now(DescribeConfigsResponse {
         results,
         ..DescribeConfigsResponse::default()
     })
+}
+
+/// The kind of each resource, or why the whole request is refused before any right is asked.
+fn kinds(resources: &[DescribeConfigsResource]) -> Result<Vec<ConfigResourceType>, Refused> {
+    if resources.len() > MAX_ROWS {
+        // Each row of an answer takes kilobytes, each of the request a few bytes.
+        let text = format!("At most {MAX_ROWS} resources");
+        return Err(Refused(ErrorCode::POLICY_VIOLATION, text));
+    }
+    let kinds = resources
+        .iter()
+        .map(|resource| ConfigResourceType::from_code(resource.resource_type));
+    kinds.collect::<Option<_>>().ok_or_else(|| {
+        let text = "Unexpected resource type in the request";
+        Refused(ErrorCode::INVALID_REQUEST, text.to_owned())
+    })
+}
+
+/// A row for each resource, whose `kinds` are given in the same order.
+async fn describe_all(
+    ctx: &RequestContext,
+    kinds: Vec<ConfigResourceType>,
+    req: DescribeConfigsRequest,
+) -> Vec<DescribeConfigsResult> {
+    let access = ctx.access();
+    let shown = Shown {
+        synonyms: req.include_synonyms,
+        documentation: req.include_documentation,
+    };
+    let report = OnceCell::new();
+    let mut budget = Budget::start();
+    let mut rows = Vec::new();
+    for (kind, resource) in each_once(kinds.into_iter().zip(req.resources)) {
+        let found = configs(ctx, &access, kind, &resource, shown, &report);
+        rows.push(match found {
+            Ok(configs) => row(resource, configs),
+            Err(refused) => refuse(resource, refused),
+        });
+        budget.breathe(0).await;
+    }
+    rows
 }
 
 /// What the request wants to see beside the values.
@@ -142,13 +141,6 @@ fn both(one: Option<Vec<Str>>, other: Option<Vec<Str>>) -> Option<Vec<Str>> {
     let mut one = one.filter(|keys| !keys.is_empty())?;
     one.extend(other.filter(|keys| !keys.is_empty())?);
     Some(one)
-}
-
-fn unknown_kind() -> Refused {
-    Refused(
-        ErrorCode::INVALID_REQUEST,
-        "Unexpected resource type in the request".to_owned(),
-    )
 }
 
 fn configs(
