@@ -75,77 +75,12 @@ fn translate(pattern: &str) -> Result<String, String> {
     let mut class = Class::Outside;
     while let Some(letter) = rest.chars().next() {
         let after = rest.get(letter.len_utf8()..).unwrap_or_default();
-        rest = match (letter, class) {
-            ('\\', _) => escape(after, class, &mut out)?,
-            ('[', Class::Outside) => {
-                out.push('[');
-                class = Class::First;
-                match after.strip_prefix('^') {
-                    Some(negated) => {
-                        out.push('^');
-                        negated
-                    }
-                    None => after,
-                }
-            }
-            (']', Class::First) => {
-                out.push_str(r"\]");
-                class = Class::Inside;
-                after
-            }
-            (']', Class::Inside) => {
-                out.push(']');
-                class = Class::Outside;
-                after
-            }
-            ('[', _) if after.starts_with(':') => {
-                let end = after.find(":]").ok_or("missing terminating ]")? + 2;
-                let (name, after) = after.split_at(end);
-                if !is_ascii_class(name) {
-                    return Err(format!("invalid character class: `[{name}]`"));
-                }
-                out.push('[');
-                out.push_str(name);
-                class = Class::Inside;
-                after
-            }
-            // Nested classes, intersections and differences are the crate's own.
-            ('[' | '&' | '~', Class::First | Class::Inside) => {
-                literal(letter, &mut out);
-                class = Class::Inside;
-                after
-            }
-            ('-', Class::Inside) if after.starts_with('-') => {
-                out.push('-');
-                out.push_str(r"\-");
-                after.get(1..).unwrap_or_default()
-            }
-            ('{', Class::Outside) => match counter(after)? {
-                true => {
-                    out.push('{');
-                    after
-                }
-                false => {
-                    literal('{', &mut out);
-                    after
-                }
-            },
-            ('(', Class::Outside) if after.starts_with('?') => {
-                flags(after)?;
-                out.push('(');
-                after
-            }
-            _ => {
-                out.push(letter);
-                if class == Class::First {
-                    class = Class::Inside;
-                }
-                after
-            }
+        (rest, class) = match (letter, class) {
+            ('\\', Class::Outside) => (escape(after, class, &mut out)?, Class::Outside),
+            ('\\', _) => (escape(after, class, &mut out)?, Class::Inside),
+            (_, Class::Outside) => outside(letter, after, &mut out)?,
+            _ => inside(letter, after, class, &mut out)?,
         };
-        if letter == '\\' && class == Class::First {
-            class = Class::Inside;
-        }
     }
     Ok(out)
 }
@@ -155,6 +90,62 @@ enum Class {
     Outside,
     First,
     Inside,
+}
+
+/// Takes a letter that stands in no class; returns what follows, and where that stands.
+fn outside<'a>(letter: char, after: &'a str, out: &mut String) -> Result<(&'a str, Class), String> {
+    match letter {
+        '[' => {
+            out.push('[');
+            let negated = after.strip_prefix('^');
+            if negated.is_some() {
+                out.push('^');
+            }
+            return Ok((negated.unwrap_or(after), Class::First));
+        }
+        '{' if !counter(after)? => literal('{', out),
+        '(' if after.starts_with('?') => {
+            flags(after)?;
+            out.push('(');
+        }
+        _ => out.push(letter),
+    }
+    Ok((after, Class::Outside))
+}
+
+/// Takes a letter that stands in a class; returns what follows, and where that stands.
+fn inside<'a>(
+    letter: char,
+    after: &'a str,
+    class: Class,
+    out: &mut String,
+) -> Result<(&'a str, Class), String> {
+    match letter {
+        // As the first of a class it is one of its letters.
+        ']' if class == Class::First => out.push_str(r"\]"),
+        ']' => {
+            out.push(']');
+            return Ok((after, Class::Outside));
+        }
+        '[' if after.starts_with(':') => {
+            let end = after.find(":]").ok_or("missing terminating ]")? + 2;
+            let (name, after) = after.split_at(end);
+            if !is_ascii_class(name) {
+                return Err(format!("invalid character class: `[{name}]`"));
+            }
+            out.push('[');
+            out.push_str(name);
+            return Ok((after, Class::Inside));
+        }
+        // Nested classes, intersections and differences are the crate's own.
+        '[' | '&' | '~' => literal(letter, out),
+        '-' if class == Class::Inside && after.starts_with('-') => {
+            out.push_str(r"-\-");
+            return Ok((after.get(1..).unwrap_or_default(), Class::Inside));
+        }
+        _ => out.push(letter),
+    }
+    Ok((after, Class::Inside))
 }
 
 /// What stands after a backslash; returns what follows.
