@@ -10,10 +10,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palisade_protocol::api::{self, ApiKey};
-use palisade_protocol::messages::create_acls::AclCreation;
-use palisade_protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use palisade_tests::check::eventually;
-use palisade_tests::requests::{self, newest};
+use palisade_tests::requests;
 use palisade_tests::target::Target;
 use palisade_tests::wire::Connection;
 
@@ -245,33 +243,14 @@ impl World {
     }
 
     fn grant(&mut self, rights: &[Right]) {
-        let creations = rights.iter().map(|(kind, name, operation)| AclCreation {
-            resource_type: *kind,
-            resource_name: (*name).into(),
-            resource_pattern_type: 3,
-            principal: format!("User:{USER}").into(),
-            host: "*".into(),
-            operation: *operation,
-            permission_type: 3,
-        });
+        let creations = rights
+            .iter()
+            .map(|(kind, name, operation)| requests::allow(USER, *kind, name, *operation));
         requests::add_acls(&mut self.admin, creations.collect()).expect("rules can be added");
     }
 
     fn revoke_all(&mut self) {
-        let request = DeleteAclsRequest {
-            filters: vec![DeleteAclsFilter {
-                resource_type_filter: 1,
-                resource_name_filter: None,
-                pattern_type_filter: 1,
-                principal_filter: Some(format!("User:{USER}").into()),
-                host_filter: None,
-                operation: 1,
-                permission_type: 1,
-            }],
-        };
-        self.admin
-            .call(newest(ApiKey::DeleteAcls).min(3), &request)
-            .expect("rules can be deleted");
+        requests::remove_acls(&mut self.admin, USER).expect("rules can be deleted");
     }
 
     /// Puts back what an allowed question took away.

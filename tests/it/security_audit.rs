@@ -14,7 +14,7 @@ use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::alter_user_scram_credentials::{
     AlterUserScramCredentialsRequest, ScramCredentialUpsertion,
 };
-use palisade_protocol::messages::create_acls::{AclCreation, CreateAclsRequest};
+use palisade_protocol::messages::create_acls::CreateAclsRequest;
 use palisade_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use palisade_protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
@@ -60,15 +60,7 @@ fn create_topic(connection: &mut Connection, name: &str) -> Refusal {
 
 fn create_acl(connection: &mut Connection, user: &str) -> Refusal {
     let request = CreateAclsRequest {
-        creations: vec![AclCreation {
-            resource_type: 2,
-            resource_name: Str::from("orders"),
-            resource_pattern_type: 3,
-            principal: Str::from(format!("User:{user}")),
-            host: Str::from("*"),
-            operation: 3,
-            permission_type: 3,
-        }],
+        creations: vec![requests::allow(user, 2, "orders", 3)],
     };
     let answer = connection.call(newest(ApiKey::CreateAcls), &request);
     let row = &answer.expect("an answer").results[0];

@@ -17,6 +17,7 @@ use palisade_protocol::messages::create_acls::{AclCreation, CreateAclsRequest};
 use palisade_protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use palisade_protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use palisade_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use palisade_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
@@ -136,6 +137,19 @@ pub fn set_user(
         .try_for_each(|result| check(result.error_code))
 }
 
+/// A rule: `user` may do `operation`, from anywhere, to the resource of just this name.
+pub fn allow(user: &str, resource_type: i8, name: &str, operation: i8) -> AclCreation {
+    AclCreation {
+        resource_type,
+        resource_name: Str::copy(name),
+        resource_pattern_type: 3,
+        principal: format!("User:{user}").into(),
+        host: "*".into(),
+        operation,
+        permission_type: 3,
+    }
+}
+
 /// Adds rules.
 ///
 /// # Errors
@@ -145,6 +159,29 @@ pub fn add_acls(connection: &mut Connection, creations: Vec<AclCreation>) -> io:
     let answer = connection.call(newest(ApiKey::CreateAcls), &request)?;
     answer
         .results
+        .iter()
+        .try_for_each(|result| check(result.error_code))
+}
+
+/// Removes all rules about `user`.
+///
+/// # Errors
+/// When the connection fails or the broker refuses.
+pub fn remove_acls(connection: &mut Connection, user: &str) -> io::Result<()> {
+    let request = DeleteAclsRequest {
+        filters: vec![DeleteAclsFilter {
+            resource_type_filter: 1,
+            resource_name_filter: None,
+            pattern_type_filter: 1,
+            principal_filter: Some(format!("User:{user}").into()),
+            host_filter: None,
+            operation: 1,
+            permission_type: 1,
+        }],
+    };
+    let answer = connection.call(newest(ApiKey::DeleteAcls), &request)?;
+    answer
+        .filter_results
         .iter()
         .try_for_each(|result| check(result.error_code))
 }

@@ -44,16 +44,11 @@ fn only_what_may_be_described_is_assigned() {
     let ids = ["shown-a", "shown-b", "hidden"]
         .map(|topic| requests::create_topic(&mut admin, topic, 1, &[]).expect("a topic"));
     requests::set_user(&mut admin, "matcher", MECHANISM, "matcher-secret").expect("a user");
-    let rule = |resource_type, name: &'static str, pattern, operation| AclCreation {
-        resource_type,
-        resource_name: name.into(),
-        resource_pattern_type: pattern,
-        principal: "User:matcher".into(),
-        host: "*".into(),
-        operation,
-        permission_type: 3,
+    let topics = AclCreation {
+        resource_pattern_type: 4,
+        ..requests::allow("matcher", 2, "shown-", 8)
     };
-    let rules = vec![rule(3, GROUP, 3, 3), rule(2, "shown-", 4, 8)];
+    let rules = vec![requests::allow("matcher", 3, GROUP, 3), topics];
     requests::add_acls(&mut admin, rules).expect("rules can be added");
     let mut user = eventually("the user's first login", PATIENCE, || {
         Connection::open(&access.as_user(MECHANISM, "matcher", "matcher-secret"))

@@ -7,7 +7,6 @@ use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, RequestTopicPartitions,
 };
-use palisade_protocol::messages::create_acls::AclCreation;
 use palisade_protocol::uuid::Uuid;
 use palisade_tests::access::Access;
 use palisade_tests::check::eventually;
@@ -35,17 +34,11 @@ impl Member {
         name: &'static str,
         topic: &'static str,
     ) -> Member {
-        let rule = |resource_type, resource: &'static str, operation| AclCreation {
-            resource_type,
-            resource_name: resource.into(),
-            resource_pattern_type: 3,
-            principal: format!("User:{name}").into(),
-            host: "*".into(),
-            operation,
-            permission_type: 3,
-        };
         requests::set_user(admin, name, MECHANISM, "secret-of-members").expect("a user");
-        let rules = vec![rule(3, GROUP, 3), rule(2, topic, 8)];
+        let rules = vec![
+            requests::allow(name, 3, GROUP, 3),
+            requests::allow(name, 2, topic, 8),
+        ];
         requests::add_acls(admin, rules).expect("rules can be added");
         let connection = eventually("the user's first login", PATIENCE, || {
             Connection::open(&access.as_user(MECHANISM, name, "secret-of-members"))

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
-use palisade_protocol::messages::create_acls::AclCreation;
-use palisade_protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use palisade_protocol::messages::heartbeat::HeartbeatRequest;
 use palisade_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
@@ -53,31 +51,9 @@ fn scene() -> (Node, Connection, Connection) {
 }
 
 fn allow(admin: &mut Connection, rights: &[(i8, &'static str)]) {
-    let rules = rights.iter().map(|(kind, name)| AclCreation {
-        resource_type: *kind,
-        resource_name: (*name).into(),
-        resource_pattern_type: 3,
-        principal: format!("User:{USER}").into(),
-        host: "*".into(),
-        operation: READ,
-        permission_type: 3,
-    });
+    let rules = rights.iter();
+    let rules = rules.map(|(kind, name)| requests::allow(USER, *kind, name, READ));
     requests::add_acls(admin, rules.collect()).expect("rules can be added");
-}
-
-fn revoke(admin: &mut Connection) {
-    let request = DeleteAclsRequest {
-        filters: vec![DeleteAclsFilter {
-            resource_type_filter: 1,
-            resource_name_filter: None,
-            pattern_type_filter: 1,
-            principal_filter: Some(format!("User:{USER}").into()),
-            host_filter: None,
-            operation: 1,
-            permission_type: 1,
-        }],
-    };
-    admin.call(3, &request).expect("rules can be deleted");
 }
 
 fn commit(connection: &mut Connection, group: &str, metadata: &str) -> Vec<i16> {
@@ -169,7 +145,7 @@ fn a30_a_right_is_taken_from_a_member() {
     };
     let code = |user: &mut Connection| user.call(3, &beat).expect("an answer").error_code;
     assert_eq!(code(&mut user), ErrorCode::NONE);
-    revoke(&mut admin);
+    requests::remove_acls(&mut admin, USER).expect("rules can be deleted");
     assert_eq!(code(&mut user), ErrorCode::GROUP_AUTHORIZATION_FAILED);
     let request = LeaveGroupRequest {
         group_id: "limits".into(),

@@ -34,13 +34,8 @@ struct Member {
 fn user(node: &Node, admin: &mut Connection, name: &str) -> Connection {
     requests::set_user(admin, name, MECHANISM, name).expect("a user");
     let rule = AclCreation {
-        resource_type: 3,
-        resource_name: name.to_owned().into(),
         resource_pattern_type: 4,
-        principal: format!("User:{name}").into(),
-        host: "*".into(),
-        operation: 3,
-        permission_type: 3,
+        ..requests::allow(name, 3, name, 3)
     };
     requests::add_acls(admin, vec![rule]).expect("rules can be added");
     logged_in(node, name)
