@@ -17,6 +17,7 @@ use std::time::Duration;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::messages::describe_groups::{DescribeGroupsRequest, DescribedGroup};
 use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use palisade_tests::access::Access;
 use palisade_tests::check::eventually;
@@ -35,6 +36,22 @@ fn coordinator(access: &Access, group: &str) -> Connection {
     let answer = connection.call(3, &request).expect("an answer");
     assert!(!answer.error_code.is_error(), "{answer:?}");
     connection
+}
+
+/// What a member of the classic protocol joins with that subscribes to nothing.
+fn joining(group: &str) -> JoinGroupRequest {
+    JoinGroupRequest {
+        group_id: group.to_owned().into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            // A subscription of version 0, without topics.
+            metadata: vec![0, 0, 0, 0, 0, 0, 255, 255, 255, 255].into(),
+        }],
+        ..JoinGroupRequest::default()
+    }
 }
 
 fn describe(connection: &mut Connection, group: &str) -> DescribedGroup {

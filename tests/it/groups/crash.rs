@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_protocol::error_code::ErrorCode;
-use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use palisade_protocol::messages::join_group::JoinGroupRequest;
 use palisade_protocol::messages::leave_group::LeaveGroupRequest;
 use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -27,7 +27,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use self::readers::{Kind, Readers};
 use self::told::Told;
-use super::{committed, coordinator};
+use super::{committed, coordinator, joining};
 use crate::crash::{next, seed};
 use crate::rdkafka::config;
 
@@ -91,16 +91,10 @@ impl Member<'_> {
     /// One generation: join, sync, a few commits, maybe a farewell.
     fn cycle(&mut self, connection: &mut Connection, progress: &AtomicU64) -> io::Result<()> {
         let request = JoinGroupRequest {
-            group_id: GROUP.into(),
             session_timeout_ms: TIMEOUT_MS,
             rebalance_timeout_ms: TIMEOUT_MS,
             member_id: self.id.clone(),
-            protocol_type: "consumer".into(),
-            protocols: vec![JoinGroupRequestProtocol {
-                name: "range".into(),
-                metadata: vec![0, 0, 0, 0, 0, 0, 255, 255, 255, 255].into(),
-            }],
-            ..JoinGroupRequest::default()
+            ..joining(GROUP)
         };
         let joined = connection.call(3, &request)?;
         match joined.error_code {

@@ -1,7 +1,6 @@
 //! What lies in `__consumer_offsets`, read by Kafka's own formatters.
 
 use palisade_protocol::error_code::ErrorCode;
-use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -12,7 +11,7 @@ use palisade_tests::requests;
 use palisade_tests::tools::{self, Java, Need};
 use serde_json::Value;
 
-use super::{PATIENCE, coordinator};
+use super::{PATIENCE, coordinator, joining};
 
 const GROUP: &str = "formats";
 const TOPIC: &str = "formats";
@@ -28,18 +27,7 @@ fn kafkas_formatters_read_the_topic_of_groups() {
     let access = node.certificate();
     let mut connection = coordinator(&access, GROUP);
     requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
-    let request = JoinGroupRequest {
-        group_id: GROUP.into(),
-        session_timeout_ms: 60_000,
-        rebalance_timeout_ms: 60_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata: vec![0, 0, 0, 0, 0, 0, 255, 255, 255, 255].into(),
-        }],
-        ..JoinGroupRequest::default()
-    };
-    let joined = connection.call(3, &request).expect("an answer");
+    let joined = connection.call(3, &joining(GROUP)).expect("an answer");
     assert_eq!(joined.error_code, ErrorCode::NONE);
     let request = SyncGroupRequest {
         group_id: GROUP.into(),

@@ -23,7 +23,7 @@ use palisade_tests::node::Node;
 use palisade_tests::requests;
 use palisade_tests::wire::Connection;
 
-use super::{PATIENCE, coordinator};
+use super::{PATIENCE, coordinator, joining};
 
 const MECHANISM: &str = "SCRAM-SHA-512";
 const USER: &str = "somebody";
@@ -97,17 +97,7 @@ fn join(
     connection: &mut Connection,
     with: impl FnOnce(&mut JoinGroupRequest),
 ) -> JoinGroupResponse {
-    let mut request = JoinGroupRequest {
-        group_id: "limits".into(),
-        session_timeout_ms: 60_000,
-        rebalance_timeout_ms: 60_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata: vec![0, 0, 0, 0, 0, 0, 255, 255, 255, 255].into(),
-        }],
-        ..JoinGroupRequest::default()
-    };
+    let mut request = joining("limits");
     with(&mut request);
     connection.call(3, &request).expect("an answer")
 }

@@ -9,7 +9,7 @@ use palisade_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, RequestTopicPartitions,
 };
 use palisade_protocol::messages::heartbeat::HeartbeatRequest;
-use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use palisade_protocol::messages::join_group::JoinGroupRequest;
 use palisade_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -22,7 +22,7 @@ use palisade_tests::node::Node;
 use palisade_tests::requests::{self, newest};
 use palisade_tests::wire::Connection;
 
-use super::{PATIENCE, committed, coordinator};
+use super::{PATIENCE, committed, coordinator, joining};
 
 const TOPIC: &str = "scale";
 const PARTITIONS: i32 = 10;
@@ -292,17 +292,7 @@ fn heartbeats_write_nothing() {
         let asked: Vec<_> = groups
             .iter()
             .map(|group| {
-                let request = JoinGroupRequest {
-                    group_id: format!("beat-{group}").into(),
-                    session_timeout_ms: 60_000,
-                    rebalance_timeout_ms: 60_000,
-                    protocol_type: "consumer".into(),
-                    protocols: vec![JoinGroupRequestProtocol {
-                        name: "range".into(),
-                        metadata: vec![0, 0, 0, 0, 0, 0, 255, 255, 255, 255].into(),
-                    }],
-                    ..JoinGroupRequest::default()
-                };
+                let request = joining(&format!("beat-{group}"));
                 connection.ask(3, &request).expect("sent")
             })
             .collect();

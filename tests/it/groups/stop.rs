@@ -2,7 +2,7 @@
 
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::heartbeat::HeartbeatRequest;
-use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use palisade_protocol::messages::join_group::JoinGroupRequest;
 use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -12,23 +12,15 @@ use palisade_tests::node::Node;
 use palisade_tests::requests;
 use palisade_tests::wire::Connection;
 
-use super::{PATIENCE, committed, coordinator, describe};
+use super::{PATIENCE, committed, coordinator, describe, joining};
 
 const TOPIC: &str = "stop";
 const GROUP: &str = "stop";
 
 fn join(group: &str, member: &str) -> JoinGroupRequest {
     JoinGroupRequest {
-        group_id: group.to_owned().into(),
-        session_timeout_ms: 60_000,
-        rebalance_timeout_ms: 60_000,
         member_id: member.to_owned().into(),
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata: vec![0, 0, 0, 0, 0, 0, 255, 255, 255, 255].into(),
-        }],
-        ..JoinGroupRequest::default()
+        ..joining(group)
     }
 }
 
