@@ -134,6 +134,18 @@ fn user_exists(connection: &mut Connection, user: &str) -> bool {
     answer.expect("an answer").results[0].error_code == ErrorCode::NONE
 }
 
+/// Waits until a change goes into the log again: space was freed.
+fn until_changes_work(admin: &mut Connection) {
+    eventually(
+        "changes after space returned",
+        Duration::from_secs(30),
+        || match create_topic(admin, "healed") {
+            (ErrorCode::NONE, _) => Ok(()),
+            (code, _) => Err(code.name().to_owned()),
+        },
+    );
+}
+
 #[test]
 fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
     let settings = [
@@ -184,14 +196,7 @@ fn a_full_audit_disk_stops_changes_and_logins_and_heals() {
     }
 
     stage.tmpfs.free();
-    eventually(
-        "changes after space returned",
-        Duration::from_secs(30),
-        || match create_topic(&mut admin, "healed") {
-            (ErrorCode::NONE, _) => Ok(()),
-            (code, _) => Err(code.name().to_owned()),
-        },
-    );
+    until_changes_work(&mut admin);
     assert_eq!(create_acl(&mut admin, "bob"), (ErrorCode::NONE, false));
     assert_eq!(acls(&mut admin), 1);
     eventually(

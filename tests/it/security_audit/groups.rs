@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 use super::stage::Stage;
-use super::{REFUSED, create_topic};
+use super::{REFUSED, create_topic, until_changes_work};
 
 /// A commit to a group without members, as tools do it.
 fn commit(connection: &mut Connection, group: &str) {
@@ -103,14 +103,7 @@ fn groups_and_offsets_are_deleted_only_if_that_is_in_the_log() {
     );
 
     stage.tmpfs.free();
-    eventually(
-        "changes after space returned",
-        Duration::from_secs(30),
-        || match create_topic(&mut admin, "healed") {
-            (ErrorCode::NONE, _) => Ok(()),
-            (code, _) => Err(code.name().to_owned()),
-        },
-    );
+    until_changes_work(&mut admin);
     // They are still there.
     assert_eq!(
         delete_groups(&mut admin, &["one", "two", "none"]),

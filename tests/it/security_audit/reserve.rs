@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
 
 use palisade_protocol::error_code::ErrorCode;
 use palisade_tests::audit;
-use palisade_tests::check::eventually;
 use palisade_tests::wire::Connection;
 
 use super::stage::{Stage, be_denied};
-use super::{REFUSED, create_topic, topic_exists};
+use super::{REFUSED, create_topic, topic_exists, until_changes_work};
 
 const RESERVE: u64 = 128 << 10;
 
@@ -57,14 +55,7 @@ fn a_full_disk_has_room_for_logins_and_changes() {
     assert!(made > 20, "{made} topics from the reserve");
 
     stage.tmpfs.free();
-    eventually(
-        "changes after space returned",
-        Duration::from_secs(30),
-        || match create_topic(&mut admin, "healed") {
-            (ErrorCode::NONE, _) => Ok(()),
-            (code, _) => Err(code.name().to_owned()),
-        },
-    );
+    until_changes_work(&mut admin);
     drop((admin, mallory));
     stage.node.terminate();
 
