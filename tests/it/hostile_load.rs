@@ -200,6 +200,20 @@ fn session(connection: &mut Connection, request: &FetchRequest) -> i32 {
     answer.session_id
 }
 
+/// The session goes on for whom it was made.
+fn still_has(connection: &mut Connection, session_id: i32) {
+    let next = FetchRequest {
+        session_id,
+        session_epoch: 1,
+        ..FetchRequest::default()
+    };
+    let answer = connection.call(BY_NAME, &next).expect("an answer");
+    assert_eq!(
+        (answer.error_code, answer.session_id),
+        (ErrorCode::NONE, session_id)
+    );
+}
+
 /// Makes users without rights, and logs them in.
 fn strangers<const N: usize>(node: &Node, names: [&str; N]) -> [Connection; N] {
     let mut admin = Connection::open(&node.certificate()).expect("a login");
@@ -233,16 +247,7 @@ fn sessions_remember_no_more_than_their_bound() {
     let id = session(&mut alice, &session_of(PARTITIONS));
     assert_ne!(id, 0, "a session of hers");
     flood(&mut mallory);
-    let next = FetchRequest {
-        session_id: id,
-        session_epoch: 1,
-        ..FetchRequest::default()
-    };
-    let answer = alice.call(BY_NAME, &next).expect("an answer");
-    assert_eq!(
-        (answer.error_code, answer.session_id),
-        (ErrorCode::NONE, id)
-    );
+    still_has(&mut alice, id);
     let grown = peak_memory(node.process().id()) - before;
     println!("{sessions} sessions, {grown} bytes more at the peak");
     assert!(grown < 224 << 20, "{grown} bytes more");
@@ -310,16 +315,7 @@ fn nobody_is_kept_from_sessions() {
     assert_eq!(kept.len(), SLOTS / 8);
     assert!(flood(&mut mallory).is_empty() && flood(&mut eve).is_empty());
     for id in kept {
-        let next = FetchRequest {
-            session_id: id,
-            session_epoch: 1,
-            ..FetchRequest::default()
-        };
-        let answer = alice.call(BY_NAME, &next).expect("an answer");
-        assert_eq!(
-            (answer.error_code, answer.session_id),
-            (ErrorCode::NONE, id)
-        );
+        still_has(&mut alice, id);
     }
 }
 
