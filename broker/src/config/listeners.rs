@@ -34,29 +34,15 @@ pub(crate) fn assemble(
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<Warning>,
 ) -> Listeners {
-    let (listed, is_partial) = parse_list(values, "listeners", errors);
-    let (advertised, lacks_some) = parse_list(values, "advertised.listeners", errors);
-    if listed.is_empty() && values.set("listeners").is_none() && !is_partial {
-        errors.push(ConfigError::Missing {
-            key: "listeners".to_owned(),
-            reason: "it has no default here, for Kafka's opens an unencrypted port; \
-                     for example SASL_SSL://:9093",
-        });
-    }
+    let written = Written::read(values, errors);
     let (map, problems) = endpoints::protocol_map(&values.items("listener.security.protocol.map"));
     let is_unmapped = !problems.is_empty() || values.is_spoiled("listener.security.protocol.map");
     for reason in problems {
         relation(errors, "listener.security.protocol.map", reason);
     }
-    check_names_and_ports(&listed, errors);
-    if !is_partial {
-        check_advertised_names(&listed, &advertised, errors);
-    }
-    check_advertised(&advertised, errors);
-    if !lacks_some {
-        check_dialable(&listed, &advertised, errors);
-    }
-    let inter_broker = inter_broker_name(values, &listed, is_partial, errors);
+    written.check(errors);
+    let is_partial = written.is_partial;
+    let inter_broker = inter_broker_name(values, &written.listed, is_partial, errors);
     let controllers: BTreeSet<String> = values
         .items("controller.listener.names")
         .into_iter()
@@ -64,11 +50,15 @@ pub(crate) fn assemble(
         .collect();
 
     let mut listeners = Listeners {
-        names: listed.iter().map(|named| named.name.clone()).collect(),
+        names: written
+            .listed
+            .iter()
+            .map(|named| named.name.clone())
+            .collect(),
         is_partial: is_partial || is_unmapped,
         ..Listeners::default()
     };
-    for named in listed {
+    for named in written.listed {
         let Some(protocol) = map.get(&named.name).copied() else {
             if is_unmapped {
                 continue;
@@ -86,7 +76,7 @@ pub(crate) fn assemble(
             continue;
         }
         let is_inter_broker = inter_broker.as_ref() == Some(&named.name);
-        let public = advertised_endpoint(&named, &advertised, host_name);
+        let public = advertised_endpoint(&named, &written.advertised, host_name);
         let listener = build(values, named, protocol, public, errors, warnings);
         listeners.bound.push(ListenerConfig {
             inter_broker: is_inter_broker,
@@ -115,6 +105,48 @@ pub(crate) fn relation(errors: &mut Vec<ConfigError>, keys: &str, reason: String
         keys: keys.to_owned(),
         reason,
     });
+}
+
+/// What `listeners` and `advertised.listeners` say.
+struct Written {
+    listed: Vec<Named>,
+    advertised: Vec<Named>,
+    /// Whether an item of `listeners` could not be read.
+    is_partial: bool,
+    /// Whether an item of `advertised.listeners` could not be read.
+    lacks_advertised: bool,
+}
+
+impl Written {
+    fn read(values: &Values, errors: &mut Vec<ConfigError>) -> Self {
+        let (listed, is_partial) = parse_list(values, "listeners", errors);
+        let (advertised, lacks_advertised) = parse_list(values, "advertised.listeners", errors);
+        if listed.is_empty() && values.set("listeners").is_none() && !is_partial {
+            errors.push(ConfigError::Missing {
+                key: "listeners".to_owned(),
+                reason: "it has no default here, for Kafka's opens an unencrypted port; \
+                         for example SASL_SSL://:9093",
+            });
+        }
+        Self {
+            listed,
+            advertised,
+            is_partial,
+            lacks_advertised,
+        }
+    }
+
+    /// Checks names, ports and addresses, each against those that could be read.
+    fn check(&self, errors: &mut Vec<ConfigError>) {
+        check_names_and_ports(&self.listed, errors);
+        if !self.is_partial {
+            check_advertised_names(&self.listed, &self.advertised, errors);
+        }
+        check_advertised(&self.advertised, errors);
+        if !self.lacks_advertised {
+            check_dialable(&self.listed, &self.advertised, errors);
+        }
+    }
 }
 
 /// The items of a list of listeners, and whether some could not be read.
