@@ -18,8 +18,9 @@ use crate::group::GroupCoordinator;
 use crate::metadata::{Controller, MetadataHandle};
 use crate::partition::ReplicaManager;
 use crate::producer_ids::ProducerIds;
-use crate::server::{BoxFuture, Hold, Service, Session};
+use crate::server::{Hold, Service, Session};
 use crate::startup::AuditLog;
+use crate::task::BoxFuture;
 
 /// The parts of a running broker.
 pub struct Broker {

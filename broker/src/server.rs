@@ -52,7 +52,7 @@ pub use self::frame_budget::BudgetTooSmall;
 pub(crate) use self::frame_budget::{FrameBudget, Reservation};
 pub(crate) use self::hold::{Hold, Room};
 pub use self::listener::{Bound, ListenError, ListenerState};
-pub(crate) use self::service::{BoxFuture, Service};
+pub(crate) use self::service::Service;
 pub use self::session::{ClientSoftware, Session};
 
 /// Idle buffers kept for reuse; each is 64 KiB.

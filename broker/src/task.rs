@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ const MAX_WORK: Duration = Duration::from_micros(500);
 const MAX_WORK_BYTES: usize = 256 * 1024;
 /// What looking up and describing one topic or partition counts as, in bytes.
 pub(crate) const ROW_WORK: usize = 1024;
+
+/// A future behind a pointer, as traits give it back that are used behind one themselves.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 tokio::task_local! {
     static GATE: Gate;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Change, Outcome};
 
-use crate::server::BoxFuture;
+use crate::task::BoxFuture;
 
 /// An audit log that can be waited for.
 pub(crate) trait AuditTrail: AuditSink {

@@ -1,6 +1,5 @@
 //! What connections serve: the seam between sockets and the broker behind them.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use palisade_auth::audit::{AuditEvent, AuditSink};
@@ -12,9 +11,7 @@ use super::hold::Hold;
 use super::session::Session;
 use crate::config::Limits;
 use crate::dispatch::{Outcome, Stage};
-
-/// A future behind a pointer.
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use crate::task::BoxFuture;
 
 /// A broker as its connections see it.
 pub(crate) trait Service: Send + Sync + 'static {

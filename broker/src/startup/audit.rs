@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::config::{AuditFullPolicy, AuditSettings};
 use crate::metadata::AuditTrail;
-use crate::server::{BoxFuture, Hold, Room};
-use crate::task::AbortOnPanic;
+use crate::server::{Hold, Room};
+use crate::task::{AbortOnPanic, BoxFuture};
 
 /// Name of the file in `palisade.audit.dir`.
 const FILE: &str = "audit.log";

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::partition::testing::{ROOT, TestNode, batch};
-use crate::server::BoxFuture;
+use crate::task::BoxFuture;
 
 async fn delete_as(
     node: &TestNode,

@@ -23,7 +23,7 @@ use crate::raft::engine::{Engine, EngineFiles, EngineOptions};
 use crate::raft::memory_log::MemoryLog;
 use crate::raft::testing::{DIR, now};
 use crate::raft::transport::NoPeers;
-use crate::server::BoxFuture;
+use crate::task::BoxFuture;
 use palisade_protocol::Uuid;
 
 /// A node whose disk outlives it.

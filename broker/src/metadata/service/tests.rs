@@ -21,7 +21,7 @@ use super::super::handle::ImageListener;
 use super::super::intents::AuditTrail;
 use super::super::record::{BrokerEndpoint, MetadataRecord};
 use super::*;
-use crate::server::BoxFuture;
+use crate::task::BoxFuture;
 
 fn start(directory: &Path, snapshot_bytes: u64) -> (MetadataService, Arc<LogDir>) {
     start_with(directory, snapshot_bytes, settings())

@@ -26,8 +26,9 @@ use crate::config::{Endpoint, Limits, ListenerConfig, SecurityProtocol};
 use crate::dispatch::{CloseReason, Guarded, Outcome, Stage, Staged, Wire};
 use crate::handlers::{api_versions, sasl_handshake};
 use crate::server::connection::Parting;
-use crate::server::{Bound, BoxFuture, Hold, Room, Server, Service, Session};
+use crate::server::{Bound, Hold, Room, Server, Service, Session};
 use crate::shutdown::{Shutdown, Stage as Step};
+use crate::task::BoxFuture;
 
 /// Answers after the gate of the rig opens.
 pub(super) const WAITS: ApiKey = ApiKey::Fetch;
