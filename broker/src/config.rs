@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod files;
 mod follow_ons;
+mod given;
 mod indirection;
 pub mod keys;
 mod limits;

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Origin,
+    given::Given,
     keys::{self, Key},
-    source::Given,
 };
 
 /// Variables of Kafka's start scripts, which are no keys.

@@ -15,7 +15,7 @@ use std::{
 use regex::Regex;
 use zeroize::Zeroizing;
 
-use super::{ConfigError, properties, source::Given, value};
+use super::{ConfigError, given::Given, properties, value};
 
 const PREFIX: &str = "config.providers.";
 

@@ -8,7 +8,9 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    ConfigError, Origin, Warning, environment, keys,
+    ConfigError, Origin, Warning, environment,
+    given::Given,
+    keys,
     properties::{self, Entry, SyntaxError},
 };
 
@@ -86,17 +88,6 @@ impl Sources {
     pub(crate) fn file_path(&self) -> Option<&PathBuf> {
         self.file.as_ref().map(|(path, _)| path)
     }
-}
-
-/// One setting as somebody wrote it.
-#[derive(Clone)]
-pub(crate) struct Given {
-    /// Full name, prefixes included.
-    pub(crate) name: String,
-    /// The text; maybe a secret.
-    pub(crate) value: Zeroizing<String>,
-    /// Who wrote it.
-    pub(crate) origin: Origin,
 }
 
 /// All settings of all sources, those that win last.

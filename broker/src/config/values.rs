@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 
 use super::{
     ConfigError, HIDDEN, Origin, Warning,
+    given::Given,
     keys::{self, Key, Prefix, Use},
     secret::Text,
-    source::Given,
     value,
 };
 use crate::foreign;
