@@ -13,6 +13,7 @@ use super::error::BatchError;
 
 mod decoder;
 mod encoder;
+mod limit;
 mod snappy;
 
 pub use decoder::Decoder;
@@ -114,7 +115,7 @@ pub fn decompress(codec: Codec, data: &[u8], limit: usize) -> Result<Bytes, Batc
     };
     match whole() {
         Ok(output) => Ok(Bytes::from(output)),
-        Err(source) if decoder::is_limit(&source) => Err(BatchError::TooLarge { codec, limit }),
+        Err(source) if limit::is_limit(&source) => Err(BatchError::TooLarge { codec, limit }),
         Err(source) => Err(BatchError::Decompress { codec, source }),
     }
 }

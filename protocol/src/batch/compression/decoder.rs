@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read};
 use flate2::bufread::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 
+use super::limit::limit_reached;
 use super::{Codec, snappy};
 
 /// What gzip's inflater keeps, in bytes.
@@ -100,16 +101,6 @@ impl<R: BufRead> Kind<R> {
             Kind::Zstd(input) => input.read(into),
         }
     }
-}
-
-/// The failure of a read past the limit.
-pub(super) fn limit_reached() -> io::Error {
-    io::ErrorKind::FileTooLarge.into()
-}
-
-/// Whether a read failed because of the limit.
-pub(super) fn is_limit(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::FileTooLarge
 }
 
 /// The window that the first frame asks for, in bytes (RFC 8878 §3.1.1.1); the library's own

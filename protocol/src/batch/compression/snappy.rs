@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use super::decoder::limit_reached;
+use super::limit::limit_reached;
 
 /// What begins the framing of snappy-java: a magic and two version words, both 1.
 const HEADER: [u8; 16] = [
