@@ -35,6 +35,10 @@ use crate::group::coordinator::partition_of;
 use crate::logging::Throttle;
 use crate::metadata::{Actor, Internal};
 
+/// Types of keys.
+const GROUP_KEY: i8 = 0;
+const TRANSACTION_KEY: i8 = 1;
+const SHARE_KEY: i8 = 2;
 /// Several keys in one request.
 const BATCHED: i16 = 4;
 /// Share groups have keys.
@@ -57,40 +61,39 @@ pub(crate) async fn handle(
         BATCHED.. => &request.coordinator_keys[..],
         _ => std::slice::from_ref(&request.key),
     };
-    let may_ask =
-        |key: &Str| request.key_type == 0 && access.probe_group::<Describe>(key).is_some();
+    let of_groups = request.key_type == GROUP_KEY;
+    let may_ask = |key: &Str| of_groups && access.probe_group::<Describe>(key).is_some();
     let is_missing = ctx.broker.metadata.image().topics.get(TOPIC).is_none();
     let may_try = || ctx.broker.groups.may_make_topic(Instant::now());
     if is_missing && may_try() && keys.iter().any(may_ask) {
         create_topic(ctx).await;
     }
     let deadline = Instant::now() + TAKE_UP;
-    if ctx.api_version >= BATCHED {
-        let mut coordinators = Vec::with_capacity(keys.len());
-        for key in keys {
-            let found = find(ctx, &access, request.key_type, key, deadline).await;
-            coordinators.push(row(key, found));
-        }
-        return Handled::Now(FindCoordinatorResponse {
-            coordinators,
-            ..FindCoordinatorResponse::default()
-        });
+    let mut rows = Vec::with_capacity(keys.len());
+    for key in keys {
+        let found = find(ctx, &access, request.key_type, key, deadline).await;
+        rows.push(row(key, found));
     }
-    let found = find(ctx, &access, request.key_type, &request.key, deadline).await;
-    let is_found = found.is_ok();
-    let row = row(&request.key, found);
-    Handled::Now(FindCoordinatorResponse {
-        error_code: row.error_code,
-        error_message: match is_found {
-            // The reference has its word for no error here, and none where it answers for many.
-            true => Some(Str::from_static("NONE")),
-            false => row.error_message,
+    Handled::Now(match ctx.api_version {
+        BATCHED.. => FindCoordinatorResponse {
+            coordinators: rows,
+            ..FindCoordinatorResponse::default()
         },
+        _ => alone(rows.pop().unwrap_or_default()),
+    })
+}
+
+/// The answer to an older request, which has one key.
+fn alone(row: Coordinator) -> FindCoordinatorResponse {
+    FindCoordinatorResponse {
+        error_code: row.error_code,
+        // The reference has its word for no error here, and none where it answers for many.
+        error_message: row.error_message.or(Some(Str::from_static("NONE"))),
         node_id: row.node_id,
         host: row.host,
         port: row.port,
         ..FindCoordinatorResponse::default()
-    })
+    }
 }
 
 /// Where a coordinator is.
@@ -140,7 +143,7 @@ async fn find(
     deadline: Instant,
 ) -> Result<Place, Absent> {
     match key_type {
-        0 => {
+        GROUP_KEY => {
             access.group::<Describe>(key).map_err(|refused| {
                 let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
                 Absent::new(code, "not authorized to describe the group")
@@ -148,7 +151,7 @@ async fn find(
             access.flush();
             group_coordinator(ctx, key, deadline).await
         }
-        1 => {
+        TRANSACTION_KEY => {
             access
                 .transactional_id::<Describe>(key)
                 .map_err(|refused| {
@@ -158,7 +161,7 @@ async fn find(
                 })?;
             Err(without_transactions(ctx))
         }
-        2 if ctx.api_version >= SHARE => {
+        SHARE_KEY if ctx.api_version >= SHARE => {
             access.cluster::<ClusterAction>().map_err(|refused| {
                 let code = denied::code(&refused, ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
                 Absent::new(code, "not authorized to act for the cluster")
