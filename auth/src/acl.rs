@@ -22,7 +22,7 @@ pub const CLUSTER_NAME: &str = "kafka-cluster";
 pub const WILDCARD: &str = "*";
 
 /// The principal of an ACL that means every principal of any type.
-pub const EVERYONE: &str = "User:*";
+pub(crate) const EVERYONE: &str = "User:*";
 
 macro_rules! coded {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal $text:literal,)+ }) => {
@@ -198,7 +198,7 @@ impl ResourceType {
 
 impl Operation {
     /// Tells whether an ALLOW of `self` permits `asked`.
-    pub const fn allow_covers(self, asked: Self) -> bool {
+    pub(crate) const fn allow_covers(self, asked: Self) -> bool {
         use Operation::*;
         matches!(
             (self, asked),
@@ -207,7 +207,7 @@ impl Operation {
     }
 
     /// Tells whether a DENY of `self` forbids `asked`: a denial implies nothing.
-    pub const fn deny_covers(self, asked: Self) -> bool {
+    pub(crate) const fn deny_covers(self, asked: Self) -> bool {
         matches!(self, Self::All) || self.code() == asked.code()
     }
 }

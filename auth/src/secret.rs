@@ -66,7 +66,7 @@ impl fmt::Display for Secret {
 /// Compares without telling by its duration where the first difference is.
 ///
 /// The lengths are not hidden: those of keys and digests are public.
-pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && memcmp::eq(a, b)
 }
 

@@ -89,14 +89,14 @@ pub fn spec(key: ApiKey) -> Option<&'static ApiSpec> {
 }
 
 /// The version of the request header: 2 (with tagged fields) before a flexible body, else 1.
-pub const fn request_header_version(key: ApiKey, version: i16) -> i16 {
+pub(crate) const fn request_header_version(key: ApiKey, version: i16) -> i16 {
     if is_flexible(key, version) { 2 } else { 1 }
 }
 
 /// The version of the response header: 1 (with tagged fields) before a flexible body, else 0.
 ///
 /// ApiVersions keeps 0 always: a client that guessed its version too high must be able to read the answer.
-pub const fn response_header_version(key: ApiKey, version: i16) -> i16 {
+pub(crate) const fn response_header_version(key: ApiKey, version: i16) -> i16 {
     if matches!(key, ApiKey::ApiVersions) || !is_flexible(key, version) {
         0
     } else {

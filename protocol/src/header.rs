@@ -86,7 +86,12 @@ pub fn decode_response_header(
 }
 
 /// Writes a response header.
-pub fn encode_response_header(writer: &mut Writer, key: ApiKey, version: i16, correlation_id: i32) {
+pub(crate) fn encode_response_header(
+    writer: &mut Writer,
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+) {
     writer.put_i32(correlation_id);
     if api::response_header_version(key, version) == 1 {
         writer.put_uvarint(0);

@@ -119,7 +119,7 @@ impl Reader {
     ///
     /// # Errors
     /// `Truncated` when the frame ends first.
-    pub fn read_16_bytes(&mut self) -> Result<[u8; 16], DecodeError> {
+    pub(crate) fn read_16_bytes(&mut self) -> Result<[u8; 16], DecodeError> {
         let mut bytes = [0; 16];
         self.rest
             .try_copy_to_slice(&mut bytes)

@@ -131,7 +131,7 @@ impl Writer {
     ///
     /// # Errors
     /// `TooLong` above 32767 bytes, in both encodings.
-    pub fn put_string_length(
+    pub(crate) fn put_string_length(
         &mut self,
         length: Option<usize>,
         compact: bool,
@@ -163,7 +163,7 @@ impl Writer {
     }
 
     /// Appends records: large and shared ones as a chunk of their own, small ones by copy.
-    pub fn put_records(&mut self, records: &Records) {
+    pub(crate) fn put_records(&mut self, records: &Records) {
         match records {
             Records::Inline(bytes) if bytes.len() <= COPY_LIMIT => self.put_slice(bytes),
             Records::Inline(bytes) => self.put_chunk(Chunk::Bytes(bytes.clone())),

@@ -55,7 +55,7 @@ fn is_forbidden(c: char) -> bool {
 }
 
 /// What the audit log says about a certificate.
-pub fn certificate_info(certificate: &X509Ref) -> CertificateInfo {
+pub(crate) fn certificate_info(certificate: &X509Ref) -> CertificateInfo {
     let serial = certificate.serial_number().to_bn();
     let serial = serial.and_then(|n| n.to_hex_str().map(|hex| hex.to_lowercase()));
     let digest = certificate.digest(MessageDigest::sha256());
@@ -84,7 +84,7 @@ pub fn session_info(ssl: &SslRef) -> TlsInfo {
 }
 
 /// The subject as Java's `X500Principal.getName()` prints it; empty for an empty subject.
-pub fn java_dn(certificate: &X509Ref) -> String {
+pub(crate) fn java_dn(certificate: &X509Ref) -> String {
     name_text(certificate.subject_name())
 }
 
