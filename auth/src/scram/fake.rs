@@ -95,6 +95,7 @@ mod tests {
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [4096, 8192]);
     }
+
     #[test]
     fn plain_strangers_are_of_every_kind_in_use() {
         let secret = Secret::from("cluster");

@@ -9,7 +9,7 @@
 //! may answer it is one that every client takes as final (librdkafka retries for ever on those it
 //! does not know, UNSUPPORTED_VERSION among them) and that cannot be mistaken for a denial.
 
-use palisade_auth::grant::Write;
+use palisade_auth::grant::{TransactionalId, Write};
 use palisade_auth::{Access, Granted};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::init_producer_id::{
@@ -90,7 +90,7 @@ async fn decide(
 
 /// What a permitted transactional producer is told (see the head of this file).
 fn refuse_transactional(
-    grant: &Granted<palisade_auth::grant::TransactionalId, Write>,
+    grant: &Granted<TransactionalId, Write>,
     request: &InitProducerIdRequest,
     version: i16,
 ) -> ErrorCode {
