@@ -27,6 +27,8 @@ pub(crate) const CRC_START: usize = 21;
 
 const EPOCH_BACK: &str = "leader epoch goes back";
 const UNREADABLE: &str = "the bytes cannot be read";
+/// Why a batch is damage whose checksum is not that of its bytes.
+pub(crate) const WRONG_CHECKSUM: &str = "wrong checksum";
 
 /// Parses the header of one batch and checks it against itself.
 pub(crate) fn parse(bytes: &[u8]) -> Result<BatchHeader, &'static str> {
@@ -63,6 +65,12 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Whether its checksum is that of its bytes, which lie in `region`; reads all of them.
+    pub(crate) fn verifies(&self, region: &Region) -> bool {
+        let range = self.position as usize..self.end() as usize;
+        region.make_resident(range.clone()).is_ok() && verify_crc(region.slice(range))
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.position + self.header.total_len() as u64
     }
@@ -318,7 +326,7 @@ impl<'a, S: Source> Walk<'a, S> {
         if next > self.crc_from {
             let batch = self.position..self.position + length;
             if !self.source.verifies(batch).map_err(|_| UNREADABLE)? {
-                return Err("wrong checksum");
+                return Err(WRONG_CHECKSUM);
             }
         }
         Ok(Found {

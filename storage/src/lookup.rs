@@ -8,7 +8,7 @@ use std::sync::Arc;
 use palisade_protocol::batch::compression::Decoder;
 use palisade_protocol::batch::{BatchHeader, Codec, RecordIter, RecordScanner, TimestampType};
 
-use crate::batch::{Found, HEADER_LEN, verify_crc};
+use crate::batch::{Found, HEADER_LEN};
 use crate::damage::{Hurdle, Known};
 use crate::error::StorageError;
 use crate::log::{Log, TimestampOffset};
@@ -149,7 +149,7 @@ impl Log {
                 Ok(record) => record,
                 // As its producer sent it: where its records cannot be opened, its header stands
                 // for them, so that the answer is never behind one that fits.
-                Err(_) if verifies(&region, &found) => Some((
+                Err(_) if found.verifies(&region) => Some((
                     found.header.base_offset.max(start),
                     found.header.max_timestamp,
                 )),
@@ -197,11 +197,6 @@ fn max_below(
         }
     }
     Ok(largest)
-}
-
-fn verifies(region: &Region, found: &Found) -> bool {
-    let range = found.position as usize..found.end() as usize;
-    region.make_resident(range.clone()).is_ok() && verify_crc(region.slice(range))
 }
 
 /// The first record of one batch, at or above `start`, whose timestamp fits.

@@ -174,6 +174,21 @@ impl ProducerStates {
         Ok(())
     }
 
+    /// Whether a stored batch changes nothing that is remembered of its producer but the last
+    /// sequence, as the next batch of a known producer does, and one of none.
+    pub(crate) fn awaits(&self, header: &BatchHeader) -> bool {
+        if header.producer_id.value() < 0 {
+            return true;
+        }
+        let Some(entry) = self.producers.get(&header.producer_id) else {
+            return false;
+        };
+        !header.is_control()
+            && header.producer_epoch == entry.epoch
+            && entry.last_sequence().map(next_sequence) == Some(header.base_sequence)
+            && header.is_transactional() == entry.txn_first_offset.is_some()
+    }
+
     /// Takes a stored data batch into account, unjudged.
     pub(crate) fn apply(&mut self, header: &BatchHeader, base_offset: Offset) {
         let producer_id = header.producer_id;

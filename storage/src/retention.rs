@@ -185,7 +185,8 @@ impl Log {
         if last.is_sealed() && there.unwrap_or(false) {
             return Ok(());
         }
-        let states = replay_producers(
+        // Damage in what is going matters to nobody any more.
+        let (states, _) = replay_producers(
             &self.home,
             going,
             &self.damage.load(),

@@ -306,8 +306,9 @@ impl Log {
         list.push(segment.clone());
         let end = segment.tail().next;
         let first = list.first().map_or(end, |first| first.base);
-        let producers =
+        let (producers, met) =
             replay_producers(&self.home, &list, &self.damage.load(), (first, end, end))?;
+        met.into_iter().for_each(|range| self.note_damage(range));
         let index = segment
             .memory_index()
             .expect("an opened segment has its index in memory");

@@ -2,7 +2,8 @@
 
 use super::{Recovery, RecoveryReport, replay_producers};
 use crate::append::Writer;
-use crate::batch::Walk;
+use crate::batch::Found;
+use crate::damage::{Hurdle, Known};
 use crate::epoch_cache::EpochCache;
 use crate::error::StorageError;
 use crate::failpoint;
@@ -86,12 +87,16 @@ impl Recovery<'_> {
         for segment in &self.segments {
             let region = segment.region()?;
             let tail = segment.tail();
-            let mut walk = Walk::new(&region, 0, tail.position, segment.base);
-            while let Some(Ok(found)) = walk.next() {
-                epochs.assign(
-                    found.header.partition_leader_epoch,
-                    found.header.base_offset,
-                );
+            let known = Known::of(&self.damage, &segment.path);
+            let mut walk = known.walk(&region, 0, segment.base, tail);
+            while let Some(step) = walk.next() {
+                match step {
+                    Ok(Found { header, .. }) => {
+                        epochs.assign(header.partition_leader_epoch, header.base_offset);
+                    }
+                    Err(Hurdle::Known(_)) => {}
+                    Err(Hurdle::Fresh(_)) => break,
+                }
             }
         }
         Ok(epochs)
@@ -123,12 +128,14 @@ impl Recovery<'_> {
         let epochs = self.load_epochs(start, end)?;
         let newest = self.replay_from.unwrap_or(end).min(end);
         // From the first file, not from the log start: deleted records leave their producers known.
-        let mut producers = replay_producers(
+        let (mut producers, met) = replay_producers(
             &self.home,
             &self.segments,
             &self.damage,
             (first, newest, end),
         )?;
+        let served = met.into_iter().filter(|range| range.to > start);
+        self.damage.extend(served);
         let passed = self.segments.iter().take_while(|segment| {
             segment.is_sealed() && segment.tail().next <= newest && segment.base < active.base
         });

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::{Found, Walk};
+use crate::batch::{Found, WRONG_CHECKSUM, Walk};
 use crate::damage::{DamagedRange, Hurdle, Known};
 use crate::error::StorageError;
 use crate::fs::Fs;
@@ -16,7 +16,12 @@ use crate::txn_index::AbortedTxn;
 use crate::types::Offset;
 
 /// Producer state at `end`: the newest snapshot at or below `newest` that verifies, and the
-/// batches between it, or `start`, and `end`. Batches behind known damage are served, so they count.
+/// batches between it, or `start`, and `end`; and the damage that was met on the way. Batches
+/// behind known damage are served, so they count.
+///
+/// Most batches were written long ago, and are not read whole for this: where a header is what its
+/// producer had to send next, it is believed. Any other changes what is remembered of the producer,
+/// so the checksum of its batch is asked first.
 ///
 /// Transactions found aborted on the way are entered in the index of segments that have theirs in
 /// memory, so `newest` must not lie above the first of those. Unsealed segments that are passed
@@ -26,7 +31,8 @@ pub(crate) fn replay_producers(
     segments: &[Arc<Segment>],
     damage: &[DamagedRange],
     (start, newest, end): (Offset, Offset, Offset),
-) -> Result<ProducerStates, StorageError> {
+) -> Result<(ProducerStates, Vec<DamagedRange>), StorageError> {
+    let mut met = Vec::new();
     let (from, mut states) = newest_snapshot(home, newest)?.unwrap_or((start, Default::default()));
     for segment in segments.iter().filter(|segment| segment.tail().next > from) {
         let tail = segment.tail();
@@ -49,6 +55,17 @@ pub(crate) fn replay_producers(
             if found.next <= from || found.header.base_offset >= end {
                 continue;
             }
+            if !states.awaits(&found.header) && !found.verifies(&region) {
+                met.push(DamagedRange {
+                    from: found.header.base_offset,
+                    to: found.next,
+                    path: segment.path.clone(),
+                    start: found.position,
+                    end: found.end(),
+                    reason: WRONG_CHECKSUM,
+                });
+                continue;
+            }
             let aborted = replay_batch(&mut states, &region, &found);
             if let (Some(txn), Some(memory)) = (aborted, index.memory()) {
                 memory.push_aborted_once(txn);
@@ -61,7 +78,7 @@ pub(crate) fn replay_producers(
             }
         }
     }
-    Ok(states)
+    Ok((states, met))
 }
 
 /// Takes a stored batch into account; answers the transaction that it aborts.

@@ -69,6 +69,47 @@ fn a_refused_batch_leaves_no_trace() {
     assert_eq!(bench.log.log_end_offset(), offset(2));
 }
 
+/// What a checksum covers is not looked at below the recovery point; nothing is believed of a
+/// producer for it.
+#[test]
+fn a_flipped_bit_tells_nothing_new_of_a_producer() {
+    for at in 21..61 {
+        for bit in 0..8 {
+            let bench = Bench::new(small());
+            for n in 0..6 {
+                bench.put(produced(n, 1, 9, 1, n as i32));
+            }
+            bench.log.flush_blocking().unwrap();
+            bench.log.note_high_watermark(offset(6));
+            bench.dir.checkpoint().unwrap();
+            let path = bench.file("00000000000000000000.log");
+            let size = bench.fs.content(&path).unwrap().len() / 6;
+            let fs = bench.fs.clone();
+            drop(bench);
+            fs.restart(Crash::Kill);
+            fs.flip(&path, 2 * size + at, 1 << bit);
+
+            let bench = Bench::on(fs, small());
+            let what = format!("bit {bit} of byte {at}");
+            assert_eq!(bench.log.last_stable_bound(offset(6)), None, "{what}");
+            let last = bench.try_put(produced(5, 1, 9, 1, 5));
+            assert!(last.is_ok_and(|last| last.duplicate), "{what}");
+            let next = bench.try_put(produced(6, 1, 9, 1, 6));
+            assert!(next.is_ok_and(|next| !next.duplicate), "{what}");
+            let is_the_producers = match at {
+                // Transactional, or a marker.
+                22 => [4, 5].contains(&bit),
+                // The sign of the id: below 0 there is no producer.
+                43 => bit < 7,
+                // Id, epoch, sequence.
+                _ => (44..57).contains(&at),
+            };
+            let told = bench.report.damaged_ranges == 1;
+            assert!(told || !is_the_producers, "{what}");
+        }
+    }
+}
+
 fn marker(commit: bool, epoch: i16, coordinator: i32) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Codec::None)
         .producer(ProducerId::new(9), ProducerEpoch::new(epoch), -1)
