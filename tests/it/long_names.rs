@@ -23,7 +23,7 @@ use palisade_protocol::messages::incremental_alter_configs::{
 use palisade_protocol::{ErrorCode, Str};
 use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
-use palisade_tests::requests::TIMEOUT_MS;
+use palisade_tests::requests::{self, TIMEOUT_MS};
 use palisade_tests::wire::Connection;
 
 /// The longest name, of characters that a cut at a byte would halve.
@@ -232,5 +232,60 @@ fn settings_of_anything() {
                 _ => is_short(row.error_message.as_ref(), end),
             }
         }
+    }
+}
+
+/// A list grows item by item up to the longest string of the protocol, and can be told all the while.
+#[test]
+fn settings_grow_no_longer_than_they_can_be_told() {
+    const TOPIC: i8 = 2;
+    const KEY: &str = "leader.replication.throttled.replicas";
+    const APPEND: i8 = 2;
+    let mut node = Node::prepare();
+    node.run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    requests::create_topic(&mut connection, "grows", 1, &[]).expect("a topic");
+    let append = |connection: &mut Connection, items: std::ops::Range<usize>| {
+        let items: Vec<String> = items.map(|item| format!("{item:05}:1")).collect();
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: TOPIC,
+                resource_name: "grows".into(),
+                configs: vec![AlterableConfig {
+                    name: KEY.into(),
+                    config_operation: APPEND,
+                    value: Some(Str::from(items.join(","))),
+                }],
+            }],
+            validate_only: false,
+        };
+        let answer = connection.call(1, &request).expect("an answer");
+        let row = &answer.responses[0];
+        let text = row.error_message.as_deref().unwrap_or_default();
+        (row.error_code, text.to_owned())
+    };
+    // Eight bytes an item, and one less.
+    let none = (ErrorCode::NONE, String::new());
+    assert_eq!(append(&mut connection, 0..4_000), none);
+    assert_eq!(append(&mut connection, 4_000..4_096), none);
+    let (code, text) = append(&mut connection, 4_096..4_097);
+    assert_eq!(code, ErrorCode::INVALID_CONFIG);
+    is_short(
+        Some(&Str::from(text)),
+        "32767 is the most that an answer can carry.",
+    );
+    for version in 1..=4 {
+        let request = DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type: TOPIC,
+                resource_name: "grows".into(),
+                configuration_keys: Some(vec![KEY.into()]),
+            }],
+            include_synonyms: true,
+            ..DescribeConfigsRequest::default()
+        };
+        let answer = connection.call(version, &request).expect("an answer");
+        let value = answer.results[0].configs[0].value.as_deref();
+        assert_eq!(value.map(str::len), Some(32_767), "v{version}");
     }
 }

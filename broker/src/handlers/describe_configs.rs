@@ -20,10 +20,10 @@ use crate::config::{Reported, ReportedSource};
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::foreign;
-use crate::metadata::ConfigResourceType;
 use crate::metadata::group_config::{self, GroupKey};
 use crate::metadata::topic_config::{ConfigKind, DescribedConfig, describe};
 use crate::metadata::topic_name;
+use crate::metadata::{ConfigMap, ConfigResourceType};
 use crate::task::Budget;
 
 /// Codes of `config_source` for settings of a node (configs.md §4).
@@ -370,8 +370,9 @@ fn group_setting(
 
 fn row(
     resource: DescribeConfigsResource,
-    configs: Vec<DescribeConfigsResourceResult>,
+    mut configs: Vec<DescribeConfigsResourceResult>,
 ) -> DescribeConfigsResult {
+    configs.iter_mut().for_each(withhold);
     DescribeConfigsResult {
         error_code: ErrorCode::NONE,
         error_message: Some(Str::default()),
@@ -381,11 +382,69 @@ fn row(
     }
 }
 
+/// Leaves out what no answer can carry. That a value is set and not shown is what clients take from
+/// `is_sensitive`; without it they would take it for unset, and some would copy that elsewhere.
+fn withhold(config: &mut DescribeConfigsResourceResult) {
+    let is_too_long = |value: &mut Str| value.len() > ConfigMap::LONGEST;
+    config.is_sensitive |= config.value.take_if(is_too_long).is_some();
+    for synonym in &mut config.synonyms {
+        synonym.value.take_if(is_too_long);
+    }
+}
+
 fn refuse(resource: DescribeConfigsResource, refused: Refused) -> DescribeConfigsResult {
     let Refused(error_code, text) = refused;
     DescribeConfigsResult {
         error_code,
         error_message: Some(foreign::sentence(&text)),
         ..row(resource, Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_protocol::api::ApiKey;
+    use palisade_protocol::frame;
+
+    use super::*;
+    use crate::config::TopicDefaults;
+
+    /// A file of the node may hold such a value, and so may the metadata of an earlier release.
+    #[test]
+    fn a_value_too_long_for_an_answer_is_withheld() {
+        let key = "follower.replication.throttled.replicas";
+        let settings = |bytes| {
+            let items = ["10:10"; 6_000].join(",");
+            ConfigMap::from_iter([(key, &items[..bytes])])
+        };
+        let answer = |bytes| {
+            let shown = Shown {
+                synonyms: true,
+                documentation: true,
+            };
+            let described = describe(&TopicDefaults::default(), &settings(bytes)).into_iter();
+            let described = described
+                .map(|config| topic_config(config, shown))
+                .collect();
+            DescribeConfigsResponse {
+                results: vec![row(DescribeConfigsResource::default(), described)],
+                ..DescribeConfigsResponse::default()
+            }
+        };
+        for (bytes, is_withheld) in [(32_765, false), (35_999, true)] {
+            let answer = answer(bytes);
+            let row = answer.results[0].configs.iter();
+            let row = row.clone().find(|config| &*config.name == key).unwrap();
+            assert_eq!(row.value.is_none(), is_withheld, "{bytes}");
+            assert_eq!(row.is_sensitive, is_withheld, "{bytes}");
+            assert_eq!(row.synonyms[0].value.is_none(), is_withheld, "{bytes}");
+            assert_eq!(row.config_source, 1, "it is set");
+            for version in 1..=4 {
+                let buffer = bytes::BytesMut::new();
+                let key = ApiKey::DescribeConfigs;
+                let encoded = frame::encode_response(buffer, key, version, 1, &answer);
+                assert!(encoded.is_ok(), "{bytes} bytes in version {version}");
+            }
+        }
     }
 }

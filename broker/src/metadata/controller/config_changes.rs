@@ -170,6 +170,8 @@ impl Target<'_> {
         settings: &ConfigMap,
         context: &Context<'_>,
     ) -> Result<Altered, RowError> {
+        let present = self.settings(context);
+        check_lengths(settings, &present)?;
         let invalid = |text| RowError::new(ErrorCode::INVALID_CONFIG, text);
         let (resource_type, kind, name) = match self {
             Target::Topic(permit, topic) => {
@@ -193,7 +195,6 @@ impl Target<'_> {
             key: key.to_owned(),
             value: value.map(str::to_owned),
         };
-        let present = self.settings(context);
         let removed = present
             .iter()
             .filter(|(key, _)| settings.get(key).is_none());
@@ -207,6 +208,23 @@ impl Target<'_> {
         let change = change(format!("{kind} {name}"), &present, &records);
         Ok((records, change))
     }
+}
+
+/// Refuses texts that would be too long to be told again; those of before may stay as they are.
+pub(super) fn check_lengths(settings: &ConfigMap, before: &ConfigMap) -> Result<(), RowError> {
+    const LONGEST: usize = ConfigMap::LONGEST;
+    let mut changed = settings
+        .iter()
+        .filter(|(key, value)| before.get(key) != Some(*value));
+    let Some((key, value)) = changed.find(|(_, value)| value.len() > LONGEST) else {
+        return Ok(());
+    };
+    let (key, length) = (foreign::name(key), value.len());
+    let text = format!(
+        "The value of {key} would have {length} bytes; {LONGEST} is the most that an answer can \
+         carry."
+    );
+    Err(RowError::new(ErrorCode::INVALID_CONFIG, text))
 }
 
 /// What the audit log says of a change of settings.

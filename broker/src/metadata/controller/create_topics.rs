@@ -12,6 +12,7 @@ use palisade_protocol::messages::create_topics::{
 };
 use palisade_protocol::{ErrorCode, Str, Uuid};
 
+use super::config_changes::check_lengths;
 use super::placement::{Placement, check_assignment, new_partition};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
@@ -152,6 +153,7 @@ fn new_topic(
     permit.covers(&topic.name);
     check_name(&topic.name, context)?;
     let config = settings_of(topic)?;
+    check_lengths(&config, &ConfigMap::default())?;
     topic_config::validate(&config, &context.settings.topic_defaults)
         .map_err(|error| RowError::new(ErrorCode::INVALID_CONFIG, error.to_string()))?;
     let id = context.random_id();

@@ -15,6 +15,10 @@ pub struct ConfigMap {
 }
 
 impl ConfigMap {
+    /// Longest text of one setting, in bytes: that of the longest string of the protocol, so that
+    /// DescribeConfigs can tell it.
+    pub const LONGEST: usize = 32_767;
+
     /// The text of a key, where it is set.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {

@@ -9,7 +9,7 @@ use palisade_protocol::messages::create_topics::{
 
 use super::super::testing::{Bench, allow, internal, user};
 use super::*;
-use crate::metadata::record::ConfigResourceType;
+use crate::metadata::record::{ConfigResourceType, MetadataRecord};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -404,4 +404,127 @@ fn the_old_request_replaces_a_groups_settings() {
     let response = bench.submit(&request, 2, user("root"));
     assert_eq!(response.responses[0].error_code, ErrorCode::NONE);
     assert_eq!(group_settings(&bench, "g"), [pair(INTERVAL, "7000")]);
+}
+
+const THROTTLED: &str = "leader.replication.throttled.replicas";
+const LONGEST: usize = 32_767;
+
+/// A list of replicas of so many bytes.
+fn replicas(bytes: usize) -> String {
+    let list: Vec<String> = (100_000..)
+        .take(bytes / 9 + 1)
+        .map(|n| format!("{n}:1"))
+        .collect();
+    let mut list = list.join(",");
+    list.truncate(bytes);
+    // What was cut off is blank.
+    let whole = list.rfind(',').unwrap();
+    list.replace_range(whole.., &" ".repeat(bytes - whole));
+    list
+}
+
+fn op(key: &'static str, config_operation: i8, value: String) -> AlterConfigsResource {
+    AlterConfigsResource {
+        resource_type: TOPIC,
+        resource_name: Str::from("a"),
+        configs: vec![AlterableConfig {
+            name: Str::from(key),
+            config_operation,
+            value: Some(Str::from(value)),
+        }],
+    }
+}
+
+#[test]
+fn a_value_grows_no_longer_than_answers_carry() {
+    let mut bench = bench();
+    let mut alter = |operation, value: &str| {
+        let resources = vec![op(THROTTLED, operation, value.to_owned())];
+        let row = incremental(&mut bench, resources, "root").remove(0);
+        let config = &bench.image.topics.get("a").unwrap().config;
+        let length = config.get(THROTTLED).map_or(0, str::len);
+        let text = row.error_message.as_deref().unwrap_or_default().to_owned();
+        (row.error_code, length, text)
+    };
+    let all = replicas(LONGEST);
+    assert_eq!(alter(0, &all), (ErrorCode::NONE, LONGEST, String::new()));
+    // Without the blanks behind it.
+    let (code, length, _) = alter(2, "0:1");
+    assert_eq!(code, ErrorCode::NONE);
+    let room = LONGEST - length;
+    assert!(room < 20, "{room}");
+    let fits = format!("1:{}", "1".repeat(room - 3));
+    let more = format!("{fits}1");
+    let (code, unchanged, text) = alter(2, &more);
+    assert_eq!((code, unchanged), (ErrorCode::INVALID_CONFIG, length));
+    let said = "The value of leader.replication.throttled.replicas would have 32768 bytes";
+    assert!(text.contains(said), "{text}");
+    assert_eq!(alter(2, &fits), (ErrorCode::NONE, LONGEST, String::new()));
+    assert_eq!(alter(3, &fits).1, length);
+}
+
+#[test]
+fn no_request_sets_one_that_is_too_long() {
+    let mut bench = bench();
+    let long = format!("{}1", " ".repeat(LONGEST));
+    let value = || Some(Str::from(long.clone()));
+    let rows = incremental(
+        &mut bench,
+        vec![op("retention.ms", 0, long.clone())],
+        "root",
+    );
+    assert_eq!(rows[0].error_code, ErrorCode::INVALID_CONFIG);
+    for (resource_type, key) in [(TOPIC, "retention.ms"), (GROUP, INTERVAL)] {
+        let request = AlterConfigsRequest {
+            resources: vec![alter_configs::AlterConfigsResource {
+                resource_type,
+                resource_name: Str::from("a"),
+                configs: vec![alter_configs::AlterableConfig {
+                    name: Str::from(key),
+                    value: value(),
+                }],
+            }],
+            validate_only: false,
+        };
+        let row = &bench.submit(&request, 2, user("root")).responses[0];
+        assert_eq!(row.error_code, ErrorCode::INVALID_CONFIG);
+        let text = row.error_message.as_deref().unwrap();
+        assert!(text.contains("would have 32768 bytes"), "{text}");
+    }
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: Str::from("c"),
+            num_partitions: 1,
+            replication_factor: 1,
+            configs: vec![CreatableTopicConfig {
+                name: Str::from("retention.ms"),
+                value: value(),
+            }],
+            ..CreatableTopic::default()
+        }],
+        ..Default::default()
+    };
+    let row = &bench.submit(&request, 7, user("root")).topics[0];
+    assert_eq!(row.error_code, ErrorCode::INVALID_CONFIG);
+    assert_eq!(settings(&bench, "a"), [pair("retention.ms", "1000")]);
+}
+
+/// Earlier releases stored them.
+#[test]
+fn what_is_too_long_already_stands_in_nobodys_way() {
+    let mut bench = bench();
+    bench.apply(&[MetadataRecord::Config {
+        resource_type: ConfigResourceType::Topic,
+        resource_name: "a".to_owned(),
+        key: THROTTLED.to_owned(),
+        value: Some(replicas(40_000)),
+    }]);
+    let set = [("segment.bytes", 0, Some("4096"))];
+    assert_eq!(one(&mut bench, &set).0, ErrorCode::NONE);
+    let append = [(THROTTLED, 2, Some("1:1"))];
+    assert_eq!(one(&mut bench, &append).0, ErrorCode::INVALID_CONFIG);
+    assert_eq!(settings(&bench, "a").len(), 3);
+    let delete = [(THROTTLED, 1, None)];
+    assert_eq!(one(&mut bench, &delete).0, ErrorCode::NONE);
+    assert_eq!(settings(&bench, "a").len(), 2);
 }
