@@ -1,5 +1,7 @@
 //! IncrementalAlterConfigs (44, KIP-339): sets, removes, appends and subtracts single keys.
 
+use std::collections::HashSet;
+
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
@@ -133,6 +135,7 @@ fn apply(
             if operation == Operation::Append {
                 items.extend(named);
             } else {
+                let named: HashSet<String> = named.into_iter().collect();
                 items.retain(|item| !named.contains(item));
             }
             // Read again: items that were there are not there twice.

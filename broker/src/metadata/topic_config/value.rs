@@ -1,5 +1,7 @@
 //! Texts to values, and values to the one text that operators compare (configs.md §1).
 
+use std::collections::HashSet;
+
 use super::table::{ConfigKind, Valid};
 
 /// The canonical text of a value, or Kafka's words for why it is none.
@@ -190,13 +192,12 @@ pub fn list_items(text: &str) -> Vec<String> {
     if java_trim(text).is_empty() {
         return Vec::new();
     }
-    let mut items: Vec<String> = Vec::new();
-    for item in raw_items(text) {
-        if !items.iter().any(|known| known == item) {
-            items.push(item.to_owned());
-        }
-    }
-    items
+    let mut seen = HashSet::new();
+    raw_items(text)
+        .into_iter()
+        .filter(|item| seen.insert(*item))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The text of a list.
@@ -260,6 +261,19 @@ mod tests {
         );
         assert!(list_items("  ").is_empty());
         assert_eq!(list_items("delete,"), ["delete", ""]);
+    }
+
+    /// A request may hold thousands of long lists: each item is looked for once.
+    #[test]
+    fn a_long_list_is_read_in_one_pass() {
+        let items = (0..300_000).map(|number| format!("{number}:1"));
+        let text = items
+            .chain(["7:1".to_owned()])
+            .collect::<Vec<_>>()
+            .join(",");
+        let items = list_items(&text);
+        assert_eq!(items.len(), 300_000);
+        assert_eq!(items.last().map(String::as_str), Some("299999:1"));
     }
 
     #[test]
