@@ -46,15 +46,25 @@ pub fn write_small_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<(), St
 /// Reads a small file and checks its CRC line; `None` when it does not exist.
 ///
 /// # Errors
-/// `BadFile` when the checksum is missing or wrong, `Io` when it cannot be read.
+/// `BadFile` when the checksum is missing or wrong, `Io` when it cannot be read or is longer than
+/// [`MAX_SMALL_FILE`].
 pub fn read_small_file(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+    read_file(fs, path, MAX_SMALL_FILE)
+}
+
+/// The same of a file of at most `limit` bytes, CRC line included; `u64::MAX` for what is written
+/// whatever its length.
+///
+/// # Errors
+/// As [`read_small_file`].
+pub fn read_file(fs: &dyn Fs, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StorageError> {
     let file = match fs.open(path, OpenHow::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StorageError::io("open", path, &error)),
     };
     let mut bytes =
-        read_all(&*file, MAX_SMALL_FILE).map_err(|error| StorageError::io("read", path, &error))?;
+        read_all(&*file, limit).map_err(|error| StorageError::io("read", path, &error))?;
     let bad = |reason| StorageError::BadFile {
         path: path.to_owned(),
         reason,
@@ -140,6 +150,19 @@ mod tests {
         }
         fs.replace(path, b"");
         assert!(read_small_file(&fs, path).is_err());
+    }
+
+    #[test]
+    fn a_limit_counts_the_checksum_line() {
+        let fs = FaultyFs::new();
+        let path = Path::new("/state");
+        write_small_file(&fs, path, b"term=4\n").unwrap();
+        let length = u64::try_from(fs.content(path).unwrap().len()).unwrap();
+        assert!(read_file(&fs, path, length - 1).is_err());
+        for limit in [length, u64::MAX] {
+            let read = read_file(&fs, path, limit).unwrap();
+            assert_eq!(read.unwrap(), b"term=4\n");
+        }
     }
 
     #[test]

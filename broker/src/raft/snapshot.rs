@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use palisade_storage::durable::{read_small_file, write_small_file};
+use palisade_storage::durable::{read_file, write_small_file};
 use palisade_storage::fs::Fs;
 
 use super::RaftError;
@@ -59,7 +59,8 @@ impl SnapshotFile {
     /// `Storage` for an unreadable file, `DamagedFile` for a damaged one, `Codec` for one of
     /// another format.
     pub fn read(&self) -> Result<Option<Snapshot>, RaftError> {
-        let read = read_small_file(self.fs.as_ref(), &self.path);
+        // Whatever its length: the log behind it is cut, so that all of the metadata is in here alone.
+        let read = read_file(self.fs.as_ref(), &self.path, u64::MAX);
         let Some(bytes) = read.map_err(RaftError::reading("topics, users and rules"))? else {
             return Ok(None);
         };
@@ -124,6 +125,21 @@ fn decode(bytes: &[u8]) -> Result<Snapshot, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It was written whatever its length, and the log behind it is cut then.
+    #[test]
+    fn no_length_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = SnapshotFile::new(palisade_storage::fs::real(), dir.path());
+        let hole = std::fs::File::create(dir.path().join(NAME)).unwrap();
+        hole.set_len((256 << 20) + 1).unwrap();
+        let read = file.read();
+        // Read to its end, where no checksum is.
+        assert!(
+            matches!(read, Err(RaftError::DamagedFile { .. })),
+            "{read:?}"
+        );
+    }
 
     #[test]
     fn returns_as_written_and_refuses_what_it_does_not_know() {
