@@ -24,7 +24,10 @@ use super::{acl::creation, client::ClientError, private_file, random, upsertion:
 use crate::{
     broker::Broker,
     config::Config,
-    metadata::{Actor, ControllerError, Internal},
+    metadata::{
+        Actor, ControllerError, ControllerRequest, Internal,
+        controller::{Context, Decision},
+    },
 };
 
 /// Name of the administrator that a first start makes.
@@ -105,14 +108,22 @@ impl Declarations {
             }
             let (verified, held) = verified(broker, user).await;
             if verified < ScramMechanism::VALUES.len() {
-                set_password(broker, &user.name, &user.password).await?;
+                let together = Together {
+                    acls: Vec::new(),
+                    credentials: credentials(&user.name, &user.password)?,
+                };
+                together.submit(broker).await?;
             }
             if verified < held {
                 replaced.push(user.name.as_str());
             }
         }
         create_topics(broker, &self.topics).await?;
-        create_acls(broker, &self.acls).await?;
+        let together = Together {
+            acls: self.acls.clone(),
+            credentials: Vec::new(),
+        };
+        together.submit(broker).await?;
         Ok(replaced)
     }
 }
@@ -151,20 +162,87 @@ fn accept(what: &str, code: ErrorCode, message: Option<&str>) -> Result<(), Decl
     Err(DeclareError::Refused(error))
 }
 
-/// One request per mechanism: a request may name a user only once (KIP-554).
-async fn set_password(broker: &Broker, name: &str, password: &Secret) -> Result<(), DeclareError> {
-    for mechanism in ScramMechanism::VALUES {
-        let request = AlterUserScramCredentialsRequest {
-            deletions: Vec::new(),
-            upsertions: vec![upsertion(name, password, *mechanism, DEFAULT_ITERATIONS)?],
+/// ACLs and credentials that come into force together, in one change: of half of them the next start
+/// would take for granted that it is all.
+struct Together {
+    acls: Vec<AclBinding>,
+    /// One request per mechanism: a request may name a user only once (KIP-554).
+    credentials: Vec<AlterUserScramCredentialsRequest>,
+}
+
+/// What was refused, and how.
+type Refusal = (String, ErrorCode, Option<Str>);
+
+impl ControllerRequest for Together {
+    type Response = Result<(), Refusal>;
+
+    fn decide(&self, _version: i16, context: &mut Context<'_>) -> Decision<Self::Response> {
+        let request = CreateAclsRequest {
+            creations: self.acls.iter().map(creation).collect(),
         };
-        let response = broker.controller.submit(request, 0, actor()).await?;
-        for result in &response.results {
-            let message = result.error_message.as_deref();
-            accept(&format!("user {name}"), result.error_code, message)?;
+        let Decision {
+            mut records,
+            response,
+            mut changes,
+        } = request.decide(3, context);
+        let mut refused = self
+            .acls
+            .iter()
+            .zip(response.results)
+            .map(|(acl, row)| (format!("ACL {acl}"), row.error_code, row.error_message))
+            .find(|(_, code, _)| *code != ErrorCode::NONE);
+        for request in &self.credentials {
+            let decided = request.decide(0, context);
+            records.extend(decided.records);
+            changes.extend(decided.changes);
+            let rows = decided.response.results.into_iter();
+            let mut rows = rows.map(|row| {
+                (
+                    format!("user {}", row.user),
+                    row.error_code,
+                    row.error_message,
+                )
+            });
+            refused = refused.or_else(|| rows.find(|(_, code, _)| *code != ErrorCode::NONE));
+        }
+        match refused {
+            Some(refused) => Decision::only(Err(refused)),
+            None => Decision {
+                records,
+                response: Ok(()),
+                changes,
+            },
         }
     }
-    Ok(())
+
+    fn refused(&self, _version: i16, error: &ControllerError) -> Self::Response {
+        Err(("administration".to_owned(), error.code(), None))
+    }
+}
+
+impl Together {
+    async fn submit(self, broker: &Broker) -> Result<(), DeclareError> {
+        if self.acls.is_empty() && self.credentials.is_empty() {
+            return Ok(());
+        }
+        let decided = broker.controller.submit(self, 0, actor()).await?;
+        decided.map_err(|(what, code, message)| {
+            DeclareError::Refused(ClientError::refused(&what, code, message.as_deref()))
+        })
+    }
+}
+
+fn credentials(
+    name: &str,
+    password: &Secret,
+) -> Result<Vec<AlterUserScramCredentialsRequest>, CredentialError> {
+    let one = |mechanism: &ScramMechanism| {
+        Ok(AlterUserScramCredentialsRequest {
+            deletions: Vec::new(),
+            upsertions: vec![upsertion(name, password, *mechanism, DEFAULT_ITERATIONS)?],
+        })
+    };
+    ScramMechanism::VALUES.iter().map(one).collect()
 }
 
 async fn create_topics(broker: &Broker, topics: &[DeclaredTopic]) -> Result<(), DeclareError> {
@@ -206,28 +284,13 @@ async fn create_topics(broker: &Broker, topics: &[DeclaredTopic]) -> Result<(), 
     Ok(())
 }
 
-async fn create_acls(broker: &Broker, acls: &[AclBinding]) -> Result<(), DeclareError> {
-    if acls.is_empty() {
-        return Ok(());
-    }
-    let request = CreateAclsRequest {
-        creations: acls.iter().map(creation).collect(),
-    };
-    let response = broker.controller.submit(request, 3, actor()).await?;
-    for (acl, result) in acls.iter().zip(&response.results) {
-        let message = result.error_message.as_deref();
-        accept(&format!("ACL {acl}"), result.error_code, message)?;
-    }
-    Ok(())
-}
-
 /// Makes the first administrator of a cluster that clients log in to by SCRAM but that has no user
 /// yet; gives the file with the password.
 ///
 /// Without `super.users` the administrator gets every right through ACLs: those are stored with the
 /// cluster, listed like any other, and gone for good once removed, while a super user hidden in the
 /// program would be neither. Where `super.users` names somebody the operator has decided, and
-/// `admin` has the rights that are found there.
+/// `admin` has the rights that are found there. Without an authorizer there are no ACLs to make.
 ///
 /// # Errors
 /// The password cannot be kept, or the controller refuses.
@@ -246,10 +309,16 @@ pub(crate) async fn first_admin(
     let password = random::password()?;
     // Kept before it counts: a user whose password nobody knows would lock everybody out.
     keep(&path, &password)?;
-    set_password(broker, FIRST_ADMIN, &password).await?;
-    if config.authorizer.super_users.is_empty() {
-        create_acls(broker, &every_right()).await?;
-    }
+    let needs_acls = config.authorizer.enabled && config.authorizer.super_users.is_empty();
+    let together = Together {
+        acls: if needs_acls {
+            every_right()
+        } else {
+            Vec::new()
+        },
+        credentials: credentials(FIRST_ADMIN, &password)?,
+    };
+    together.submit(broker).await?;
     Ok(Some(path))
 }
 
@@ -278,4 +347,72 @@ fn every_right() -> Vec<AclBinding> {
             permission: Permission::Allow,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::{
+        config::Sources,
+        metadata::{ClusterDelta, ClusterImage, ImageListener},
+        startup::{Running, start},
+    };
+
+    const LISTENERS: &str = "process.roles=broker,controller\nnode.id=1\n\
+         controller.listener.names=C\ncontroller.quorum.voters=1@localhost:9093\n\
+         listeners=S://127.0.0.1:0,C://127.0.0.1:0\ninter.broker.listener.name=S\n\
+         listener.security.protocol.map=S:SASL_PLAINTEXT,C:PLAINTEXT\n";
+
+    async fn started(dir: &Path, more: &str) -> (Running, Config) {
+        let text = format!("{LISTENERS}log.dirs={}\n{more}", dir.display());
+        let sources = Sources::new().text("test.properties", &text);
+        let (config, _) = Config::load(&sources).unwrap();
+        (start(config.clone(), Vec::new()).await.unwrap(), config)
+    }
+
+    /// How many credentials and ACLs a start would find after a kill at any moment.
+    #[derive(Default)]
+    struct Found(Mutex<Vec<(usize, usize)>>);
+
+    impl ImageListener for Found {
+        fn changed(&self, _: &ClusterDelta, image: &Arc<ClusterImage>) {
+            let users = image.scram.iter();
+            let credentials = users.map(|(_, held)| held.iter().count()).sum();
+            let mut found = self.0.lock();
+            found.push((credentials, image.acls.set().len()));
+            found.dedup();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_kill_leaves_half_an_administrator() {
+        let dir = tempfile::tempdir().unwrap();
+        let (running, config) = started(dir.path(), "").await;
+        let found = Arc::new(Found::default());
+        let listener = Arc::clone(&found) as Arc<dyn ImageListener>;
+        running.broker().metadata.listen(listener);
+        let made = first_admin(running.broker(), &config).await.unwrap();
+        assert_eq!(made, Some(dir.path().join(PASSWORD_FILE)));
+        let both = ScramMechanism::VALUES.len();
+        assert_eq!(*found.0.lock(), [(0, 0), (both, every_right().len())]);
+        let again = first_admin(running.broker(), &config).await.unwrap();
+        assert_eq!(again, None);
+        running.shutdown().await.unwrap();
+    }
+
+    /// ACLs cannot be made there, and nobody needs any.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_an_authorizer_the_administrator_gets_no_acls() {
+        let dir = tempfile::tempdir().unwrap();
+        let off = "palisade.danger.disable.authorizer=true\n";
+        let (running, config) = started(dir.path(), off).await;
+        let made = first_admin(running.broker(), &config).await;
+        assert!(made.is_ok(), "{made:?}");
+        let image = running.broker().metadata.image();
+        assert!(image.scram.user(FIRST_ADMIN).is_some());
+        assert!(image.acls.set().is_empty());
+        running.shutdown().await.unwrap();
+    }
 }
