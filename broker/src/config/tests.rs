@@ -85,6 +85,20 @@ fn the_cleaners_keys_take_effect() {
 }
 
 #[test]
+fn levels_that_are_obeyed_are_not_called_meaningless() {
+    let levels = "compression.gzip.level=1\ncompression.zstd.level=1\ncompression.lz4.level=1\n";
+    let (config, warnings) = good(&format!("{BASE}{levels}"));
+    let idle: Vec<&String> = warnings
+        .iter()
+        .filter(|warning| warning.contains("without meaning"))
+        .collect();
+    assert_eq!(idle, ["keys without meaning here: compression.lz4.level"]);
+    let level = |key| config.topic_defaults.get(key).unwrap().value.clone();
+    assert_eq!(level("compression.gzip.level"), "1");
+    assert_eq!(level("compression.zstd.level"), "1");
+}
+
+#[test]
 fn the_scrubs_keys_take_effect() {
     let scrub = |text: &str| good(&format!("{BASE}{text}")).0.log.scrub;
     let wanted = |interval, bytes_per_second| {

@@ -21,7 +21,7 @@ struct NodePolicy {
 
 /// Reads topics' settings with the node's defaults.
 ///
-/// Levels of `compression.*.level` are stored and reported only: the codecs run at their defaults.
+/// `compression.lz4.level` is stored and reported only: the library has one level.
 pub fn settings_of(config: &Config) -> SettingsOf {
     let defaults: TopicDefaults = config.topic_defaults.clone();
     let policy = NodePolicy {

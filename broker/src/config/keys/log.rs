@@ -109,12 +109,14 @@ pub(super) const KEYS: &[Key] = &[
     int("compression.gzip.level")
         .or("-1")
         .valid(Valid::MinusOneOr(1, 9))
-        .dynamic(),
+        .dynamic()
+        .effect(),
     int("compression.lz4.level").or("9").within(1, 17).dynamic(),
     int("compression.zstd.level")
         .or("3")
         .within(-131_072, 22)
-        .dynamic(),
+        .dynamic()
+        .effect(),
     int("min.insync.replicas").or("1").min(1).dynamic().effect(),
     boolean("unclean.leader.election.enable")
         .or("false")
