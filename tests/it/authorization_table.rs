@@ -302,6 +302,17 @@ fn every_served_api_has_a_row() {
     assert_eq!(tabled, served);
 }
 
+/// A refused name is not told apart from others, whatever it is the name of.
+#[test]
+fn a_refused_name_says_nothing_of_its_kind() {
+    let target = Target::start();
+    let mut world = World::start(&target);
+    let (code, is_internal) = asks::metadata_of_offsets(&mut world.user).expect("an answer");
+    assert_eq!((code.value(), is_internal), (TOPIC_REFUSED, false));
+    let (code, is_internal) = asks::partitions_of_offsets(&mut world.user).expect("an answer");
+    assert_eq!((code.value(), is_internal), (TOPIC_REFUSED, false));
+}
+
 /// A listing hides what may not be described, without an error.
 #[test]
 fn listings_hide() {

@@ -99,7 +99,12 @@ impl Page<'_> {
                 name,
                 OPERATIONS_NOT_REQUESTED,
             );
-            self.answer.topics.push(row);
+            self.answer
+                .topics
+                .push(DescribeTopicPartitionsResponseTopic {
+                    is_internal: false,
+                    ..row
+                });
             return true;
         }
         if let Some(topic) = self.ctx.image.topics.get(name) {

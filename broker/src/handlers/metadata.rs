@@ -134,7 +134,14 @@ impl Survey<'_> {
                     Err(error) => error,
                 },
                 Found::Missing(granted) => missing(granted.name()),
-                Found::Refused(error) => error,
+                Found::Refused(error) => {
+                    // As in Kafka: whoever may not describe it does not hear whose topic it is.
+                    refused.push(MetadataResponseTopic {
+                        is_internal: false,
+                        ..error_row(error, wanted)
+                    });
+                    continue;
+                }
             };
             refused.push(error_row(error, wanted));
         }

@@ -246,6 +246,30 @@ pub(super) fn describe_topic_partitions(connection: &mut Connection, _: &Place) 
     codes_of(&answer.topics, |topic| topic.error_code)
 }
 
+const OFFSETS: &str = "__consumer_offsets";
+
+/// What a topic of the broker's own is said to be.
+pub(super) fn metadata_of_offsets(connection: &mut Connection) -> io::Result<(ErrorCode, bool)> {
+    let request = MetadataRequest {
+        topics: Some(vec![named(OFFSETS)]),
+        ..MetadataRequest::default()
+    };
+    let topic = call(connection, &request)?.topics.remove(0);
+    Ok((topic.error_code, topic.is_internal))
+}
+
+/// The same as the newer request tells it.
+pub(super) fn partitions_of_offsets(connection: &mut Connection) -> io::Result<(ErrorCode, bool)> {
+    let request = DescribeTopicPartitionsRequest {
+        topics: vec![TopicRequest {
+            name: OFFSETS.into(),
+        }],
+        ..DescribeTopicPartitionsRequest::default()
+    };
+    let topic = call(connection, &request)?.topics.remove(0);
+    Ok((topic.error_code, topic.is_internal))
+}
+
 fn create(connection: &mut Connection, name: &'static str) -> Codes {
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
