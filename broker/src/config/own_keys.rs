@@ -1,6 +1,9 @@
 //! Keys of our own that would change nothing, and those that open something on purpose.
 
-use super::{Config, ConfigError, FlushPolicyName, SecurityProtocol, Warning, listeners::relation};
+use super::{
+    Config, ConfigError, FlushPolicyName, ListenerConfig, SecurityProtocol, Warning,
+    listeners::relation,
+};
 
 /// Reports every own key that has no effect in this configuration, and every open danger.
 ///
@@ -11,43 +14,54 @@ pub(crate) fn check(
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<Warning>,
 ) {
-    let scram_somewhere = are_listeners_partial
-        || config
-            .listeners
-            .iter()
-            .any(|listener| listener.sasl.as_ref().is_some_and(|sasl| sasl.has_scram()));
-    let tls_somewhere = are_listeners_partial
-        || config
-            .listeners
-            .iter()
-            .any(|listener| listener.protocol.uses_tls());
-    let login_somewhere = are_listeners_partial
-        || config
-            .listeners
-            .iter()
-            .any(|listener| listener.protocol != SecurityProtocol::Plaintext);
-    let bare_plain_somewhere = are_listeners_partial
-        || config.listeners.iter().any(|listener| {
-            listener.protocol == SecurityProtocol::SaslPlaintext
-                && listener
-                    .sasl
-                    .as_ref()
-                    .is_some_and(|sasl| sasl.mechanisms.iter().any(|one| !one.is_scram()))
-        });
+    let has_scram =
+        |listener: &ListenerConfig| listener.sasl.as_ref().is_some_and(|sasl| sasl.has_scram());
+    let has_bare_plain = |listener: &ListenerConfig| {
+        listener.protocol == SecurityProtocol::SaslPlaintext
+            && listener
+                .sasl
+                .as_ref()
+                .is_some_and(|sasl| sasl.mechanisms.iter().any(|one| !one.is_scram()))
+    };
     for setting in config.values.iter().filter(|setting| setting.key.is_own()) {
+        let own_listener = setting
+            .name
+            .strip_prefix("listener.name.")
+            .and_then(|rest| rest.split_once('.'))
+            .map(|(listener, _)| listener);
+        let counts = |for_which: &dyn Fn(&ListenerConfig) -> bool| {
+            are_listeners_partial
+                || match own_listener {
+                    // One that is not there was told of; that of controllers is not bound.
+                    Some(name) => config.listener(name).is_none_or(for_which),
+                    None => config.listeners.iter().any(for_which),
+                }
+        };
         let is_on = setting.text.expose() == "true";
         let reason = match setting.key.name {
-            "palisade.sasl.scram.strict.nonce" if !scram_somewhere => "no listener uses SCRAM",
-            "palisade.tls.handshake.timeout.ms" if !tls_somewhere => "no listener uses TLS",
-            "palisade.login.timeout.ms"
-            | "palisade.max.unauthenticated.connections"
+            "palisade.sasl.scram.strict.nonce" if !counts(&has_scram) => match own_listener {
+                Some(_) => "the listener does not use SCRAM",
+                None => "no listener uses SCRAM",
+            },
+            "palisade.tls.handshake.timeout.ms"
+                if !counts(&|listener| listener.protocol.uses_tls()) =>
+            {
+                "no listener uses TLS"
+            }
+            "palisade.login.timeout.ms" if !counts(&|listener| listener.protocol.uses_sasl()) => {
+                "nobody logs in through SASL"
+            }
+            "palisade.max.unauthenticated.connections"
             | "palisade.max.unauthenticated.connections.per.ip"
-                if !login_somewhere =>
+                if !counts(&|listener| listener.protocol != SecurityProtocol::Plaintext) =>
             {
                 "no listener authenticates anybody"
             }
-            "palisade.danger.allow.plain.without.tls" if is_on && !bare_plain_somewhere => {
-                "no SASL_PLAINTEXT listener enables PLAIN"
+            "palisade.danger.allow.plain.without.tls" if is_on && !counts(&has_bare_plain) => {
+                match own_listener {
+                    Some(_) => "the listener is not SASL_PLAINTEXT with PLAIN",
+                    None => "no SASL_PLAINTEXT listener enables PLAIN",
+                }
             }
             "palisade.log.scrub.bytes.per.second" if config.log.scrub.is_none() => {
                 "palisade.log.scrub.interval.ms is 0"

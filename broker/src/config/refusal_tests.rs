@@ -375,3 +375,51 @@ fn the_data_directory_is_told_of_unless_its_key_was() {
         assert!(!told(&format!("{base}{line}\n")), "{line}");
     }
 }
+
+/// A listener that could heed an own key, and one that cannot; a key with a prefix is for its own.
+#[test]
+fn own_keys_are_judged_by_the_listeners_that_they_are_for() {
+    const STRICT: &str = "palisade.sasl.scram.strict.nonce=true";
+    const DANGER: &str = "palisade.danger.allow.plain.without.tls=true";
+    const LOGIN: &str = "palisade.login.timeout.ms=10000";
+    let jaas = "listener.name.l.plain.sasl.jaas.config=\
+        org.apache.kafka.common.security.plain.PlainLoginModule required user_a=b;";
+    let shown = |line: &str, protocols: &str| {
+        let text = format!(
+            "node.id=1\nlog.dirs=/nowhere\nlisteners=L://h:1,O://h:2\n\
+             listener.name.l.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n{jaas}\n\
+             listener.security.protocol.map={protocols}\n{DANGER}\n{line}\n"
+        );
+        load(&text).map_or_else(|errors| errors.to_string(), |_| String::new())
+    };
+    let logins = "L:SASL_PLAINTEXT,O:PLAINTEXT";
+    for good in [
+        STRICT.to_owned(),
+        LOGIN.to_owned(),
+        format!("listener.name.l.{STRICT}"),
+    ] {
+        assert_eq!(shown(&good, logins), "", "{good}");
+    }
+    for (bad, reason) in [
+        (STRICT, "the listener does not use SCRAM"),
+        (DANGER, "the listener is not SASL_PLAINTEXT with PLAIN"),
+    ] {
+        let (key, _) = bad.split_once('=').unwrap();
+        let text = shown(&format!("listener.name.o.{bad}"), logins);
+        let expected = format!("listener.name.o.{key} has no effect: {reason}");
+        assert!(text.contains(&expected), "{text}");
+    }
+    // What is not there is told of once.
+    let text = shown(&format!("listener.name.x.{STRICT}"), logins);
+    assert!(text.contains("there is no listener X"), "{text}");
+    assert!(!text.contains("no effect"), "{text}");
+
+    let only_tls = format!(
+        "node.id=1\nlog.dirs=/nowhere\nlisteners=SSL://h:1\n{LOGIN}\n\
+         palisade.max.unauthenticated.connections=7\n"
+    );
+    let text = load(&only_tls).map_or_else(|errors| errors.to_string(), |_| String::new());
+    let expected = "palisade.login.timeout.ms has no effect: nobody logs in through SASL";
+    assert!(text.contains(expected), "{text}");
+    assert!(!text.contains("unauthenticated"), "{text}");
+}
