@@ -22,7 +22,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use palisade_auth::audit::AuditSink;
+use palisade_auth::audit::{Action, AuditContext, AuditEvent, AuditSink, Outcome};
 use palisade_auth::sasl::{Mechanisms, SaslDeps};
 use palisade_auth::scram::ScramCredential;
 use palisade_auth::{Authorizer, AuthorizerConfig, Secret, SuperUsers};
@@ -157,6 +157,7 @@ async fn begin(
     // Joining elects this node anew: groups are read once, in the epoch that lasts.
     handle.listen(Arc::clone(&broker.groups) as Arc<_>);
     prepare(&broker).await.map_err(StartError::Prepare)?;
+    record_in_force(&broker);
     // What recovery verified is below the recovery points from now on: should the next start
     // find it damaged, it will not be taken for a torn tail (storage.md §7 step 7).
     let verified = Arc::clone(&opened.log_dir);
@@ -360,6 +361,20 @@ fn schedule(
         }
     });
     Ok((cleaners, scrubbers))
+}
+
+/// Leaves in the audit log what is in force from here on, so that two starts can be compared.
+fn record_in_force(broker: &Broker) {
+    let Some(audit) = &broker.audit else { return };
+    let acls = broker.metadata.image().acls.set().len();
+    let settings = broker.config.fingerprint();
+    for (action, detail) in [
+        (Action::ConfigEffective, format!("sha256 {settings}")),
+        (Action::AclLoaded, format!("{acls} ACLs")),
+    ] {
+        let event = AuditEvent::new(action, Outcome::Ok, AuditContext::default());
+        audit.record(event.with_detail(detail));
+    }
 }
 
 fn serve(server: &Arc<Server>, bound: Vec<Bound>) {

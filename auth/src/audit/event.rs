@@ -100,6 +100,7 @@ actions! {
     Node {
         Start "start", Stop "stop", AuditGap "audit_gap", AuditReserve "audit_reserve",
         ClockStep "clock_step", UncleanStart "unclean_start",
+        ConfigEffective "config_effective", AclLoaded "acl_loaded",
     }
     Limits {
         ConnRejected "conn_rejected", OversizeFrame "oversize_frame", Malformed "malformed",

@@ -79,6 +79,30 @@ impl Config {
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows
     }
+
+    /// SHA-256 in hex of every setting in force, defaults among them. Secrets do not count, and what
+    /// a provider gives counts as it is written.
+    pub(crate) fn fingerprint(&self) -> String {
+        let set = self
+            .values
+            .iter()
+            .filter(|setting| !setting.key.is_secret());
+        let set = set.map(|setting| {
+            let is_indirect = setting.written.expose().contains("${");
+            let text = if is_indirect {
+                &setting.written
+            } else {
+                &setting.text
+            };
+            format!("{}={}\n", setting.name, text.expose())
+        });
+        let unset = keys::all().filter(|key| self.values.set(key.name).is_none());
+        let unset = unset.filter_map(|key| Some(format!("{}={}\n", key.name, key.default?)));
+        let mut lines: Vec<String> = set.chain(unset).collect();
+        lines.sort_unstable();
+        let hash = openssl::sha::sha256(lines.concat().as_bytes());
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// The authorizer's own keys have no declared type in Kafka, which therefore hides them.

@@ -99,6 +99,18 @@ fn levels_that_are_obeyed_are_not_called_meaningless() {
 }
 
 #[test]
+fn a_fingerprint_changes_with_what_is_in_force_and_not_with_secrets() {
+    let of = |text: &str| good(&format!("{BASE}{text}")).0.fingerprint();
+    let usual = of("");
+    assert_eq!(usual.len(), 64);
+    assert_eq!(of("num.partitions=1\n"), usual, "the default, written down");
+    assert_ne!(of("num.partitions=2\n"), usual);
+    assert_ne!(of("super.users=User:a\n"), usual);
+    let secret = |word: &str| of(&format!("ssl.key.password={word}\n"));
+    assert_eq!(secret("a"), secret("b"));
+}
+
+#[test]
 fn the_scrubs_keys_take_effect() {
     let scrub = |text: &str| good(&format!("{BASE}{text}")).0.log.scrub;
     let wanted = |interval, bytes_per_second| {

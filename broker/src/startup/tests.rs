@@ -110,7 +110,14 @@ async fn first_users_can_log_in_and_nobody_else() {
     }
     running.shutdown().await.unwrap();
     let audit = std::fs::read_to_string(dir.path().join("audit/audit.log")).unwrap();
-    for action in ["start", "login_ok", "login_failed", "stop"] {
+    for action in [
+        "start",
+        "config_effective",
+        "acl_loaded",
+        "login_ok",
+        "login_failed",
+        "stop",
+    ] {
         assert!(
             audit.contains(&format!("\"action\":\"{action}\"")),
             "{action}: {audit}"
