@@ -625,9 +625,24 @@ fn play(policy: FlushPolicy, ops: &[Op]) {
     sim.run(&Op::Crash(Crash::PowerLoss));
 }
 
+/// Seeds of each of the two tests, unless PROPTEST_CASES says otherwise (10000 for a long look).
+const CASES: u32 = 1500;
+
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    let cases = match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => usual.cases,
+        None => CASES,
+    };
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..usual
+    }
+}
+
 proptest! {
-    // PROPTEST_CASES=10000 for a long look.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn only_what_was_replaced_goes(ops in prop::collection::vec(op(), 1..120)) {
