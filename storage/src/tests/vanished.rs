@@ -199,7 +199,7 @@ fn retention_goes_past_an_emptied_segment() {
     let fs = stopped(small());
     let logs = || files(&fs).into_iter().filter(|path| is_log(path));
     let emptied = logs().nth(1).unwrap();
-    let (all, last) = (logs().count(), logs().last().unwrap());
+    let (all, last) = (logs().count(), logs().next_back().unwrap());
     assert!(all > 3);
     fs.replace(&emptied, b"");
     let tight = LogConfig {
