@@ -31,6 +31,7 @@ impl ClassicGroup {
         config: &GroupConfig,
         fx: &mut Effects,
     ) {
+        self.hear(&old_id, &ask.principal);
         let old_leader = self.leader.clone();
         let was_leader = self.is_leader(&old_id);
         let awaits_sync = self.pending_sync.contains(&old_id);

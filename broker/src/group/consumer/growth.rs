@@ -117,8 +117,15 @@ impl ConsumerGroup {
         (all, his)
     }
 
-    /// Has a member count for a principal.
+    /// Has a member count for a principal, with the topics of its expression where those are
+    /// nobody's.
     pub(crate) fn own(&mut self, id: &str, owner: Principal) {
+        let member = self.members.get(id);
+        if let Some(pattern) = member.and_then(|member| member.pattern.clone()) {
+            self.resolved.change(&pattern, |resolved| {
+                resolved.owner.get_or_insert_with(|| owner.clone());
+            });
+        }
         self.members.change(id, |member| member.owner = Some(owner));
     }
 
@@ -135,15 +142,10 @@ impl ConsumerGroup {
 
     /// A member that is nobody's is whose who speaks for it, with the topics of its expression.
     pub(crate) fn hear(&mut self, id: &str, from: &Principal) {
-        let Some(member) = self.members.get(id).filter(|one| one.owner.is_none()) else {
-            return;
-        };
-        if let Some(pattern) = member.pattern.clone() {
-            self.resolved.change(&pattern, |resolved| {
-                resolved.owner.get_or_insert_with(|| from.clone());
-            });
+        let member = self.members.get(id);
+        if member.is_some_and(|member| member.owner.is_none()) {
+            self.own(id, from.clone());
         }
-        self.own(id, from.clone());
     }
 
     /// The member of that id, or the one whose place a static member takes.

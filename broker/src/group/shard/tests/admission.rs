@@ -300,6 +300,58 @@ fn topics_of_expressions_that_were_read_are_their_speakers() {
     assert_eq!(held_by(&budget, "alice"), budget.used());
 }
 
+/// Nothing stays nobody's of a static member that comes back under a new id.
+#[test]
+fn what_was_read_is_whose_who_takes_the_place() {
+    let (mut bench, _) = bench();
+    let named = |ask: &mut JoinAsk| ask.instance_id = Some("i".into());
+    let answer = bench.brings("g", &Str::EMPTY, 100, named);
+    let key = TimerKey::Join { group: "g".into() };
+    let step = bench.with(|shard, moment| shard.expired(&key, moment));
+    bench.take(step);
+    let member_id = answered(answer).unwrap().member_id;
+    let ask = SyncAsk {
+        principal: Principal::user("alice"),
+        member_id: member_id.clone(),
+        instance_id: Some("i".into()),
+        generation: 1,
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![(member_id, vec![0; 5000].into())],
+    };
+    let answer = bench.ask(|shard, moment, asker| shard.sync(&"g".into(), ask, asker, moment));
+    answered(answer).unwrap();
+
+    let matches = |member, epoch| ConsumerGroupHeartbeatRequest {
+        instance_id: Some("i".into()),
+        subscribed_topic_names: None,
+        subscribed_topic_regex: Some("x.*".into()),
+        ..native(member, epoch)
+    };
+    bench.beats(matches("m", 0)).unwrap();
+    let looked_up = LookedUp {
+        found: [("x.*".into(), ["x1".into()].into())].into(),
+        version: Offset::ZERO,
+        more: false,
+        principal: Principal::user("alice"),
+    };
+    let answer = bench
+        .ask(|shard, moment, asker| shard.patterns_found(&"k".into(), looked_up, asker, moment));
+    answered(answer).unwrap();
+    bench.beats(matches("m", -2)).unwrap();
+
+    let budget = Budget::new(LIMIT);
+    bench.shard = Shard::new(Arc::clone(&budget));
+    for record in &bench.log {
+        bench.shard.replay(record, Source::Log);
+    }
+    assert!(budget.used() > 0 && held_by(&budget, "alice") == 0);
+    answered(bench.brings("g", &Str::EMPTY, 100, named)).unwrap();
+    bench.beats(matches("n", 0)).unwrap();
+    bench.shard.assert_counted();
+    assert_eq!(held_by(&budget, "alice"), budget.used());
+}
+
 fn native(member: &'static str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: "k".into(),
