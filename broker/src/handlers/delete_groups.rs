@@ -39,23 +39,34 @@ pub(crate) async fn handle(
     let named = request.groups_names.iter();
     let named: Vec<&Str> = named.filter(|group| seen.insert(*group)).collect();
     let mut response = DeleteGroupsResponse::default();
+    // Once it was waited for in vain, it is not waited for with each of the other parts.
+    let mut is_audited = true;
     for groups in named.chunks(AT_ONCE) {
-        let rows = delete(ctx, &access, groups).await.into_iter();
-        response.results.extend(rows.map(result));
+        let rows = delete(ctx, &access, groups, &mut is_audited).await;
+        response.results.extend(rows.into_iter().map(result));
     }
     Handled::Now(response)
 }
 
 /// Announces what may be deleted, and deletes it.
-async fn delete(ctx: &RequestContext, access: &Access, groups: &[&Str]) -> Vec<(Str, Row)> {
+async fn delete(
+    ctx: &RequestContext,
+    access: &Access,
+    groups: &[&Str],
+    is_audited: &mut bool,
+) -> Vec<(Str, Row)> {
     let judged = groups.iter();
     let judged: Vec<(Str, Row)> = judged
         .map(|group| (group.detached(), judge(access, group)))
         .collect();
     let granted = judged.iter().filter(|(_, row)| row.is_ok());
     let changes = granted.map(|(group, _)| (Action::GroupDelete, change(group)));
-    let announced = Intents::announce_each(ctx.audit_trail(), changes.collect()).await;
+    let announced = match *is_audited {
+        true => Intents::announce_each(ctx.audit_trail(), changes.collect()).await,
+        false => None,
+    };
     let Some(intents) = announced else {
+        *is_audited = false;
         access.forget_allowed();
         let unwritten = ControllerError::AuditUnavailable;
         let refused = (unwritten.code(), Str::from(unwritten.to_string()));
