@@ -8,7 +8,7 @@ use std::sync::Arc;
 use palisade_protocol::batch::compression::Decoder;
 use palisade_protocol::batch::{BatchHeader, Codec, RecordIter, RecordScanner, TimestampType};
 
-use crate::batch::{Found, HEADER_LEN};
+use crate::batch::{Bad, Found, HEADER_LEN};
 use crate::damage::{Hurdle, Known};
 use crate::error::StorageError;
 use crate::log::{Log, TimestampOffset};
@@ -133,14 +133,7 @@ impl Log {
             let found = match step {
                 Ok(found) => found,
                 Err(Hurdle::Known(_)) => continue,
-                Err(Hurdle::Fresh(bad)) => {
-                    return Err(StorageError::Corrupt {
-                        from: bad.offset,
-                        to: tail.next,
-                        path: segment.path.clone(),
-                        reason: bad.reason,
-                    });
-                }
+                Err(Hurdle::Fresh(bad)) => return Err(corrupt(segment, bad)),
             };
             if found.next <= start || !fits(found.header.max_timestamp) {
                 continue;
@@ -176,6 +169,16 @@ impl Log {
     }
 }
 
+/// Damage that nobody has met before, and that hides the rest of its segment.
+fn corrupt(segment: &Segment, bad: Bad) -> StorageError {
+    StorageError::Corrupt {
+        from: bad.offset,
+        to: segment.tail().next,
+        path: segment.path.clone(),
+        reason: bad.reason,
+    }
+}
+
 /// The largest timestamp of the batches of a segment below `limit`; -1 where there is none.
 fn max_below(
     segment: &Arc<Segment>,
@@ -193,7 +196,7 @@ fn max_below(
                 largest = largest.max(found.header.max_timestamp);
             }
             Ok(_) | Err(Hurdle::Known(_)) => {}
-            Err(Hurdle::Fresh(_)) => break,
+            Err(Hurdle::Fresh(bad)) => return Err(corrupt(segment, bad)),
         }
     }
     Ok(largest)
