@@ -23,7 +23,7 @@ impl Log {
     /// # Errors
     /// `OutOfRange` above the log end (the caller bounds it by the high watermark); `DiskFull` or
     /// `Io` when the log start cannot be stored: it is then raised in memory only. Segments that
-    /// cannot be removed below a stored start are no error: retention tries again.
+    /// cannot be removed below a stored start are no error: they go after the next start.
     pub fn delete_records_before(&self, offset: Offset) -> Result<Offset, StorageError> {
         let _maintenance = self.maintenance.lock();
         let (start, end) = (self.start.load(), self.end.load());
@@ -156,22 +156,25 @@ impl Log {
             false => self.config.load().file_delete_delay_ms,
         };
         let due = TimestampMs::new(now.value().saturating_add(delay));
+        let mut failed = None;
         for segment in dropped {
-            let files = self.retire_files(&segment)?;
-            let segment = Some(segment);
-            self.shared.graveyard.add(Grave {
-                due,
-                segment,
-                files,
-                dir: None,
-            });
+            match self.retire_files(&segment) {
+                Ok(files) => self.shared.graveyard.add(Grave {
+                    due,
+                    segment: Some(segment),
+                    files,
+                    dir: None,
+                }),
+                // The next start finds it again, below the log start.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         self.remove_old_snapshots(start);
         self.sync_dir()?;
         if delay == 0 {
             self.bury_soon(now);
         }
-        Ok(count)
+        failed.map_or(Ok(count), Err)
     }
 
     /// Sees to a snapshot at the end of segments that are about to go; a seal brings one, but the
