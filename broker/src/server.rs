@@ -61,8 +61,8 @@ const KEPT_BUFFERS: usize = 128;
 const POPULATE_THREADS: usize = 4;
 /// Refused connections that are kept open while the audit log has no room for them.
 const PARKED: usize = 16;
-/// Refused logins and handshakes whose peers may read why before the connection ends; the others'
-/// ends at once.
+/// Refused logins, and refused handshakes, whose peers may read why before the connection ends; the
+/// others' ends at once.
 const LINGERING: usize = 64;
 
 /// What all connections of a broker share.
@@ -79,7 +79,9 @@ pub struct Server {
     registry: Arc<Registry>,
     /// Refused connections that may wait for room in the audit log.
     parked: Arc<Semaphore>,
-    lingering: Semaphore,
+    lingering_logins: Semaphore,
+    /// Of their own: a handshake is refused at no cost to who begins it.
+    lingering_handshakes: Semaphore,
     parting: Parting,
     last_id: AtomicU64,
 }
@@ -120,7 +122,8 @@ impl Server {
             pace: Pace::new(limits.max_connection_creation_rate),
             registry: Arc::default(),
             parked: Arc::new(Semaphore::new(PARKED)),
-            lingering: Semaphore::new(LINGERING),
+            lingering_logins: Semaphore::new(LINGERING),
+            lingering_handshakes: Semaphore::new(LINGERING),
             parting,
             last_id: AtomicU64::new(0),
             gate: Gate::new(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use palisade_protocol::Chunk;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::Server;
@@ -297,7 +298,7 @@ impl Connection {
                     if self.send(answer, Instant::now() + wait).await.is_err() {
                         return;
                     }
-                    seen_off = self.linger().await;
+                    seen_off = self.linger(|server| &server.lingering_logins).await;
                 }
             }
             End::Alerted => {
@@ -305,7 +306,7 @@ impl Connection {
                 // are under way, and unread they would turn into a reset that destroys the alert.
                 let ended = poll_fn(|cx| self.transport.poll_end(cx));
                 if matches!(timeout(wait, ended).await, Ok(Ok(()))) {
-                    self.linger().await;
+                    self.linger(|server| &server.lingering_handshakes).await;
                 }
                 return;
             }
@@ -323,9 +324,9 @@ impl Connection {
     ///
     /// Some clients (kafka-python 3) throw the answer away when they find the end of the stream
     /// right behind it, and log in again and again as if the connection had been lost.
-    async fn linger(&mut self) -> bool {
+    async fn linger(&mut self, places: impl FnOnce(&Server) -> &Semaphore) -> bool {
         let server = Arc::clone(&self.server);
-        let Ok(_place) = server.lingering.try_acquire() else {
+        let Ok(_place) = places(&server).try_acquire() else {
             return false;
         };
         tokio::select! {

@@ -328,7 +328,7 @@ async fn only_so_many_refused_clients_may_end_their_connections_first() {
         assert_eq!(head(&answer), (36, 58));
         client
     };
-    let left = || rig.server.lingering.available_permits();
+    let left = || rig.server.lingering_logins.available_permits();
     let mut waited_for = Vec::new();
     for _ in 0..LINGERING {
         waited_for.push(refused().await);

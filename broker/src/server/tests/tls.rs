@@ -215,7 +215,7 @@ async fn refused_handshakes_are_waited_for_as_refused_logins_are() {
     for _ in 0..LINGERING {
         waited_for.push(refused().await);
     }
-    while rig.server.lingering.available_permits() > 0 {
+    while rig.server.lingering_handshakes.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
     let inside = rig.server.gate().inside();
