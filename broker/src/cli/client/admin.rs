@@ -77,8 +77,12 @@ impl Admin {
             if code(&response) != ErrorCode::NOT_CONTROLLER || !backoff.pause().await {
                 return Ok(response);
             }
-            match self.move_to_controller(None).await {
-                Err(ClientError::Connect { .. } | ClientError::Timeout(_)) | Ok(()) => {}
+            let Some((host, port)) = self.controller().await? else {
+                continue;
+            };
+            match Connection::open(&self.settings, &host, port, self.patience).await {
+                Ok(connection) => self.connection = connection,
+                Err(ClientError::Connect { .. } | ClientError::Timeout(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -106,25 +110,26 @@ impl Admin {
         self.connection.version(key)
     }
 
-    async fn move_to_controller(&mut self, at: Option<&(String, u16)>) -> Result<(), ClientError> {
+    /// Where the controller is. A cluster that is choosing one names none: the broker that is
+    /// asked will say so itself.
+    async fn controller(&mut self) -> Result<Option<(String, u16)>, ClientError> {
         let metadata = self.metadata(Some(&[])).await?;
-        let controller = metadata
-            .brokers
-            .iter()
-            .find(|broker| broker.node_id == metadata.controller_id);
-        // A cluster that is choosing its controller names none: this broker will say so itself.
-        let Some(broker) = controller else {
+        let mut brokers = metadata.brokers.iter();
+        let named = brokers.find(|broker| broker.node_id == metadata.controller_id);
+        Ok(named.and_then(|broker| {
+            let port = u16::try_from(broker.port).ok()?;
+            Some((broker.host.to_string(), port))
+        }))
+    }
+
+    async fn move_to_controller(&mut self, at: Option<&(String, u16)>) -> Result<(), ClientError> {
+        let Some(address) = self.controller().await? else {
             return Ok(());
         };
-        let Ok(port) = u16::try_from(broker.port) else {
-            return Ok(());
-        };
-        let address = (broker.host.to_string(), port);
-        if at == Some(&address) {
-            return Ok(());
+        if at != Some(&address) {
+            self.connection =
+                Connection::open(&self.settings, &address.0, address.1, self.patience).await?;
         }
-        self.connection =
-            Connection::open(&self.settings, &address.0, address.1, self.patience).await?;
         Ok(())
     }
 }
