@@ -302,14 +302,25 @@ pub(crate) async fn first_admin(
         .listeners
         .iter()
         .any(|listener| listener.sasl.as_ref().is_some_and(|sasl| sasl.has_scram()));
-    if !by_scram || broker.metadata.image().scram.iter().next().is_some() {
+    let image = broker.metadata.image();
+    let needs_acls = config.authorizer.enabled && config.authorizer.super_users.is_empty();
+    if image.scram.iter().next().is_some() {
+        let may_nobody = needs_acls && !config.authorizer.allow_everyone_if_no_acl_found;
+        if may_nobody && image.acls.set().is_empty() {
+            tracing::warn!(
+                "there are users, but no ACLs, and super.users names nobody: nobody has any right; \
+                 start once with super.users=User:NAME to add ACLs"
+            );
+        }
+        return Ok(None);
+    }
+    if !by_scram {
         return Ok(None);
     }
     let path = config.data_dir.join(PASSWORD_FILE);
     let password = random::password()?;
     // Kept before it counts: a user whose password nobody knows would lock everybody out.
     keep(&path, &password)?;
-    let needs_acls = config.authorizer.enabled && config.authorizer.super_users.is_empty();
     let together = Together {
         acls: if needs_acls {
             every_right()
