@@ -17,6 +17,7 @@ use crate::types::ProducerId;
 use crate::{CleanOptions, FlushPolicy, LogConfig, Pace, StorageError};
 
 mod batches;
+mod found;
 
 use batches::{decode, encode};
 
@@ -99,6 +100,9 @@ struct Sent {
     base: i64,
     producer: i64,
     content: Content,
+    /// Five of its producer's were behind it when a pass ran. A client has at most five under way,
+    /// so this one had its answer, and is not repeated even where one of the five is lost since.
+    answered: bool,
 }
 
 impl Sent {
@@ -305,6 +309,7 @@ impl Sim {
                 transactional,
                 records,
             },
+            answered: false,
         };
         self.send(sent, size, codec);
     }
@@ -314,6 +319,7 @@ impl Sim {
             base: self.end,
             producer,
             content: Content::Marker { commit },
+            answered: false,
         };
         self.send(sent, 0, Codec::None);
     }
@@ -363,6 +369,9 @@ impl Sim {
         let cleaned = log.clean(stable, time(self.now), &options, &mut Patience(patience));
         self.touched = self.touched.max(stable.value());
         self.settled = self.settled.max(durable.value());
+        if !matches!(&cleaned, Ok(cleaned) if cleaned.by == CleanedBy::Nothing) {
+            self.note_answered();
+        }
         match cleaned {
             Ok(cleaned) => {
                 self.passes += usize::from(cleaned.by == CleanedBy::Done);
@@ -379,6 +388,16 @@ impl Sim {
                 self.fs.is_crashed() || self.bench().dir.is_offline() || log.is_failed(),
                 "cleaning failed: {error}"
             ),
+        }
+    }
+
+    /// What has left the window of its producer is the cleaner's to take.
+    fn note_answered(&mut self) {
+        for producer in 0..4 {
+            let data = self.history.iter_mut().rev().filter(|sent| {
+                sent.producer == producer && matches!(sent.content, Content::Data { .. })
+            });
+            data.skip(5).for_each(|sent| sent.answered = true);
         }
     }
 
@@ -421,7 +440,7 @@ impl Sim {
         self.offer_again();
     }
 
-    /// The last batches of each producer are repeats.
+    /// The last batches of each producer are repeats: those that a client may still send.
     fn offer_again(&self) {
         for producer in 0..4 {
             let log = &self.bench().log;
@@ -432,7 +451,7 @@ impl Sim {
                 .filter(|sent| sent.producer == producer)
                 .filter(|sent| matches!(sent.content, Content::Data { .. }))
                 .filter(|sent| sent.base + sent.count() > self.start);
-            for sent in sent.take(5) {
+            for sent in sent.take(5).filter(|sent| !sent.answered) {
                 let mut bytes = encode(sent, 20, Codec::None, self.now);
                 let answer = log.append(&mut bytes, leader(0), time(self.now)).unwrap();
                 assert!(answer.duplicate, "{sent:?} was appended twice");
