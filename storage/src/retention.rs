@@ -144,6 +144,7 @@ impl Log {
         self.segments
             .store(Arc::new(list.iter().skip(count).cloned().collect()));
         let dropped: Vec<Arc<Segment>> = list.iter().take(count).cloned().collect();
+        let first = list.get(count).map_or(start, |segment| segment.base);
         drop(list);
         self.damage.rcu(|ranges| {
             let mut ranges = ranges.as_ref().clone();
@@ -169,7 +170,7 @@ impl Log {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        self.remove_old_snapshots(start);
+        self.remove_old_snapshots(first);
         self.sync_dir()?;
         if delay == 0 {
             self.bury_soon(now);
@@ -227,9 +228,10 @@ impl Log {
         Ok(files)
     }
 
-    /// Removes the snapshots that no truncation can need: all below the newest one at or below
-    /// the log start.
-    fn remove_old_snapshots(&self, start: Offset) {
+    /// Removes the snapshots that nothing can need: all below the newest one at or below `first`,
+    /// the base of the first segment. One inside that segment, below the log start or not, does not
+    /// make up for it: after a crash the segment is looked through from its base.
+    fn remove_old_snapshots(&self, first: Offset) {
         let fs = &*self.shared.fs;
         let Ok(entries) = fs.list(&self.home.dir) else {
             return;
@@ -241,7 +243,7 @@ impl Log {
         let Some(kept) = offsets
             .iter()
             .copied()
-            .filter(|offset| *offset <= start)
+            .filter(|offset| *offset <= first)
             .max()
         else {
             return;

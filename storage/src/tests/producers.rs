@@ -42,6 +42,27 @@ fn a_repeat_answers_its_first_offsets_through_every_kind_of_stop() {
     bench.put(produced(40, 2, 9, 0, 80));
 }
 
+/// A clean stop leaves a snapshot inside the last segment, but behind a crash that segment is
+/// looked through from its base.
+#[test]
+fn a_producer_is_known_after_its_records_were_deleted_and_a_crash() {
+    let bench = Bench::new(small());
+    bench.put(produced(0, 1, 9, 0, 0));
+    bench.fill(1, 15);
+    let bench = bench.reopen(small());
+    bench.fill(16, 3);
+    bench.log.delete_records_before(offset(17)).unwrap();
+    assert!(
+        !bench
+            .fs
+            .exists(&bench.file("00000000000000000000.log"))
+            .unwrap()
+    );
+    let bench = bench.crash(Crash::PowerLoss, small());
+    assert!(bench.put(produced(0, 1, 9, 0, 0)).duplicate);
+    assert_eq!(bench.put(produced(1, 1, 9, 0, 1)).base_offset, offset(19));
+}
+
 #[test]
 fn truncation_takes_the_state_back() {
     let bench = Bench::new(small());
