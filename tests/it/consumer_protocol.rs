@@ -1,6 +1,7 @@
 //! Consumer groups of the protocol of KIP-848: members of several makes, expressions, and groups that change their
 //! protocol while members come and go.
 
+mod breath;
 mod clients;
 mod conversion;
 mod migration;

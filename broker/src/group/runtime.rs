@@ -36,6 +36,9 @@ use crate::task;
 pub(crate) const MAILBOX: usize = 1024;
 /// Events that share one append at most.
 const TURN: usize = 128;
+/// How long a shard works before other tasks of its thread get a turn. tokio lets a task take 128
+/// events, of which one may have a large group read, written and replayed.
+const WORK: Duration = Duration::from_millis(1);
 /// How long to wait before a log that did not load is read again.
 const RELOAD: Duration = Duration::from_secs(10);
 /// Groups looked at for expired offsets before members get their turn.
@@ -340,10 +343,11 @@ impl Work<'_> {
         }
     }
 
-    /// Takes an event and those that wait behind it.
+    /// Takes an event and those that wait behind it; others get a breath after long ones.
     async fn turn(&mut self, first: Command) {
         let mut next = Some(first);
         let mut taken = 0;
+        let mut began = Instant::now();
         while let Some(Command { group, run }) = next {
             let must_wait = match &group {
                 Some(group) => self.busy.contains(group.as_str()),
@@ -359,12 +363,21 @@ impl Work<'_> {
             );
             self.take(group, step);
             taken += 1;
+            if began.elapsed() >= WORK {
+                // Who waits for these has not to wait for others' turns.
+                self.flush().await;
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
             next = match taken {
                 TURN => None,
                 _ => self.runner.events.try_recv().ok(),
             };
         }
         self.flush().await;
+        if began.elapsed() >= WORK {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Does what needs no append at once, and queues the rest.
@@ -443,6 +456,7 @@ impl Work<'_> {
             }
         }
         let now = Instant::now();
+        let mut began = now;
         let mut taken = 0;
         while let Some(key) = self.timers.pop_due(now) {
             if self.busy.contains(key.group().as_str()) {
@@ -453,9 +467,10 @@ impl Work<'_> {
             let step = self.shard.expired(&key, &moment);
             self.take(Some(key.group().clone()), step);
             taken += 1;
-            if taken % TURN == 0 {
+            if taken % TURN == 0 || began.elapsed() >= WORK {
                 self.flush().await;
                 self.give_way().await;
+                began = Instant::now();
             }
         }
         self.flush().await;
