@@ -10,6 +10,7 @@ pub(crate) mod budget;
 pub(crate) mod classic;
 pub(crate) mod config;
 pub(crate) mod consumer;
+mod conversions;
 pub(crate) mod coordinator;
 pub(crate) mod decision;
 pub(crate) mod embedded;

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
+use super::conversions::Conversions;
 use super::error::GroupError;
 use crate::shares::{Shares, share};
 
@@ -129,6 +130,8 @@ impl Growth {
 pub(crate) struct Budget {
     limit: usize,
     shares: Shares,
+    /// What those cost who turn groups from one kind into the other.
+    conversions: Conversions,
 }
 
 impl Budget {
@@ -137,7 +140,13 @@ impl Budget {
         Arc::new(Self {
             limit,
             shares: Shares::default(),
+            conversions: Conversions::default(),
         })
+    }
+
+    /// What conversions of groups cost whom.
+    pub(super) fn conversions(&self) -> &Conversions {
+        &self.conversions
     }
 
     /// Bytes held, and whose.

@@ -3,9 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use bytes::{BufMut, Bytes, BytesMut};
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::metadata::MetadataRequest;
+use palisade_protocol::messages::sync_group::SyncGroupRequest;
 use palisade_protocol::text::Str;
 use palisade_tests::check::{eventually, tell};
 use palisade_tests::node::Node;
@@ -106,4 +109,83 @@ fn others_are_answered_between_long_turns() {
     });
     tell("breath", &format!("{largest_gap} answers between two"));
     assert!(largest_gap < 2 * PAIRS, "waited for {largest_gap} of {ALL}");
+}
+
+/// A subscription as the embedded protocol of consumers has it.
+fn subscription(names: &[Str]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_i16(1);
+    bytes.put_i32(i32::try_from(names.len()).expect("a count"));
+    for name in names {
+        bytes.put_i16(i16::try_from(name.len()).expect("a short name"));
+        bytes.put_slice(name.as_bytes());
+    }
+    bytes.put_i32(-1);
+    bytes.put_i32(0);
+    bytes.freeze()
+}
+
+/// A classic member, alone in its group.
+fn classic(connection: &mut Connection, group: &str, metadata: Bytes) {
+    let request = JoinGroupRequest {
+        group_id: group.to_owned().into(),
+        session_timeout_ms: 300_000,
+        rebalance_timeout_ms: 300_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            metadata,
+        }],
+        ..JoinGroupRequest::default()
+    };
+    let joined = eventually("the coordinator", PATIENCE, || {
+        let joined = connection.call(3, &request).expect("an answer");
+        match joined.error_code {
+            ErrorCode::NONE => Ok(joined),
+            other => Err(other.name().to_owned()),
+        }
+    });
+    let request = SyncGroupRequest {
+        group_id: group.to_owned().into(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id,
+        ..SyncGroupRequest::default()
+    };
+    let synced = connection.call(2, &request).expect("an answer");
+    assert_eq!(synced.error_code, ErrorCode::NONE);
+}
+
+/// Whoever has large groups turned up and down is told to come again, in whatever group; others are
+/// not, and after a while he gets on.
+#[test]
+fn conversions_of_one_user_are_held_back() {
+    const GROUPS: [&str; 2] = ["held-0", "held-1"];
+    let mut node = Node::prepare();
+    node.set("group.initial.rebalance.delay.ms", "0");
+    node.run();
+    node.create_admin();
+    let mut alice = coordinator(&node.certificate(), GROUPS[0]);
+    let mut mallory = Connection::open(&node.scram("SCRAM-SHA-512")).expect("a login");
+    requests::create_topic(&mut alice, TOPIC, 1, &[]).expect("a topic");
+    for group in GROUPS {
+        classic(&mut mallory, group, subscription(&names(20_000)));
+    }
+    let mut codes = Vec::new();
+    turns(&mut mallory, &GROUPS, 15, |code| codes.push(code));
+    assert_eq!(codes[..4], [ErrorCode::NONE; 4], "some are free");
+    let again = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+    assert!(codes.contains(&again), "{codes:?}");
+
+    for group in GROUPS {
+        turns(&mut alice, &[group], 1, |code| {
+            assert_eq!(code, ErrorCode::NONE);
+        });
+    }
+    eventually("his turn", PATIENCE, || {
+        let answer = mallory.call(HEARTBEAT, &beat(GROUPS[0], "hasty", 0));
+        match answer.expect("an answer").error_code {
+            ErrorCode::NONE => Ok(()),
+            other => Err(other.name().to_owned()),
+        }
+    });
 }

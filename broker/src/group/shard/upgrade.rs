@@ -33,13 +33,16 @@ impl Shard {
             return answer(asker, Err(error));
         }
         // Names of topics take more room than the metadata that they were in.
-        let kept = outlook.sizes.map_or(0, |(_, kept)| kept);
+        let (recorded, kept) = outlook.sizes.unwrap_or_default();
         let growth = Growth::of(Some((outlook.held, None)), kept, by);
         let owed = growth.bytes;
         let reserved = match self.reserve(id, &Growth { owed, ..growth }, by) {
             Ok(reserved) => reserved.into_iter().collect(),
             Err(error) => return answer(asker, Err(error)),
         };
+        if let Err(error) = self.budget.conversions().admit(by, recorded, at.now) {
+            return answer(asker, Err(error));
+        }
         let Some(classic) = self.classic(id) else {
             return answer(asker, Err(GroupError::group_not_found(id)));
         };

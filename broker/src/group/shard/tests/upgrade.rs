@@ -50,6 +50,7 @@ impl Bench {
         Step,
         oneshot::Receiver<Verdict<Result<Heartbeat, GroupError>>>,
     ) {
+        let id = request.group_id.clone();
         let (asker, answer) = oneshot::channel();
         let ask = HeartbeatAsk {
             member_id: request.member_id.clone(),
@@ -61,8 +62,7 @@ impl Bench {
             request,
             look_up: Box::new(|_| {}),
         };
-        let step =
-            self.with(|shard, moment| shard.consumer_heartbeat(&"k".into(), ask, asker, moment));
+        let step = self.with(|shard, moment| shard.consumer_heartbeat(&id, ask, asker, moment));
         (step, answer)
     }
 
@@ -210,4 +210,54 @@ fn what_fits_a_batch_is_not_refused_beforehand() {
     bench.max_batch_bytes -= 1000;
     let code = ErrorCode::UNKNOWN_SERVER_ERROR;
     refused_again_and_again(&mut bench, &newcomer(), code);
+}
+
+impl Bench {
+    /// Whether a user's heartbeat joins a group, and leaves it again.
+    fn joins_and_leaves(&mut self, user: &str, group: &'static str) -> Result<(), ErrorCode> {
+        for member_epoch in [0, -1] {
+            let request = ConsumerGroupHeartbeatRequest {
+                group_id: group.into(),
+                member_epoch,
+                ..newcomer()
+            };
+            let (step, answer) = self.asks_as(user, request);
+            let is_idle = step.records.is_empty();
+            self.run(step);
+            if let Err(error) = answered(answer) {
+                assert!(is_idle, "records for a refusal");
+                return Err(error.code());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each of these is small as a request and much as work: groups of one user go up and down only so
+/// often, whatever their number; those of others, and small ones, as often as they like.
+#[test]
+fn who_converts_over_and_over_is_held_back() {
+    const ROUNDS: usize = 20;
+    let mut bench = Bench::new();
+    for group in ["k", "l"] {
+        bench.member(group, many(20_000));
+    }
+    bench.member("small", many(100));
+    let mut rounds = 0..ROUNDS;
+    let refused = rounds.find_map(|round| {
+        let turned = ["k", "l"].map(|group| bench.joins_and_leaves("mallory", group));
+        let refused = turned.into_iter().find_map(Result::err)?;
+        Some((round, refused))
+    });
+    let (round, code) = refused.expect("refused some time");
+    assert!((2..5).contains(&round), "{round}: some are free");
+    assert_eq!(code, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    refused_again_and_again(&mut bench, &newcomer(), code);
+    assert_eq!(bench.joins_and_leaves("alice", "k"), Ok(()));
+    for _ in 0..ROUNDS {
+        assert_eq!(bench.joins_and_leaves("mallory", "small"), Ok(()));
+    }
+    bench.now += 2000;
+    assert_eq!(bench.joins_and_leaves("mallory", "k"), Ok(()));
+    bench.shard.assert_counted();
 }

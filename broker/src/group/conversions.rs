@@ -1,0 +1,126 @@
+//! How much of classic groups a principal may have converted in a time.
+//!
+//! A heartbeat of forty bytes has a group of up to a batch read, written and replayed, and the next
+//! one has it turned back: over and over that takes the processor from all others. So whoever had
+//! large groups converted owes their bytes, pays off so many with each millisecond, and is told to
+//! come again while he owes too much. That is counted on the node, since groups are in many shards.
+
+use std::collections::HashMap;
+
+use palisade_auth::principal::Principal;
+use palisade_protocol::types::TimestampMs;
+use parking_lot::Mutex;
+
+use super::error::GroupError;
+
+/// Bytes paid off in a millisecond.
+const RATE: usize = 256;
+/// Who owes less gets another conversion: hundreds of groups of ten members, or one of any size,
+/// go through at once.
+const BURST: usize = 1 << 20;
+/// Groups whose records take no more are neither counted nor held back.
+const SMALL: usize = 4096;
+/// Principals who may owe something at a time.
+const MOST: usize = 1024;
+
+/// What principals owe for conversions.
+#[derive(Debug, Default)]
+pub(crate) struct Conversions(Mutex<HashMap<Principal, Debt>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Debt {
+    bytes: usize,
+    at: TimestampMs,
+}
+
+impl Debt {
+    /// Bytes still owed. A clock that went back would hold for as long as it went.
+    fn left(self, now: TimestampMs) -> usize {
+        match usize::try_from(now.millis_since(self.at)) {
+            Ok(age) => self.bytes.saturating_sub(age.saturating_mul(RATE)),
+            Err(_) => 0,
+        }
+    }
+}
+
+impl Conversions {
+    /// Counts the conversion of a group whose records take so many bytes.
+    ///
+    /// # Errors
+    /// `ConvertedMuch` where the principal is to come again; nothing is counted then.
+    pub(crate) fn admit(
+        &self,
+        by: &Principal,
+        bytes: usize,
+        now: TimestampMs,
+    ) -> Result<(), GroupError> {
+        if bytes <= SMALL {
+            return Ok(());
+        }
+        let mut debts = self.0.lock();
+        debts.retain(|_, debt| debt.left(now) > 0);
+        let owed = debts.get(by).map(|debt| debt.left(now));
+        let no_place = owed.is_none() && debts.len() >= MOST;
+        let owed = owed.unwrap_or(0);
+        if no_place || owed >= BURST {
+            return Err(GroupError::ConvertedMuch);
+        }
+        let bytes = owed.saturating_add(bytes);
+        debts.insert(by.clone(), Debt { bytes, at: now });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admits(conversions: &Conversions, by: &str, bytes: usize, now: i64) -> bool {
+        let admitted = conversions.admit(&Principal::user(by), bytes, TimestampMs::new(now));
+        if let Err(error) = &admitted {
+            assert_eq!(*error, GroupError::ConvertedMuch);
+        }
+        admitted.is_ok()
+    }
+
+    #[test]
+    fn who_converts_much_waits_as_long_as_it_was_much() {
+        let conversions = Conversions::default();
+        let admits = |by: &str, bytes, now| admits(&conversions, by, bytes, now);
+        assert!(admits("mallory", BURST - 1, 0));
+        assert!(admits("mallory", BURST, 0), "he owed less than the burst");
+        assert!(!admits("mallory", SMALL + 1, 0));
+        assert!(admits("mallory", SMALL, 0), "small ones go on");
+        assert!(admits("alice", BURST, 0), "so do others");
+        let paid = i64::try_from(BURST / RATE).unwrap();
+        assert!(!admits("mallory", BURST, paid - 1));
+        assert!(admits("mallory", BURST, paid), "refusals are not counted");
+        assert!(!admits("mallory", BURST, paid));
+        assert!(admits("mallory", BURST, paid - 1), "the clock went back");
+    }
+
+    #[test]
+    fn a_migration_goes_through_at_once() {
+        let conversions = Conversions::default();
+        let large = 3000 * 340;
+        assert!(admits(&conversions, "alice", large, 0));
+        for _ in 0..1000 {
+            assert!(admits(&conversions, "bob", SMALL, 0));
+        }
+        for _ in 0..200 {
+            assert!(admits(&conversions, "carol", SMALL + 1000, 0));
+        }
+    }
+
+    #[test]
+    fn debts_are_forgotten_and_few() {
+        let conversions = Conversions::default();
+        for number in 0..MOST {
+            assert!(admits(&conversions, &format!("u{number}"), SMALL + 1, 0));
+        }
+        assert!(!admits(&conversions, "late", SMALL + 1, 0));
+        assert!(admits(&conversions, "u0", SMALL + 1, 0));
+        assert!(admits(&conversions, "late", SMALL + 1, 1000));
+        assert_eq!(conversions.0.lock().len(), 1);
+    }
+}
