@@ -196,30 +196,33 @@ impl ConsumerGroup {
         let epoch = classic.generation.max(1);
         let members = natives(classic, epoch, at.image);
         let members = members.ok_or_else(|| refused(id, NOT_A_CONSUMERS))?;
-        let records = group.records_of(&members, epoch, at.image);
+        let mut records = vec![GroupRecord::Group {
+            group: id.clone(),
+            value: None,
+        }];
+        records.extend(members.iter().map(|member| group.member_record(member)));
         for record in &records {
             group.replay(record);
         }
+        // The names of all members are counted in it by now.
+        let hash = Subscriptions::of(&group).hash(at.image);
+        let mut progress = group.progress_of(&members, epoch, hash);
+        for record in &progress {
+            group.replay(record);
+        }
+        records.append(&mut progress);
         Ok((group, records))
     }
 
-    /// The records that make the group of a classic one with these members.
-    fn records_of(&self, members: &[Member], epoch: i32, image: &ClusterImage) -> Vec<GroupRecord> {
-        let mut records = vec![GroupRecord::Group {
-            group: self.id.clone(),
-            value: None,
-        }];
-        for member in members {
-            records.push(self.member_record(member));
-        }
-        let seen: Vec<&Member> = members.iter().collect();
-        records.push(GroupRecord::ConsumerGroup {
+    /// The records behind those of the members themselves that make the group of a classic one.
+    fn progress_of(&self, members: &[Member], epoch: i32, metadata_hash: i64) -> Vec<GroupRecord> {
+        let mut records = vec![GroupRecord::ConsumerGroup {
             group: self.id.clone(),
             value: Some(EpochValue {
                 epoch,
-                metadata_hash: hash_of(self, &seen, image),
+                metadata_hash,
             }),
-        });
+        }];
         for member in members {
             let target = member.assigned.partitions();
             records.push(self.target_record(&member.id, &target));
@@ -407,16 +410,4 @@ fn classic(member: &Member, image: &ClusterImage) -> Option<ClassicViewMember> {
         assignment: ConsumerGroup::assignment_bytes(member, image),
         owner: member.owner.clone(),
     })
-}
-
-/// The metadata hash of a group that has none of these members yet.
-fn hash_of(group: &ConsumerGroup, members: &[&Member], image: &ClusterImage) -> i64 {
-    let everyone = Member {
-        names: members
-            .iter()
-            .flat_map(|member| member.names.iter().cloned())
-            .collect(),
-        ..Member::default()
-    };
-    Subscriptions::of(group).with(&everyone).hash(image)
 }
