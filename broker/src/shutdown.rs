@@ -1,5 +1,8 @@
 //! How a broker stops: the stages everybody can watch, and the gate that counts who is still inside.
 
+use std::fs;
+use std::future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -149,6 +152,7 @@ impl CallOff {
 pub struct Signals {
     term: Signal,
     int: Signal,
+    hup: Hangup,
 }
 
 impl Signals {
@@ -156,18 +160,20 @@ impl Signals {
     ///
     /// # Errors
     /// When a handler cannot be installed.
-    pub fn listen() -> std::io::Result<Self> {
+    pub fn listen() -> io::Result<Self> {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            hup: Hangup::listen()?,
         })
     }
 
-    /// Completes when SIGTERM or SIGINT has come. Cancel-safe.
+    /// Completes when SIGTERM, SIGINT or SIGHUP has come. Cancel-safe.
     pub async fn requested(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
+            () = self.hup.heard() => {}
         }
     }
 
@@ -176,6 +182,48 @@ impl Signals {
     pub async fn interrupted(&mut self) {
         self.int.recv().await;
     }
+}
+
+/// SIGHUP: the terminal that the process belongs to was closed, or its connection lost.
+#[derive(Debug)]
+pub(crate) struct Hangup(Option<Signal>);
+
+impl Hangup {
+    /// Begins to listen, unless the process was started with the signal ignored, as `nohup` does it:
+    /// a handler would undo that.
+    ///
+    /// # Errors
+    /// When a handler cannot be installed.
+    pub(crate) fn listen() -> io::Result<Self> {
+        // Where nothing says what is ignored, a clean end is worth more than going on.
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        if is_ignored(&status, SignalKind::hangup()) {
+            return Ok(Hangup(None));
+        }
+        Ok(Hangup(Some(signal(SignalKind::hangup())?)))
+    }
+
+    /// Completes when the first has come, and never again: the kernel and a shell send one each, which
+    /// is no second wish. Cancel-safe.
+    pub(crate) async fn heard(&mut self) {
+        let Some(signal) = &mut self.0 else {
+            return future::pending().await;
+        };
+        signal.recv().await;
+        self.0 = None;
+    }
+}
+
+/// Whether a process whose `/proc/PID/status` this is ignores a signal (proc_pid_status(5)).
+fn is_ignored(status: &str, signal: SignalKind) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signals are counted from 1, and stand from the lowest bit up.
+    let bit = u32::try_from(signal.as_raw_value() - 1).unwrap_or(u32::MAX);
+    mask.and_then(|mask| mask.checked_shr(bit))
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]
@@ -189,6 +237,15 @@ mod tests {
         shutdown.advance(Stage::Draining);
         assert_eq!(shutdown.stage(), Stage::Stopped);
         shutdown.reached(Stage::Draining).await;
+    }
+
+    #[test]
+    fn ignored_signals_are_in_a_mask() {
+        let status = "Name:\tpalisade\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(status, SignalKind::hangup()));
+        assert!(is_ignored(status, SignalKind::pipe()));
+        assert!(!is_ignored(status, SignalKind::interrupt()));
+        assert!(!is_ignored("", SignalKind::hangup()));
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ mod groups_clients;
 mod groups_suites;
 mod groups_tools;
 mod handshakes;
+mod hangup;
 mod hostile_load;
 mod java;
 mod kcat;

@@ -8,16 +8,18 @@ use tokio::{
 };
 
 use super::client::ClientError;
+use crate::shutdown::Hangup;
 
 /// Two signals no further apart than this are one: `timeout` signals its child and then their group,
 /// a terminal and a shell may each send one. Nobody means a second that soon.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// SIGINT and SIGTERM, heard from the moment this is made.
+/// SIGINT, SIGTERM and SIGHUP, heard from the moment this is made.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     int: Signal,
     term: Signal,
+    hup: Hangup,
     last: Option<Instant>,
 }
 
@@ -31,6 +33,7 @@ impl Interrupt {
         Ok(Self {
             int: on(SignalKind::interrupt())?,
             term: on(SignalKind::terminate())?,
+            hup: Hangup::listen().map_err(ClientError::Lost)?,
             last: None,
         })
     }
@@ -41,6 +44,7 @@ impl Interrupt {
             tokio::select! {
                 _ = self.int.recv() => {}
                 _ = self.term.recv() => {}
+                () = self.hup.heard() => {}
             }
             let now = Instant::now();
             if self.last.is_none_or(|last| now - last >= ECHO) {

@@ -1,0 +1,59 @@
+//! SIGHUP, which a terminal sends that closes and ssh where its connection is lost: the same end as by
+//! SIGTERM, unless `nohup` keeps it away.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use palisade_tests::dev::Dev;
+use palisade_tests::node::Node;
+use palisade_tests::paths;
+use palisade_tests::process::Process;
+use rustix::process::Signal;
+
+use crate::cli_data::Cli;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_node_stops() {
+    let node = Node::start();
+    node.process().signal(Signal::HUP);
+    let exit = node.process().wait(PATIENCE);
+    assert!(exit.success(), "{exit:?}: {}", node.process().output());
+}
+
+/// What `nohup` has ignored stays ignored.
+#[test]
+fn nohup_goes_on() {
+    let palisade = paths::palisade();
+    let mut command = Command::new("nohup");
+    command.arg(palisade.get_program());
+    command.args(["dev", "--json", "--port", "0"]);
+    let process = Process::spawn("palisade dev", &mut command);
+    process.wait_for_line(PATIENCE, |line| line.starts_with('{'));
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("a status");
+    let mut fields = status.lines().filter_map(|line| line.split_once(":\t"));
+    let (_, ignored) = fields.find(|(name, _)| *name == "SigIgn").expect("a mask");
+    let ignored = u64::from_str_radix(ignored, 16).expect("a mask");
+    assert_eq!(ignored & 1, 1, "{ignored:x}");
+    process.signal(Signal::HUP);
+    assert!(process.terminate().success(), "{}", process.output());
+}
+
+/// A member says goodbye to its group.
+#[test]
+fn a_member_leaves() {
+    let dev = Dev::start(&["--topic", "hung"]);
+    let cli = Cli::new(&dev.admin());
+    let file = cli.file("one", "first\n");
+    cli.done(&["produce", "hung", "--file", &file]);
+    let member = cli.spawn(&["consume", "hung", "--group", "up"]);
+    member.wait_for_line(PATIENCE, |line| line == "first");
+    member.signal(Signal::HUP);
+    let exit = member.wait(PATIENCE);
+    assert!(exit.success(), "{exit:?}: {}", member.output());
+    let described = &cli.json(&["group", "describe", "up"])["groups"][0];
+    assert_eq!(described["state"], "Empty", "{described}");
+    assert_eq!(described["lag"], 0, "{described}");
+}
