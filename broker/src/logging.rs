@@ -75,6 +75,8 @@ pub fn init(filter: &str, format: LogFormat) {
     let filter_layer = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter_layer)
+        // A line that cannot be written, as where the terminal is gone, would be told by a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // An already installed subscriber belongs to the caller (a test, an embedding program).
     let _ = match format {

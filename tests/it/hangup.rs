@@ -2,14 +2,17 @@
 //! SIGTERM, unless `nohup` keeps it away.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use palisade_tests::check::eventually;
 use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
 use palisade_tests::process::Process;
-use rustix::process::Signal;
+use palisade_tests::tools;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli_data::Cli;
 
@@ -21,6 +24,29 @@ fn a_node_stops() {
     node.process().signal(Signal::HUP);
     let exit = node.process().wait(PATIENCE);
     assert!(exit.success(), "{exit:?}: {}", node.process().output());
+}
+
+/// Nobody reads what is said any more: that keeps no node from its end.
+#[test]
+fn the_terminal_is_gone() {
+    let scratch = paths::scratch();
+    let dir = tools::text(scratch.path());
+    let mut command = paths::palisade();
+    command.args(["dev", "--port", "0", "--data-dir", &dir]);
+    command.env("PALISADE_LOG", "info").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("palisade");
+    let said = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut lines = said.lines().map(|line| line.expect("a line"));
+    assert!(lines.any(|line| line.starts_with("Ctrl-C")), "not ready");
+    drop((lines, child.stderr.take()));
+    kill_process(Pid::from_child(&child), Signal::HUP).expect("a child that was not waited for");
+    let exit = eventually("its end", PATIENCE, || {
+        let exit = child.try_wait().map_err(|error| error.to_string())?;
+        exit.ok_or_else(|| "still there".to_owned())
+    });
+    assert!(exit.success(), "{exit:?}");
+    assert!(scratch.path().join("data/clean-shutdown").exists());
 }
 
 /// What `nohup` has ignored stays ignored.

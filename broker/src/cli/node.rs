@@ -13,7 +13,7 @@ use rustix::{
 };
 use thiserror::Error;
 
-use super::client::ClientError;
+use super::{client::ClientError, output};
 use crate::{
     config::{ConfigErrors, OtherWriter, Warnings},
     foreign,
@@ -141,7 +141,7 @@ pub(crate) fn run(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("palisade: {}", foreign::lines(&error.to_string()));
+            output::warn(&error.to_string());
             error.exit_code()
         }
     }
