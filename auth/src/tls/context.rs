@@ -76,8 +76,8 @@ impl ServerTls {
     /// Reads the stores and builds the context.
     ///
     /// # Errors
-    /// A store that is missing, unreadable, readable by others, or too weak; a truststore
-    /// missing where clients are verified; suites that fit nothing.
+    /// A store that is missing, unreadable, readable by others, or too weak, be it a truststore by
+    /// which nobody is verified; none where clients are; suites that fit nothing.
     pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
         let keystore = settings.keystore.as_ref().ok_or(TlsError::NoKeystore)?;
         let identity = load_identity(keystore, settings.key_password.as_ref())?;
@@ -85,7 +85,13 @@ impl ServerTls {
         present(&mut context, &identity)?;
         context.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
         match settings.client_auth {
-            ClientAuth::None => context.set_verify(SslVerifyMode::NONE),
+            ClientAuth::None => {
+                // As in Kafka, one that is named is read: a mistake in it shows before it counts.
+                if let Some(truststore) = &settings.truststore {
+                    load_trusted(truststore)?;
+                }
+                context.set_verify(SslVerifyMode::NONE);
+            }
             ClientAuth::Requested => {
                 trust(&mut context, settings)?;
                 context.set_verify(SslVerifyMode::PEER);

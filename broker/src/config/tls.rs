@@ -115,7 +115,7 @@ fn by_group(get: &impl Fn(&str) -> Option<String>) -> Vec<TlsError> {
     };
     let keystore = of(KEYSTORE).and_then(|settings| ServerTls::new(&settings).err());
     let truststore = of(TRUSTSTORE)
-        .filter(|settings| settings.client_auth != ClientAuth::None)
+        .filter(|one| one.client_auth != ClientAuth::None || one.truststore.is_some())
         .and_then(|settings| ClientTls::new(&settings).err());
     let negotiation = of(NEGOTIATION)
         .and_then(|settings| ClientTls::new(&settings).err())

@@ -123,7 +123,7 @@ fn every_problem_is_named_at_once_and_none_twice() {
     );
     for part in [
         "listeners SSL, SASL_SSL: ssl.keystore.location: cannot read /nowhere/key.pem",
-        "listener SSL: ssl.truststore.location: cannot read /nowhere/ca.pem",
+        "listeners SSL, SASL_SSL: ssl.truststore.location: cannot read /nowhere/ca.pem",
         "listeners SSL, SASL_SSL: ssl.cipher.suites: `TLS_RSA_WITH_RC4_128_SHA`",
         "listeners SSL, SASL_SSL: ssl.principal.mapping.rules: pattern `(`",
         "sasl.enabled.mechanisms: SCRAM-SHA-1: expected",
@@ -138,6 +138,22 @@ fn every_problem_is_named_at_once_and_none_twice() {
 fn a_key_that_others_can_read_is_refused_with_the_remedy() {
     let keys = Keys::make();
     let path = &keys.material.server_keystore_pem;
+/// As in Kafka, which loads it whether certificates are asked for or not.
+#[test]
+fn a_truststore_is_read_wherever_there_is_tls() {
+    let keys = Keys::make();
+    for protocol in ["SSL", "SASL_SSL"] {
+        let lines = format!("listeners={protocol}://:1\nssl.truststore.location=/nowhere/ca.pem\n");
+        let text = keys.refused(&lines);
+        let part =
+            format!("listener {protocol}: ssl.truststore.location: cannot read /nowhere/ca.pem");
+        assert!(text.contains(&part), "{text}");
+    }
+    let lines = format!("listeners=SASL_SSL://:1\n{}", keys.trust());
+    let (config, _) = keys.load(&lines).unwrap();
+    assert_eq!(settings(&config, "SASL_SSL").client_auth, ClientAuth::None);
+}
+
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     let text = keys.refused("listeners=SSL://:1\n");
     let remedy = format!("chmod 600 {}", path.display());
