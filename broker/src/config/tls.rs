@@ -15,6 +15,8 @@ use super::{
 };
 use crate::clock;
 
+/// Counts without a listener's name on SSL only.
+const CLIENT_AUTH: &str = "ssl.client.auth";
 /// Keys that make up the own key and chain, the trusted certificates, and what is negotiated: each
 /// group is tried out alone, so that a problem of one does not hide those of the others.
 const KEYSTORE: &[&str] = &[
@@ -26,7 +28,7 @@ const KEYSTORE: &[&str] = &[
     "ssl.key.password",
 ];
 const TRUSTSTORE: &[&str] = &[
-    "ssl.client.auth",
+    CLIENT_AUTH,
     "ssl.truststore.type",
     "ssl.truststore.location",
     "ssl.truststore.password",
@@ -82,6 +84,13 @@ pub(crate) fn assemble(
         }
     }
     let settings = settings?;
+    if asks_in_vain(own, protocol) {
+        warnings.push(Warning::Note(format!(
+            "listener {listener}: {CLIENT_AUTH} is for listeners of protocol SSL, and no certificate \
+             is asked for here: to ask for one, set listener.name.{}.{CLIENT_AUTH}",
+            listener.to_lowercase()
+        )));
+    }
     if protocol == SecurityProtocol::Ssl && settings.client_auth != ClientAuth::None {
         let odd = settings.mapping_rules.warnings();
         warnings.extend(
@@ -90,6 +99,15 @@ pub(crate) fn assemble(
         );
     }
     Some(settings)
+}
+
+/// Whether client certificates are asked for by the key that a listener with SASL does not hear
+/// (KIP-684), and by no other.
+fn asks_in_vain(own: &ListenerValues<'_>, protocol: SecurityProtocol) -> bool {
+    let bare = own.set(CLIENT_AUTH);
+    protocol == SecurityProtocol::SaslSsl
+        && own.own(CLIENT_AUTH).is_none()
+        && bare.is_some_and(|bare| bare.text.expose() != "none")
 }
 
 /// What is odd about the time of a listener's certificate at `now` in seconds. Listeners of one
@@ -172,7 +190,7 @@ fn value(own: &ListenerValues<'_>, protocol: SecurityProtocol, key: &str) -> Opt
     let name = keys::find(key)?.name;
     let setting: Option<&Setting> = match (name, protocol) {
         // On SASL_SSL only the prefixed form counts (KIP-684).
-        ("ssl.client.auth", SecurityProtocol::SaslSsl) => own.own(name),
+        (CLIENT_AUTH, SecurityProtocol::SaslSsl) => own.own(name),
         _ => own.set(name),
     };
     let text = setting?.text.expose();

@@ -56,9 +56,13 @@ fn listeners_see_their_own_keys_first() {
          listener.name.b.ssl.enabled.protocols=TLSv1.3\nssl.protocol=TLS\n",
         keys.trust()
     );
-    let (config, _) = keys.load(&lines).unwrap();
+    let (config, warnings) = keys.load(&lines).unwrap();
     assert_eq!(settings(&config, "SSL").client_auth, ClientAuth::Required);
-    // The bare key is not for SASL_SSL (KIP-684).
+    // The bare key is not for SASL_SSL (KIP-684), which is said where nothing else is set.
+    let note = "listener SASL_SSL: ssl.client.auth is for listeners of protocol SSL, and no \
+                certificate is asked for here: to ask for one, set \
+                listener.name.sasl_ssl.ssl.client.auth";
+    assert_eq!(warnings.0, [Warning::Note(note.to_owned())]);
     assert_eq!(settings(&config, "SASL_SSL").client_auth, ClientAuth::None);
     assert_eq!(settings(&config, "B").client_auth, ClientAuth::Requested);
     assert_eq!(settings(&config, "B").protocols, [TlsVersion::Tls13]);
@@ -134,10 +138,15 @@ fn every_problem_is_named_at_once_and_none_twice() {
     assert!(text.contains("configuration: 6 problems"), "{text}");
 }
 
+/// `none` asks for nothing, so that nothing of it is missed.
 #[test]
-fn a_key_that_others_can_read_is_refused_with_the_remedy() {
+fn a_bare_client_auth_of_none_is_no_news() {
     let keys = Keys::make();
-    let path = &keys.material.server_keystore_pem;
+    let lines = "listeners=SASL_SSL://:1\nssl.client.auth=none\n";
+    let (_, warnings) = keys.load(lines).unwrap();
+    assert_eq!(warnings.0, []);
+}
+
 /// As in Kafka, which loads it whether certificates are asked for or not.
 #[test]
 fn a_truststore_is_read_wherever_there_is_tls() {
@@ -154,6 +163,10 @@ fn a_truststore_is_read_wherever_there_is_tls() {
     assert_eq!(settings(&config, "SASL_SSL").client_auth, ClientAuth::None);
 }
 
+#[test]
+fn a_key_that_others_can_read_is_refused_with_the_remedy() {
+    let keys = Keys::make();
+    let path = &keys.material.server_keystore_pem;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     let text = keys.refused("listeners=SSL://:1\n");
     let remedy = format!("chmod 600 {}", path.display());

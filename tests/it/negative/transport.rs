@@ -251,6 +251,16 @@ fn bare_client_auth(world: &World) {
         shakes(&world.node.scram("SCRAM-SHA-512"), |_| ()),
         "the bare key is not for SASL"
     );
+    let said = "listener SASL_SSL: ssl.client.auth is for listeners of protocol SSL, and no \
+                certificate is asked for here: to ask for one, set \
+                listener.name.sasl_ssl.ssl.client.auth";
+    let lines = world.node.process().lines();
+    let about = lines.iter().filter(|line| line.contains("ssl.client.auth"));
+    let about: Vec<&String> = about.collect();
+    assert!(
+        matches!(&about[..], [only] if only.ends_with(said)),
+        "{about:#?}"
+    );
     assert!(
         !shakes(&world.access(&world.strict, None), |_| ()),
         "the listener's own is"

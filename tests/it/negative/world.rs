@@ -93,6 +93,7 @@ impl World {
             node.set(key, *value);
         }
         node.allow("listeners without encryption");
+        node.allow("ssl.client.auth is for listeners of protocol SSL");
         node.run();
         node.create_admin();
         let admin = node.authority().issue(node.dir(), "admin");
