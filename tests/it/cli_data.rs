@@ -1,5 +1,6 @@
 //! `palisade produce` and `consume`: there and back, beside kcat, and through the node's death.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -157,6 +158,25 @@ fn keys_have_kafkas_partitions() {
     let ours = placed("keys-ours");
     assert_eq!(ours.len(), 200);
     assert_eq!(ours, placed("keys-kcat"));
+}
+
+/// Records without keys are spread as Java's are, not one partition after the other.
+#[test]
+fn lines_without_keys_reach_every_partition() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let cli = Cli::new(&access);
+    create_topic(&access, "spread", 6);
+    let lines: String = (0..9000).map(|n| format!("line {n:04}\n")).collect();
+    let file = cli.file("lines", &lines);
+    cli.done(&["produce", "spread", "--file", &file]);
+    let got = cli.done(&["consume", "spread", "--until-end", "--format", "%p %v\\n"]);
+    let (partitions, mut values): (BTreeSet<&str>, Vec<&str>) =
+        got.lines().filter_map(|line| line.split_once(' ')).unzip();
+    let every: BTreeSet<&str> = ["0", "1", "2", "3", "4", "5"].into();
+    assert_eq!(partitions, every);
+    values.sort_unstable();
+    assert!(lines.lines().eq(values));
 }
 
 #[test]

@@ -19,6 +19,20 @@ use crate::clock;
 /// Bytes in memory from which on nothing is read.
 const BUFFERED: usize = 32 << 20;
 
+/// Bytes of records without key that go to one partition before the next has its turn: Java's
+/// `batch.size`.
+const TURN: usize = 16 << 10;
+/// What a record takes in a batch beside key, value and headers; Java counts it too.
+const OVERHEAD: usize = 8;
+
+/// Where records without key go (KIP-480, KIP-794).
+#[derive(Clone, Copy, Debug)]
+struct Sticky {
+    partition: i32,
+    /// Bytes that it has had, until its turn is over.
+    bytes: usize,
+}
+
 /// Records that will not arrive.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Refused {
@@ -39,8 +53,8 @@ impl Refused {
 /// What is to be sent.
 pub(super) struct Backlog {
     queues: BTreeMap<i32, Queue>,
-    /// Records without key go to this partition until its batch is full.
-    sticky: Option<i32>,
+    /// None before the first record without key.
+    sticky: Option<Sticky>,
     buffered: usize,
     pub(super) progress: Progress,
     pub(super) refused: Refused,
@@ -102,8 +116,15 @@ impl Backlog {
     pub(super) fn attempt(&mut self, index: i32, now: Instant) -> Option<(&Batch, i32)> {
         let queue = self.queues.get_mut(&index)?;
         queue.attempt(now);
+        let is_last = queue.batches.len() == 1;
         let batch = queue.batches.front_mut()?;
         batch.is_tried = true;
+        // What it waited for has not come: a batch of its own is begun elsewhere.
+        if let Some(sticky) = self.sticky.as_mut()
+            && (sticky.partition, is_last) == (index, true)
+        {
+            sticky.bytes = TURN;
+        }
         Some((batch, queue.sequence))
     }
 
@@ -142,7 +163,7 @@ impl Backlog {
             (None, Some(key)) => indexes
                 .get(partitioner::of_key(key, indexes.len()))
                 .copied(),
-            (None, None) => self.sticky_of(partitions),
+            (None, None) => self.sticky_of(partitions, record.len() + OVERHEAD),
         };
         let Some(partition) = partition else {
             self.refused.add(record.line, "the topic has no partitions");
@@ -167,25 +188,31 @@ impl Backlog {
         if let Some(batch) = queue.batches.back_mut() {
             batch.bytes += record.len();
             batch.records.push(record);
-            if batch.is_full() && self.sticky == Some(partition) {
-                self.sticky = None;
-            }
         }
     }
 
-    /// Where records without key go now: one of the partitions that have a leader, by chance.
-    fn sticky_of(&mut self, partitions: &BTreeMap<i32, Option<i32>>) -> Option<i32> {
-        if let Some(partition) = self.sticky {
-            return Some(partition);
+    /// Where a record of so many bytes goes that has no key: the partitions that have a leader take
+    /// turns, the first by chance.
+    fn sticky_of(&mut self, partitions: &BTreeMap<i32, Option<i32>>, bytes: usize) -> Option<i32> {
+        if let Some(sticky) = self.sticky.as_mut().filter(|one| one.bytes < TURN) {
+            sticky.bytes += bytes;
+            return Some(sticky.partition);
         }
         let led = partitions.iter().filter(|(_, leader)| leader.is_some());
         let mut among: Vec<i32> = led.map(|(index, _)| *index).collect();
         if among.is_empty() {
             among = partitions.keys().copied().collect();
         }
-        let chance = usize::try_from(clock::now_micros().value()).unwrap_or_default();
-        self.sticky = among.get(chance % among.len().max(1)).copied();
-        self.sticky
+        let next = match self.sticky {
+            Some(last) => among.iter().find(|index| **index > last.partition),
+            None => {
+                let chance = usize::try_from(clock::now_micros().value()).unwrap_or_default();
+                among.get(chance % among.len().max(1))
+            }
+        };
+        let partition = *next.or(among.first())?;
+        self.sticky = Some(Sticky { partition, bytes });
+        Some(partition)
     }
 
     /// Counts the first batch as arrived.
@@ -287,6 +314,61 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn line(number: u64) -> Parsed {
+        Ok(Record {
+            line: number,
+            value: Some(format!("line {number:04}").into_bytes()),
+            ..Record::default()
+        })
+    }
+
+    /// How many records each partition has that arrived at once.
+    fn counts(backlog: &Backlog) -> Vec<usize> {
+        let queues = backlog.queues.values();
+        let batches = queues.map(|queue| queue.batches.iter());
+        batches
+            .map(|batches| batches.map(|batch| batch.records.len()).sum())
+            .collect()
+    }
+
+    #[test]
+    fn a_flood_of_lines_without_keys_reaches_every_partition() {
+        let partitions: BTreeMap<i32, Option<i32>> = (0..6).map(|index| (index, Some(0))).collect();
+        let mut backlog = Backlog::new();
+        (0..9000).for_each(|number| backlog.add(line(number), None, &partitions));
+        let counts = counts(&backlog);
+        assert_eq!(counts.len(), 6, "{counts:?}");
+        assert_eq!(counts.iter().sum::<usize>(), 9000);
+    }
+
+    /// Each line is sent before the next one comes: the next goes elsewhere.
+    #[test]
+    fn slow_lines_without_keys_take_turns() {
+        // Partition 2 has no leader.
+        let partitions = (0..6).map(|index| (index, (index != 2).then_some(0)));
+        let partitions: BTreeMap<i32, Option<i32>> = partitions.collect();
+        let mut backlog = Backlog::new();
+        let now = Instant::now();
+        let mut arrived = BTreeMap::new();
+        for number in 0..1000 {
+            backlog.add(line(number), None, &partitions);
+            let ready = backlog.ready(true, now);
+            for index in &ready {
+                assert!(backlog.attempt(*index, now).is_some());
+                backlog.accept(*index);
+                *arrived.entry(*index).or_insert(0) += 1;
+            }
+            backlog.attempted(&ready);
+        }
+        assert_eq!(
+            arrived,
+            [0, 1, 3, 4, 5]
+                .map(|index| (index, 200))
+                .into_iter()
+                .collect()
+        );
+    }
 
     #[test]
     fn the_first_refused_line_is_the_lowest() {
