@@ -315,7 +315,7 @@ fn mistakes_have_words_and_a_status() {
         (
             &["produce", "missing", "--file", &file][..],
             1,
-            "UNKNOWN_TOPIC_OR_PARTITION",
+            "`palisade topic create missing` makes one (UNKNOWN_TOPIC_OR_PARTITION)",
         ),
         (&["consume", "missing"], 1, "UNKNOWN_TOPIC_OR_PARTITION"),
         (

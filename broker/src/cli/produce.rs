@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Args;
-use palisade_protocol::batch::Codec;
+use palisade_protocol::{ErrorCode, batch::Codec};
 use serde_json::json;
 
 use self::{
@@ -39,7 +39,7 @@ use super::{
     "Longest wait for one answer; a record that cannot be delivered is tried for as long"
 )))]
 pub(crate) struct ProduceArgs {
-    /// Topic to write to; it must exist
+    /// Topic to write to; it must exist, and 'palisade topic create TOPIC' makes it
     topic: String,
     /// Partition to write to; by the key's hash, as Java clients do it, if not given
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
@@ -123,7 +123,9 @@ impl ProduceArgs {
     async fn begin(&self) -> Result<Sender, ClientError> {
         let mut cluster = self.remote.cluster().await?;
         cluster.refresh(std::slice::from_ref(&self.topic)).await?;
-        cluster.partitions(&self.topic)?;
+        cluster
+            .partitions(&self.topic)
+            .map_err(|error| self.with_remedy(error))?;
         let mut sender = Sender::new(
             cluster,
             Options {
@@ -137,6 +139,23 @@ impl ProduceArgs {
         );
         sender.become_idempotent().await?;
         Ok(sender)
+    }
+
+    /// Says what makes a topic that is missing: none is made by the way.
+    fn with_remedy(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Refused { what, code, .. }
+                if code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION =>
+            {
+                let text = format!(
+                    "there is no such topic, or no right to see it; `palisade topic create {}` \
+                     makes one",
+                    printable(&self.topic)
+                );
+                ClientError::refused(what, code, Some(&text))
+            }
+            other => other,
+        }
     }
 
     fn source(&self) -> Result<input::Source, ClientError> {
