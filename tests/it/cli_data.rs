@@ -415,7 +415,7 @@ fn consumes_from_a_node_that_is_gone() {
         let [trying, last] = &said[..] else {
             panic!("{more:?}: {said:?}");
         };
-        assert!(trying.ends_with("; trying for 6 s"), "{more:?}: {said:?}");
+        assert!(trying.ends_with("; trying for 4 s"), "{more:?}: {said:?}");
         assert!(
             last.contains("no broker listens there"),
             "{more:?}: {said:?}"

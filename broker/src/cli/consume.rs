@@ -264,7 +264,7 @@ impl ConsumeArgs {
                         joins = true;
                     }
                     Call::Moved => {
-                        reader.tell(cluster.patience(), true);
+                        reader.tell(self.remote.promised(), true);
                         member.follow(cluster).await?;
                     }
                     Call::Refused(code) => return Err(member.refused(code)),
@@ -306,7 +306,7 @@ impl ConsumeArgs {
                 () = woken(end) => {}
             }
         }
-        reader.tell(cluster.patience(), false);
+        reader.tell(self.remote.promised(), false);
         // One time for both: what is not due to the first must be waited for by the second.
         let now = Instant::now();
         reader.dispatch(cluster, now)?;

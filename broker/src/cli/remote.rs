@@ -76,7 +76,12 @@ impl Remote {
 
     /// The time that the broker was promised, and a little for the way.
     pub(crate) fn patience(&self) -> Duration {
-        Duration::from_secs(self.timeout) + Duration::from_secs(2)
+        self.promised() + Duration::from_secs(2)
+    }
+
+    /// `--timeout`, which is what a person is told.
+    pub(crate) fn promised(&self) -> Duration {
+        Duration::from_secs(self.timeout)
     }
 
     fn settings(&self) -> Result<ClientSettings, ClientError> {

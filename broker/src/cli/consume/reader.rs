@@ -192,8 +192,9 @@ impl Reader {
     }
 
     /// Says once, until all goes well again, that something is tried in vain: when it has been for a
-    /// while, or, where nothing else will be looked at meanwhile, at once.
-    pub(super) fn tell(&mut self, patience: Duration, is_at_once: bool) {
+    /// while, or, where nothing else will be looked at meanwhile, at once. `promised` is how long the
+    /// person wants it tried.
+    pub(super) fn tell(&mut self, promised: Duration, is_at_once: bool) {
         let troubles = self.places.values().filter_map(|place| {
             let error = place.trouble.as_ref()?;
             Some((place.trying_since?, error))
@@ -207,7 +208,7 @@ impl Reader {
         }
         self.is_told = true;
         self.progress.clear();
-        output::warn(&format!("{error}; trying for {} s", patience.as_secs()));
+        output::warn(&format!("{error}; trying for {} s", promised.as_secs()));
     }
 
     /// Asks every leader that is not asked yet for what is due at `now`.
