@@ -303,6 +303,17 @@ fn rights_and_ports_as_they_are() {
     }
     assert!(process.terminate().success());
 
+    let mut command = dev(&["--json", "--port", &port_text]);
+    let process = Process::spawn("palisade dev", &mut command);
+    process.wait_for_line(Duration::from_secs(30), |line| line.starts_with('{'));
+    assert!(process.terminate().success());
+    let said = process.stream(Stream::Err);
+    let words = format!("port {taken} is in use by another process: a free one was taken instead");
+    assert!(
+        matches!(&said[..], [only] if only.contains(" WARN ") && only.ends_with(&words)),
+        "{said:#?}"
+    );
+
     let all = [
         "--plaintext",
         "--override",

@@ -159,7 +159,12 @@ impl DevArgs {
         if let Some((running, announcement)) = started {
             if !call_off.is_called_off() {
                 let shown = match json {
-                    true => announcement.json(),
+                    true => {
+                        announcement
+                            .taken()
+                            .for_each(|text| tracing::warn!("{text}"));
+                        announcement.json()
+                    }
                     false => announcement.text(),
                 };
                 let _ = output::print(shown.trim_end());

@@ -88,6 +88,13 @@ pub(crate) struct Announcement {
 }
 
 impl Announcement {
+    /// What is said of each port that others have.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = String> {
+        self.taken_ports.iter().map(|port| {
+            format!("port {port} is in use by another process: a free one was taken instead")
+        })
+    }
+
     /// One line of JSON.
     pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers always serialize")
@@ -138,10 +145,8 @@ impl Announcement {
             "  data       {} ({fate})",
             self.data_dir.display()
         ));
-        for port in &self.taken_ports {
-            say(format_args!(
-                "  port {port} is in use by another process: a free one was taken instead"
-            ));
+        for taken in self.taken() {
+            say(format_args!("  {taken}"));
         }
         let program = quote(&self.program);
         let java = quote(&files.java_properties.display().to_string());
