@@ -48,6 +48,22 @@ fn what_is_named_twice() {
     assert_eq!(deleted, "deleted twice\ndeleted other");
 }
 
+/// The topic is told from one that an earlier start has made.
+#[test]
+fn a_topic_that_dev_is_told_of_twice() {
+    for other in ["orders:5", "orders:2"] {
+        let mut command = paths::palisade();
+        command.args([
+            "dev", "--port", "0", "--topic", "orders:2", "--topic", other,
+        ]);
+        let process = Process::spawn("palisade dev", &mut command);
+        assert_eq!(process.wait(PATIENCE).code(), Some(2), "{other}");
+        let said = process.lines();
+        let words = "palisade: --topic orders is given more than once on the command line";
+        assert_eq!(said, [words], "{other}");
+    }
+}
+
 /// The name of a code stands behind the words; programs find it, and its number, in JSON.
 #[test]
 fn codes_stand_behind_words() {

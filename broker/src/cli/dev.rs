@@ -15,7 +15,7 @@ mod settings;
 mod state;
 mod test_broker;
 
-use std::{io, net::TcpListener, path::PathBuf};
+use std::{collections::BTreeSet, io, net::TcpListener, path::PathBuf};
 
 use clap::Args;
 use palisade_auth::{Secret, scram::ScramMechanism};
@@ -193,6 +193,13 @@ impl DevArgs {
                 "--bind {:?}: cannot listen there ({error}); give an address of this machine, such \
                  as 127.0.0.1, ::1 or 0.0.0.0",
                 self.bind
+            )));
+        }
+        let mut named = BTreeSet::new();
+        if let Some(twice) = self.topics.iter().find(|topic| !named.insert(&topic.name)) {
+            return Err(NodeError::Usage(format!(
+                "--topic {} is given more than once on the command line",
+                foreign::line(&twice.name)
             )));
         }
         let keys = self
