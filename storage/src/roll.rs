@@ -84,6 +84,10 @@ impl Log {
         let last = list.len().saturating_sub(1);
         for (n, segment) in list.iter().enumerate() {
             let state = (n == last).then_some((end, producers));
+            if n < last && !segment.is_sealed() {
+                // Its own seal found no room, or its turn did not come: neither did the snapshot.
+                self.keep_producers(list.get(..=n).unwrap_or_default())?;
+            }
             self.seal_locked(segment, state)?;
         }
         self.store_epochs()

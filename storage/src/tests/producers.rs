@@ -63,6 +63,35 @@ fn a_producer_is_known_after_its_records_were_deleted_and_a_crash() {
     assert_eq!(bench.put(produced(1, 1, 9, 0, 1)).base_offset, offset(19));
 }
 
+/// A segment that no seal was written for when it was left gets its seal from the clean stop, and
+/// the snapshot with it: the next start looks for it there.
+#[test]
+fn a_clean_stop_makes_up_for_a_snapshot_that_found_no_room() {
+    for growth in 0..24 {
+        let bench = Bench::new(small());
+        bench.put(produced(0, 1, 9, 0, 0));
+        bench.fs.refuse_growth_at(bench.fs.growths() + growth);
+        for tag in 1..20 {
+            if bench.try_put(batch(tag, 1, 100, 0)).is_err() {
+                bench.dir.tick(time(2000));
+            }
+            bench.dir.run_pending();
+        }
+        bench.dir.close(1).unwrap();
+        let dir = bench.file("");
+        let entries = bench.fs.list(&dir).unwrap();
+        let bases = entries
+            .iter()
+            .filter_map(|entry| entry.name.strip_suffix(".log"));
+        let bases: Vec<_> = bases.filter(|base| base.parse() != Ok(0)).collect();
+        assert!(!bases.is_empty());
+        for base in bases {
+            let snapshot = bench.file(&format!("{base}.snapshot"));
+            assert!(bench.fs.exists(&snapshot).unwrap(), "growth {growth}");
+        }
+    }
+}
+
 #[test]
 fn truncation_takes_the_state_back() {
     let bench = Bench::new(small());
