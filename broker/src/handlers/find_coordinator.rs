@@ -87,8 +87,11 @@ pub(crate) async fn handle(
 fn alone(row: Coordinator) -> FindCoordinatorResponse {
     FindCoordinatorResponse {
         error_code: row.error_code,
-        // The reference has its word for no error here, and none where it answers for many.
-        error_message: row.error_message.or(Some(Str::from_static("NONE"))),
+        error_message: match row.error_code {
+            // The reference has its word for no error here, and none where it answers for many.
+            ErrorCode::NONE => Some(Str::from_static("NONE")),
+            _ => row.error_message,
+        },
         node_id: row.node_id,
         host: row.host,
         port: row.port,
