@@ -23,7 +23,7 @@ impl Log {
     /// # Errors
     /// `OutOfRange` above the log end (the caller bounds it by the high watermark); `DiskFull` or
     /// `Io` when the log start cannot be stored: it is then raised in memory only. Segments that
-    /// cannot be removed below a stored start are no error: they go after the next start.
+    /// cannot be removed below a stored start are no error: retention tries again.
     pub fn delete_records_before(&self, offset: Offset) -> Result<Offset, StorageError> {
         let _maintenance = self.maintenance.lock();
         let (start, end) = (self.start.load(), self.end.load());
@@ -144,7 +144,7 @@ impl Log {
         self.segments
             .store(Arc::new(list.iter().skip(count).cloned().collect()));
         let dropped: Vec<Arc<Segment>> = list.iter().take(count).cloned().collect();
-        let first = list.get(count).map_or(start, |segment| segment.base);
+        let mut first = list.get(count).map_or(start, |segment| segment.base);
         drop(list);
         self.damage.rcu(|ranges| {
             let mut ranges = ranges.as_ref().clone();
@@ -157,8 +157,9 @@ impl Log {
             false => self.config.load().file_delete_delay_ms,
         };
         let due = TimestampMs::new(now.value().saturating_add(delay));
+        let mut dropped = dropped.into_iter();
         let mut failed = None;
-        for segment in dropped {
+        for segment in dropped.by_ref() {
             match self.retire_files(&segment) {
                 Ok(files) => self.shared.graveyard.add(Grave {
                     due,
@@ -166,16 +167,27 @@ impl Log {
                     files,
                     dir: None,
                 }),
-                // The next start finds it again, below the log start.
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => {
+                    failed = Some((segment, error));
+                    break;
+                }
             }
+        }
+        if let Some((segment, _)) = &failed {
+            // It stays, and so do those behind it, until they can go in order: a start takes a hole
+            // between segments for a loss.
+            first = segment.base;
+            let rest = self.segments.load_full();
+            let stay = std::iter::once(segment.clone()).chain(dropped);
+            let list = stay.chain(rest.iter().cloned()).collect();
+            self.segments.store(Arc::new(list));
         }
         self.remove_old_snapshots(first);
         self.sync_dir()?;
         if delay == 0 {
             self.bury_soon(now);
         }
-        failed.map_or(Ok(count), Err)
+        failed.map_or(Ok(count), |(_, error)| Err(error))
     }
 
     /// Sees to a snapshot at the end of the first segments of the log, which are about to go or to be

@@ -288,6 +288,48 @@ fn cleaning_makes_records_without_timestamps_no_younger() {
 }
 
 #[test]
+fn segments_that_cannot_go_leave_no_hole() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let config = || LogConfig {
+        segment_bytes: 8 << 10,
+        ..config()
+    };
+    let log_of = |dir: &LogDir| log(dir, config(), Arc::new(NoObserver));
+    let log = log_of(&dir);
+    for n in 0..60 {
+        let mut bytes = produced(n, 1, 9, 0, n as i32);
+        log.append(&mut bytes, leader(0), time(0)).unwrap();
+        let mut bytes = batch(n, 1, 1000, 0);
+        log.append(&mut bytes, leader(0), time(0)).unwrap();
+    }
+    let bases: Vec<_> = log.segments.load().iter().map(|one| one.base).collect();
+    assert!(bases.len() > 4);
+    let second = log.segments.load()[1].path.with_extension("log.deleted");
+    std::fs::create_dir_all(second.join("full")).unwrap();
+    log.delete_records_before(offset(120)).unwrap();
+    log.apply_retention(offset(120), time(0)).unwrap_err();
+    let stay: Vec<_> = log.segments.load().iter().map(|one| one.base).collect();
+    assert_eq!(stay, bases[1..]);
+    drop((log, dir));
+    // Nothing was stopped cleanly.
+    std::fs::remove_dir_all(&second).unwrap();
+    let dir = open(home.path());
+    let log = log_of(&dir);
+    assert_eq!(log.log_start_offset(), offset(120));
+    assert_eq!(log.log_end_offset(), offset(120));
+    let mut bytes = produced(59, 1, 9, 0, 59);
+    assert!(
+        log.append(&mut bytes, leader(0), time(0))
+            .unwrap()
+            .duplicate
+    );
+    log.apply_retention(offset(120), time(0)).unwrap();
+    assert_eq!(log.segments.load().len(), 1);
+    dir.close(1).unwrap();
+}
+
+#[test]
 fn a_log_that_cannot_store_its_epochs_holds_up_no_checkpoint() {
     let home = tempfile::tempdir().unwrap();
     let dir = open(home.path());
