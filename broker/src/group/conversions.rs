@@ -23,6 +23,9 @@ const SMALL: usize = 4096;
 /// Principals who may owe something at a time.
 const MOST: usize = 1024;
 
+/// How far the times of two shards may be apart, in milliseconds.
+const LAG: i64 = 60_000;
+
 /// What principals owe for conversions.
 #[derive(Debug, Default)]
 pub(crate) struct Conversions(Mutex<HashMap<Principal, Debt>>);
@@ -34,12 +37,15 @@ struct Debt {
 }
 
 impl Debt {
-    /// Bytes still owed. A clock that went back would hold for as long as it went.
+    /// Bytes still owed. The time of a shard that has worked for long is older than another's; a
+    /// clock that was set back would hold for as long as it went.
     fn left(self, now: TimestampMs) -> usize {
-        match usize::try_from(now.millis_since(self.at)) {
-            Ok(age) => self.bytes.saturating_sub(age.saturating_mul(RATE)),
-            Err(_) => 0,
+        let age = now.millis_since(self.at);
+        if age < -LAG {
+            return 0;
         }
+        let paid = usize::try_from(age).unwrap_or(0).saturating_mul(RATE);
+        self.bytes.saturating_sub(paid)
     }
 }
 
@@ -59,14 +65,14 @@ impl Conversions {
         }
         let mut debts = self.0.lock();
         debts.retain(|_, debt| debt.left(now) > 0);
-        let owed = debts.get(by).map(|debt| debt.left(now));
-        let no_place = owed.is_none() && debts.len() >= MOST;
-        let owed = owed.unwrap_or(0);
-        if no_place || owed >= BURST {
+        let debt = debts.get(by).copied();
+        let owed = debt.map_or(0, |debt| debt.left(now));
+        if (debt.is_none() && debts.len() >= MOST) || owed >= BURST {
             return Err(GroupError::ConvertedMuch);
         }
         let bytes = owed.saturating_add(bytes);
-        debts.insert(by.clone(), Debt { bytes, at: now });
+        let at = debt.map_or(now, |debt| debt.at.max(now));
+        debts.insert(by.clone(), Debt { bytes, at });
         Ok(())
     }
 }
@@ -96,7 +102,9 @@ mod tests {
         assert!(!admits("mallory", BURST, paid - 1));
         assert!(admits("mallory", BURST, paid), "refusals are not counted");
         assert!(!admits("mallory", BURST, paid));
-        assert!(admits("mallory", BURST, paid - 1), "the clock went back");
+        assert!(!admits("mallory", BURST, paid - 1), "another shard's time");
+        assert!(!admits("mallory", BURST, paid - LAG));
+        assert!(admits("mallory", BURST, paid - LAG - 1), "the clock went");
     }
 
     #[test]
