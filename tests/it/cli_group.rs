@@ -1,6 +1,7 @@
 //! `palisade consume --group` and `palisade group`, alone and beside a Java member.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::time::Duration;
 
 use palisade_tests::check::eventually;
@@ -542,16 +543,22 @@ fn a_second_signal_ends_at_once() {
     let dev = Dev::start(&["--topic", "late"]);
     let cli = Cli::new(&dev.admin());
     let words = "interrupted before the group knew where reading had come to";
-    for (group, has_read) in [("knows", false), ("knows not", true)] {
+    let rounds = (0..).map(|n| (format!("knows not {n}"), true));
+    for (group, has_read) in iter::once(("knows".to_owned(), false)).chain(rounds) {
         produce(&cli, "late", 0..10);
-        let consume = ["consume", "late", "--group", group];
+        let consume = ["consume", "late", "--group", &group];
         if !has_read {
             cli.done(&[&consume[..], &["--until-end"]].concat());
         }
         let member = cli.spawn(&consume);
         match has_read {
             true => drop(member.wait_for_line(PATIENCE, |line| line == "v9")),
-            false => drop(settled(&cli, group, 1, 1)),
+            false => drop(settled(&cli, &group, 1, 1)),
+        }
+        // A slow machine may have come to the commit that is made every five seconds.
+        if has_read && describe(&cli, &group)["lag"] == 0 {
+            member.terminate();
+            continue;
         }
         dev.process().signal(Signal::STOP);
         let exit = eventually("its end", PATIENCE, || {
@@ -563,5 +570,8 @@ fn a_second_signal_ends_at_once() {
         let said = member.stream(Stream::Err).join("\n");
         assert_eq!(exit.success(), !has_read, "{group}: {exit:?}: {said}");
         assert_eq!(said.contains(words), has_read, "{group}: {said}");
+        if has_read {
+            break;
+        }
     }
 }
