@@ -29,7 +29,7 @@ fn not_under_nohup() {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let _entered = runtime.enter();
-    signal(SignalKind::hangup()).expect("a handler");
+    drop(signal(SignalKind::hangup()).expect("a handler"));
     assert!(!is_ignored("self"));
 }
 
