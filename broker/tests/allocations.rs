@@ -3,16 +3,15 @@
 //! A binary of its own, because an allocator that counts is one for the whole process. The count is
 //! per thread: the helper threads of the log do not disturb it.
 
-#![allow(unsafe_code, reason = "an allocator cannot be written without")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use allocation_counter::measure;
 use bytes::Bytes;
 use palisade::metadata::ClusterImage;
 use palisade::metadata::delta::ImageBuilder;
@@ -27,54 +26,12 @@ use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::types::{BrokerId, LeaderEpoch, PartitionIndex, TimestampMs, TopicId};
 use palisade_storage::{LogDir, LogDirOptions};
 
-/// The system's allocator, with a count per thread.
-struct Counting;
-
 /// What was asked of the allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Cost {
-    count: usize,
-    bytes: usize,
+    count: u64,
+    bytes: u64,
 }
-
-thread_local! {
-    static SPENT: Cell<Cost> = const { Cell::new(Cost { count: 0, bytes: 0 }) };
-}
-
-fn count(bytes: usize) {
-    // A thread that is ending has no count any more, and nobody reads it.
-    let _ = SPENT.try_with(|spent| {
-        let before = spent.get();
-        spent.set(Cost {
-            count: before.count + 1,
-            bytes: before.bytes + bytes,
-        });
-    });
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged, which keeps the contract;
-// counting touches a constant-initialised thread local and allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `alloc` above, that is from the system's allocator.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size);
-        // SAFETY: as for `dealloc`; the caller's promise about `size` is passed on.
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const NOW: TimestampMs = TimestampMs::new(1_700_000_000_000);
 
@@ -134,26 +91,30 @@ fn open(replicas: &ReplicaManager, image: &ClusterImage) -> Partition<Write> {
 fn cost_of_one_produce(partition: &Partition<Write>, batch: Bytes) -> Cost {
     let epoch = partition.leader_epoch();
     let frame = batch.clone();
-    let before = SPENT.get();
-    let produce = async {
-        let valid = partition.check(batch, NOW).await.unwrap();
-        partition.append(valid, epoch, NOW).await
-    };
-    let produce = pin!(produce);
-    let Poll::Ready(appended) = produce.poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("the way without waiting waited");
-    };
-    let after = SPENT.get();
-    appended.unwrap();
+    let mut appended = None;
+    let spent = measure(|| {
+        let produce = async {
+            let valid = partition.check(batch, NOW).await.unwrap();
+            partition.append(valid, epoch, NOW).await
+        };
+        let produce = pin!(produce);
+        if let Poll::Ready(done) = produce.poll(&mut Context::from_waker(Waker::noop())) {
+            appended = Some(done);
+        }
+    });
+    appended.expect("the way without waiting waited").unwrap();
     drop(frame);
     Cost {
-        count: after.count - before.count,
-        bytes: after.bytes - before.bytes,
+        count: spent.count_total,
+        bytes: spent.bytes_total,
     }
 }
 
 #[test]
 fn a_thousand_records_cost_as_much_as_one() {
+    let counted = measure(|| drop(black_box(Box::new(1_u64))));
+    assert_eq!((counted.count_total, counted.bytes_total), (1, 8));
+
     let directory = tempfile::TempDir::new().unwrap();
     let (delta, image) = image();
     for log_append_time in [false, true] {
