@@ -329,6 +329,8 @@ impl Connection {
         let Ok(_place) = places(&server).try_acquire() else {
             return false;
         };
+        // It was judged and told so: honest clients at its address need not wait until it goes.
+        self.place.judged();
         tokio::select! {
             () = self.see_off() => {}
             // A broker that stops does not wait for somebody whom it refused.

@@ -17,7 +17,7 @@ pub(crate) struct ConnectionBounds {
     pub(crate) per_ip: usize,
     /// `max.connections.per.ip.overrides`.
     pub(crate) per_ip_overrides: BTreeMap<IpAddr, usize>,
-    /// Connections in all that have not finished their handshake or login.
+    /// Connections in all whose handshake or login is not over.
     pub(crate) unauthenticated: usize,
     /// The same for one address.
     pub(crate) unauthenticated_per_ip: usize,
@@ -83,7 +83,7 @@ impl Refused {
 pub(crate) struct Place {
     counts: Arc<ConnectionCounts>,
     ip: IpAddr,
-    authenticated: bool,
+    judged: bool,
 }
 
 impl ConnectionCounts {
@@ -125,16 +125,17 @@ impl ConnectionCounts {
         Ok(Place {
             counts: Arc::clone(self),
             ip,
-            authenticated: false,
+            judged: false,
         })
     }
 }
 
 impl Place {
-    /// The connection may serve requests now and no longer counts as unproven.
-    pub(crate) fn authenticated(&mut self) {
-        if !self.authenticated {
-            self.authenticated = true;
+    /// The connection may serve requests now, or was refused and told so: it no longer counts as
+    /// unproven, but as a connection of its address.
+    pub(crate) fn judged(&mut self) {
+        if !self.judged {
+            self.judged = true;
             let mut counts = self.counts.counts.lock();
             counts.unauthenticated -= 1;
             if let Some(one) = counts.by_ip.get_mut(&self.ip) {
@@ -146,7 +147,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.authenticated();
+        self.judged();
         let mut counts = self.counts.counts.lock();
         if let Some(one) = counts.by_ip.get_mut(&self.ip) {
             one.connections -= 1;
@@ -178,7 +179,7 @@ mod tests {
     fn an_address_has_its_share_and_gets_it_back() {
         let counts = counts(2);
         let mut a = counts.admit(ip(1)).unwrap();
-        a.authenticated();
+        a.judged();
         let b = counts.admit(ip(1)).unwrap();
         assert_eq!(counts.admit(ip(1)).unwrap_err(), Refused::PerIp);
         assert!(counts.admit(ip(2)).is_ok(), "others are not harmed");
@@ -214,11 +215,11 @@ mod tests {
             counts.admit(ip(1)).unwrap_err(),
             Refused::UnauthenticatedPerIp
         );
-        held[0].authenticated();
+        held[0].judged();
         held.push(counts.admit(ip(1)).unwrap());
         held.extend((0..4).map(|_| counts.admit(ip(2)).unwrap()));
         assert_eq!(counts.admit(ip(3)).unwrap_err(), Refused::Unauthenticated);
-        held[1].authenticated();
+        held[1].judged();
         assert!(counts.admit(ip(3)).is_ok(), "a login frees a place");
     }
 }

@@ -29,7 +29,7 @@ const FAR: Duration = Duration::from_secs(3600);
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) -> End {
-    connection.place.authenticated();
+    connection.place.judged();
     connection.transport.socket_mut().logged_in();
     let _registered = connection.server.enter(&session, &connection.switch);
     let mut work = Work {

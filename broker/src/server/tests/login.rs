@@ -351,6 +351,50 @@ async fn only_so_many_refused_clients_may_end_their_connections_first() {
     rig.stop().await;
 }
 
+/// The delay is a brake on guessing: it frees no place for the next guess.
+#[tokio::test]
+async fn a_refused_login_is_unproven_until_its_delay_is_over() {
+    let mut bounds = limits();
+    bounds.max_unauthenticated_per_ip = 1;
+    bounds.failed_authentication_delay = LONG;
+    let rig = Rig::start(SecurityProtocol::SaslPlaintext, bounds).await;
+    let mut client = rig.connect().await;
+    client.call(&handshake(1, "PLAIN")).await;
+    client.send(&token(b"\0alice\0wrong")).await;
+    while rig.service.events.reasons(Action::LoginFailed).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    rig.connect().await.closed().await;
+    let refused = rig.service.events.reasons(Action::ConnRejected);
+    assert_eq!(refused, [Some("unauthenticated_per_ip")]);
+}
+
+#[tokio::test]
+async fn refused_logins_that_are_waited_for_leave_room_for_others() {
+    let parting = Parting {
+        wait: LONG,
+        quiet: LONG,
+    };
+    let mut bounds = limits();
+    bounds.max_unauthenticated_per_ip = 2;
+    let protocol = SecurityProtocol::SaslPlaintext;
+    let rig = Rig::with(protocol, bounds, None, None, parting).await;
+    let mut waited_for = Vec::new();
+    for _ in 0..2 {
+        let mut client = rig.connect().await;
+        client.call(&handshake(1, "PLAIN")).await;
+        let answer = client.call(&token(b"\0alice\0wrong")).await;
+        assert_eq!(head(&answer), (36, 58));
+        waited_for.push(client);
+    }
+    while rig.server.lingering_logins.available_permits() > LINGERING - 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut honest = rig.connect().await;
+    honest.call(&handshake(1, "PLAIN")).await;
+    assert_eq!(head(&honest.call(&token(PLAIN_ALICE)).await), (36, 0));
+}
+
 #[tokio::test]
 async fn the_unproven_are_bounded_and_others_still_log_in() {
     let mut bounds = limits();

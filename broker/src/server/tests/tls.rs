@@ -228,6 +228,36 @@ async fn refused_handshakes_are_waited_for_as_refused_logins_are() {
 }
 
 #[tokio::test]
+async fn refused_handshakes_that_are_waited_for_leave_room_for_others() {
+    let own = identity("client");
+    let tls = settings(&own, ClientAuth::Required);
+    let parting = Parting {
+        wait: LONG,
+        quiet: LONG,
+    };
+    let mut bounds = limits();
+    bounds.max_unauthenticated_per_ip = 2;
+    bounds.max_connections_per_ip = 3;
+    let rig = Rig::with(SecurityProtocol::Ssl, bounds, Some(tls), None, parting).await;
+    let mut waited_for = Vec::new();
+    for _ in 0..2 {
+        let mut refused = connect(&rig, ssl(None, None)).await.unwrap();
+        assert_eq!(refused.answer().await, None);
+        waited_for.push(refused);
+    }
+    while rig.server.lingering_handshakes.available_permits() > LINGERING - 2 {
+        tokio::task::yield_now().await;
+    }
+    let honest = connect(&rig, ssl(Some(&own), None)).await;
+    let mut honest = honest.expect("a place for somebody whose certificate is good");
+    honest.call(&ask(ApiKey::Metadata, 1)).await;
+    // They are connections of their address all the same.
+    rig.connect().await.closed().await;
+    let refused = rig.service.events.reasons(Action::ConnRejected);
+    assert_eq!(refused, [Some("per_ip")]);
+}
+
+#[tokio::test]
 async fn no_certificate_is_anonymous_where_none_is_required() {
     let client = identity("client");
     let rig = rig(SecurityProtocol::Ssl, &client, ClientAuth::Requested).await;
