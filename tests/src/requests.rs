@@ -19,6 +19,7 @@ use palisade_protocol::messages::create_topics::{
 };
 use palisade_protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use palisade_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -135,6 +136,21 @@ pub fn set_user(
         .results
         .iter()
         .try_for_each(|result| check(result.error_code))
+}
+
+/// A first JoinGroup of a classic member that lets others wait for minutes.
+pub fn join(group: &str, metadata: Bytes) -> JoinGroupRequest {
+    JoinGroupRequest {
+        group_id: Str::copy(group),
+        session_timeout_ms: 300_000,
+        rebalance_timeout_ms: 300_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            metadata,
+        }],
+        ..JoinGroupRequest::default()
+    }
 }
 
 /// A rule: `user` may do `operation`, from anywhere, to the resource of just this name.

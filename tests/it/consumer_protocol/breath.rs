@@ -6,7 +6,6 @@ use std::thread;
 use bytes::{BufMut, Bytes, BytesMut};
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
-use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::metadata::MetadataRequest;
 use palisade_protocol::messages::sync_group::SyncGroupRequest;
 use palisade_protocol::text::Str;
@@ -127,17 +126,7 @@ fn subscription(names: &[Str]) -> Bytes {
 
 /// A classic member, alone in its group.
 fn classic(connection: &mut Connection, group: &str, metadata: Bytes) {
-    let request = JoinGroupRequest {
-        group_id: group.to_owned().into(),
-        session_timeout_ms: 300_000,
-        rebalance_timeout_ms: 300_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata,
-        }],
-        ..JoinGroupRequest::default()
-    };
+    let request = requests::join(group, metadata);
     let joined = eventually("the coordinator", PATIENCE, || {
         let joined = connection.call(3, &request).expect("an answer");
         match joined.error_code {

@@ -7,9 +7,7 @@ use std::thread;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::delete_groups::DeleteGroupsRequest;
-use palisade_protocol::messages::join_group::{
-    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
-};
+use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
 use palisade_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use palisade_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -36,17 +34,7 @@ const FITTING: usize = 4;
 const GROWTH_KIB: usize = 150 * 1024;
 
 fn join(group: &str, metadata: usize) -> JoinGroupRequest {
-    JoinGroupRequest {
-        group_id: group.to_owned().into(),
-        session_timeout_ms: 300_000,
-        rebalance_timeout_ms: 300_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata: vec![7; metadata].into(),
-        }],
-        ..JoinGroupRequest::default()
-    }
+    requests::join(group, vec![7; metadata].into())
 }
 
 /// Sends joins as fast as they are taken, with so many answers outstanding.
