@@ -45,6 +45,7 @@ use palisade_protocol::records::Records;
 use palisade_protocol::{ApiKey, ErrorCode, Str};
 use palisade_tests::dev::Dev;
 use palisade_tests::liar::{Asked, Liar};
+use palisade_tests::process::KillOnDrop;
 use palisade_tests::{paths, requests, tools};
 use rustix::pty::{self, OpenptFlags};
 use serde_json::Value;
@@ -344,7 +345,7 @@ fn seen_on_terminal(mut command: Command) -> String {
     command.stdin(Stdio::null());
     command.stdout(terminal.try_clone().expect("a copy"));
     command.stderr(terminal);
-    let mut child = command.spawn().expect("it runs");
+    let mut child = KillOnDrop::spawn(&mut command);
     // It holds the terminal's other side too, which has to be the child's alone.
     drop(command);
     let mut seen = Vec::new();

@@ -10,7 +10,7 @@ use palisade_tests::check::eventually;
 use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
-use palisade_tests::process::Process;
+use palisade_tests::process::{KillOnDrop, Process};
 use palisade_tests::tools;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Builder;
@@ -60,7 +60,7 @@ fn the_terminal_is_gone() {
     command.args(["dev", "--port", "0", "--data-dir", &dir]);
     command.env("PALISADE_LOG", "info").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("palisade");
+    let mut child = KillOnDrop::spawn(&mut command);
     let said = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut lines = said.lines().map(|line| line.expect("a line"));
     assert!(lines.any(|line| line.starts_with("Ctrl-C")), "not ready");

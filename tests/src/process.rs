@@ -1,6 +1,7 @@
 //! A child process whose output is kept line by line and that never outlives its owner.
 
 use std::io::{BufRead, BufReader, Read};
+use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -206,6 +207,42 @@ impl Drop for Process {
     }
 }
 
+/// A child whose streams a test has for itself. Dropping it kills the process and waits for its end.
+pub struct KillOnDrop(Child);
+
+impl KillOnDrop {
+    /// Starts `command` as it is.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn spawn(command: &mut Command) -> KillOnDrop {
+        let child = command.spawn();
+        KillOnDrop(child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+}
+
+impl Deref for KillOnDrop {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for KillOnDrop {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // Both do nothing where its end was seen already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Whether a line of a node's output says that something is wrong: a warning, an error, or a panic
 /// that came before the log or past it.
 pub fn is_complaint(line: &str) -> bool {
@@ -247,7 +284,26 @@ fn reap(shared: Arc<Shared>, mut child: Child) {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use rustix::io::Errno;
+    use rustix::process::test_kill_process;
+
     use super::*;
+
+    #[test]
+    fn a_child_does_not_outlive_a_panic() {
+        let mut command = Command::new("cat");
+        let mut child = KillOnDrop::spawn(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+        // It would read on.
+        let _input = child.stdin.take();
+        let pid = Pid::from_child(&child);
+        let panicked = catch_unwind(AssertUnwindSafe(move || {
+            panic!("with the child {}", child.id());
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(test_kill_process(pid), Err(Errno::SRCH), "it is there");
+    }
 
     #[test]
     fn a_panic_is_a_complaint() {

@@ -14,6 +14,7 @@ use palisade_protocol::text::Str;
 use palisade_tests::access::Access;
 use palisade_tests::certs::{Authority, Validity};
 use palisade_tests::check::eventually;
+use palisade_tests::process::KillOnDrop;
 use palisade_tests::requests::{self, newest};
 use palisade_tests::wire::{self, Connection};
 
@@ -187,19 +188,21 @@ fn weak_suites(world: &World) {
 }
 
 fn renegotiation(world: &World) {
-    let client = Command::new("openssl")
+    let mut command = Command::new("openssl");
+    command
         .args(["s_client", "-tls1_2", "-connect", &world.addresses()[0]])
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut client = client.expect("the openssl program");
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut client = KillOnDrop::spawn(&mut command);
     // "R" at the begin of a line asks for a renegotiation.
     let mut input = client.stdin.take().expect("its input");
     input.write_all(b"R\n").expect("a line");
-    let output = client.wait_with_output().expect("its output");
+    let mut said = Vec::new();
+    let errors = client.stderr.as_mut().expect("its errors");
+    errors.read_to_end(&mut said).expect("its output");
     drop(input);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&said);
     assert!(said.contains("RENEGOTIATING"), "{said}");
     assert!(
         said.contains("no renegotiation") || said.contains("handshake failure"),
