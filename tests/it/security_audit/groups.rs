@@ -135,6 +135,46 @@ fn groups_and_offsets_are_deleted_only_if_that_is_in_the_log() {
     assert_eq!(lines[failed[0]]["reason"], "GROUP_ID_NOT_FOUND");
 }
 
+/// Groups that are announced together, and more than two such parts of them.
+const TOGETHER: usize = 256;
+const MANY: usize = 2 * TOGETHER + 100;
+
+/// A log that could not be waited for with the first of many groups is not waited for with the others.
+#[test]
+fn many_groups_wait_once_for_a_log_that_is_stuck() {
+    let settings = [
+        ("palisade.audit.block.max.ms", "200"),
+        ("palisade.audit.reserve.bytes", "0"),
+        // All that would be announced has room.
+        ("palisade.audit.queue.max.bytes", "4194304"),
+    ];
+    let Some(mut stage) = Stage::set("many_groups_wait_once", 8 << 20, &settings) else {
+        return;
+    };
+    let mut admin = stage.admin();
+    stage.tmpfs.fill();
+    let full = (0..40).any(|number| create_topic(&mut admin, &format!("t{number}")).0 == REFUSED);
+    assert!(full, "the disk is full");
+    let names: Vec<String> = (0..MANY).map(|number| format!("group-{number}")).collect();
+    let named: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(delete_groups(&mut admin, &named), [REFUSED; MANY]);
+
+    stage.tmpfs.free();
+    until_changes_work(&mut admin);
+    drop(admin);
+    stage.node.terminate();
+    let lines = audit::verified(&stage.log());
+    for outcome in ["intent", "error"] {
+        let is_announced = |group: &&String| {
+            let target = format!("group {group}");
+            !audit::changes(&lines, "group_delete", outcome, &target).is_empty()
+        };
+        let announced: Vec<&String> = names.iter().filter(is_announced).collect();
+        let first: Vec<&String> = names.iter().take(TOGETHER).collect();
+        assert_eq!(announced, first, "{outcome}");
+    }
+}
+
 /// The fingerprints of the credentials set for a user, and whether each says so twice alike.
 fn fingerprints(lines: &[Value], user: &str) -> Vec<String> {
     let target = format!("user {user} SCRAM-SHA-256");
