@@ -329,6 +329,27 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_timestamp_is_not_told_past_damage_that_nobody_met() {
+        let bench = Bench::new(small());
+        for (tag, timestamp) in [(1, 1000), (2, 2000), (3, 4000), (4, 3000)] {
+            bench.put(batch(tag, 1, 20, timestamp));
+        }
+        let largest = |bench: &Bench| bench.log.max_timestamp(offset(3));
+        let found = largest(&bench).unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp), (offset(2), time(4000)));
+        // The magic of the second batch: nobody can tell where the third one begins.
+        let segment = bench.log.segments.load()[0].clone();
+        let place = batch(1, 1, 20, 1000).len() + 16;
+        bench.fs.flip(&segment.path, place, 1);
+        let bench = bench.reopen(small());
+        let found = largest(&bench);
+        assert!(
+            matches!(found, Err(StorageError::Corrupt { from, .. }) if from == offset(1)),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn a_look_up_outlives_the_segments_that_retention_takes() {
         let bench = Bench::new(small());
         bench.fill(0, 60);
