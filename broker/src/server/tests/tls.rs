@@ -302,6 +302,46 @@ async fn on_sasl_ssl_the_certificate_never_names_the_principal() {
     assert_eq!(rig.service.begun.lock()[0].1, "User:alice");
 }
 
+/// A handshake is refused at no cost to who begins it: however many do, refused logins are waited for.
+#[tokio::test]
+async fn refused_handshakes_take_no_places_of_refused_logins() {
+    let own = identity("client");
+    let tls = settings(&own, ClientAuth::Required);
+    let parting = Parting {
+        wait: LONG,
+        quiet: LONG,
+    };
+    let rig = Rig::with(
+        SecurityProtocol::SaslSsl,
+        limits(),
+        Some(tls),
+        None,
+        parting,
+    )
+    .await;
+    let logins = || rig.server.lingering_logins.available_permits();
+    let free = || logins() + rig.server.lingering_handshakes.available_permits();
+    let mut waited_for = Vec::new();
+    for _ in 0..LINGERING {
+        let mut client = connect(&rig, ssl(None, None)).await.unwrap();
+        assert_eq!(client.answer().await, None);
+        waited_for.push(client);
+    }
+    while free() > LINGERING {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(logins(), LINGERING);
+    let mut client = connect(&rig, ssl(Some(&own), None)).await.unwrap();
+    client.call(&handshake(1, "PLAIN")).await;
+    let answer = client.call(&token(b"\0alice\0wrong")).await;
+    assert_eq!(head(&answer), (36, 58));
+    while logins() == LINGERING {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(free(), LINGERING - 1, "all are waited for");
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn old_protocol_versions_are_refused() {
     let client = identity("client");
