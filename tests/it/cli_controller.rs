@@ -1,7 +1,7 @@
 //! A cluster that is choosing its controller is asked again, as long as the user waits.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use palisade_protocol::messages::create_acls::{AclCreationResult, CreateAclsResponse};
 use palisade_protocol::messages::create_partitions::{
@@ -136,4 +136,43 @@ fn a_cluster_without_a_controller_is_given_up() {
     assert_eq!((code, &*out), (1, ""), "{err}");
     let words = "topic t: the cluster is choosing its controller; try again (NOT_CONTROLLER)";
     assert!(err.contains(words), "{err}");
+}
+
+/// What a broker says too late would be taken for the answer to the next request.
+#[test]
+fn a_connection_whose_answer_is_late_is_left() {
+    let late = Mutex::new(Vec::new());
+    let decided = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&decided);
+    let liar = Liar::open(move |asked, port| {
+        let mut late = late.lock().expect("no test has failed with it");
+        if asked.key != ApiKey::Metadata {
+            *count.lock().expect("no test has failed with it") += 1;
+            let next = answer(asked, ErrorCode::NOT_CONTROLLER)?;
+            return Some([std::mem::take(&mut *late), next].concat());
+        }
+        let found = asked.answer(&MetadataResponse {
+            brokers: vec![MetadataResponseBroker {
+                node_id: 1,
+                host: Str::from("127.0.0.1"),
+                port,
+                ..MetadataResponseBroker::default()
+            }],
+            controller_id: 1,
+            ..MetadataResponse::default()
+        });
+        // Who was told that another one decides waits for this in vain.
+        match *count.lock().expect("no test has failed with it") {
+            0 => Some(found),
+            _ => {
+                *late = found;
+                Some(Vec::new())
+            }
+        }
+    });
+    let (code, out, err) = run(&liar, &["topic", "create", "t", "--timeout", "3"]);
+    assert_eq!((code, &*out), (3, ""), "{err}");
+    let words = format!("no answer from {} in time", liar.address());
+    assert!(err.contains(&words), "{err}");
+    assert_eq!(*decided.lock().expect("no test has failed with it"), 1);
 }
