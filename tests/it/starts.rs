@@ -11,6 +11,7 @@ use palisade_protocol::ApiKey;
 use palisade_protocol::batch::compression::Codec;
 use palisade_tests::check::eventually;
 use palisade_tests::dev::Dev;
+use palisade_tests::kafka::ADMIN;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
 use palisade_tests::process::{Process, Stream, is_complaint};
@@ -429,4 +430,31 @@ fn leftovers_hold_up_no_end() {
     });
     assert!(process.terminate().success());
     assert!(left.exists() && hold.exists());
+}
+
+/// Users without ACLs have no rights once `super.users` names nobody, and nobody may give them any.
+#[test]
+fn a_cluster_in_which_nobody_has_any_right_says_so() {
+    const SAID: &str = "there are users, but no ACLs, and super.users names nobody";
+    let mut node = Node::prepare();
+    node.allow(SAID);
+    let said = |node: &mut Node| {
+        node.run();
+        let lines = node.terminate();
+        let said = lines.iter().filter(|line| line.contains(SAID));
+        said.count()
+    };
+    assert_eq!(said(&mut node), 0, "the first user is made");
+    assert_eq!(said(&mut node), 0, "somebody has every right");
+    node.unset("super.users");
+    assert_eq!(said(&mut node), 1);
+    node.set("super.users", format!("User:CN={ADMIN}")).run();
+    let mut connection = Connection::open(&node.certificate()).expect("a login");
+    // To read a topic.
+    let rule = requests::allow(ADMIN, 2, "t", 3);
+    requests::add_acls(&mut connection, vec![rule]).expect("an ACL");
+    drop(connection);
+    node.terminate();
+    node.unset("super.users");
+    assert_eq!(said(&mut node), 0, "somebody has a right");
 }
