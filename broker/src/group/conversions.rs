@@ -107,6 +107,18 @@ mod tests {
         assert!(admits("mallory", BURST, paid - LAG - 1), "the clock went");
     }
 
+    /// What is owed is paid off from the latest time that anybody brought.
+    #[test]
+    fn an_older_time_makes_no_debt_older() {
+        let conversions = Conversions::default();
+        let admits = |bytes, now| admits(&conversions, "mallory", bytes, now);
+        assert!(admits(BURST - 1, 1000));
+        assert!(admits(BURST, 0), "another shard's time");
+        let paid = 1000 + i64::try_from(BURST / RATE).unwrap();
+        assert!(!admits(BURST, paid - 1));
+        assert!(admits(BURST, paid));
+    }
+
     #[test]
     fn a_migration_goes_through_at_once() {
         let conversions = Conversions::default();
