@@ -1,11 +1,16 @@
 //! Requests that name a thing more than once, as no library does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palisade_protocol::Str;
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use palisade_protocol::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
 use palisade_protocol::messages::describe_cluster::DescribeClusterRequest;
 use palisade_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource,
@@ -59,6 +64,49 @@ fn the_last_one_counts() {
         let end = requests::latest_offset(&mut connection, &topic).expect("an answer");
         assert_eq!(end, 3, "v{version}");
     }
+}
+
+/// Of several offsets of a partition the last one counts, and it is answered once.
+#[test]
+fn records_are_deleted_up_to_the_last_offset() {
+    let target = Target::start();
+    let mut connection = Connection::open(&target.certificate()).expect("a login");
+    let id = requests::create_topic(&mut connection, "twice", 2, &[]).expect("a topic");
+    eventually("records", Duration::from_secs(20), || {
+        let batch = requests::batch(Codec::None, &["value"; 10], NOW_MS);
+        let answer = requests::produce(&mut connection, "twice", id, -1, batch);
+        let answer = answer.expect("an answer");
+        requests::check(answer.error_code).map_err(|error| error.to_string())
+    });
+    let topic = |offsets: &[(i32, i64)]| DeleteRecordsTopic {
+        name: "twice".into(),
+        partitions: offsets
+            .iter()
+            .map(|&(partition_index, offset)| DeleteRecordsPartition {
+                partition_index,
+                offset,
+            })
+            .collect(),
+    };
+    let request = DeleteRecordsRequest {
+        topics: vec![
+            topic(&[(0, 99), (0, 5), (7, 1), (1, 0)]),
+            topic(&[(0, 3), (7, 0)]),
+        ],
+        timeout_ms: 30_000,
+    };
+    let version = newest(ApiKey::DeleteRecords);
+    let answer = connection.call(version, &request).expect("an answer");
+    let names: Vec<_> = answer.topics.iter().map(|topic| &*topic.name).collect();
+    assert_eq!(names, ["twice"]);
+    let rows = answer.topics[0].partitions.iter();
+    let rows = rows.map(|row| (row.partition_index, row.error_code, row.low_watermark));
+    let rows: BTreeSet<_> = rows
+        .map(|(index, code, low)| (index, code.value(), low))
+        .collect();
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.value();
+    assert_eq!(rows, [(0, 0, 3), (1, 0, 0), (7, unknown, -1)].into());
+    assert_eq!(answer.topics[0].partitions.len(), 3);
 }
 
 /// One row however often, by whatever name beside its id.

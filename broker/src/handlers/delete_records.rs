@@ -3,18 +3,19 @@
 //! What will be deleted is in the audit log first. The leader's log start is raised in the ordered
 //! stage, on the directory's thread; the answer waits until every live replica's is there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_auth::Access;
 use palisade_auth::audit::{Action, AuditContext, Change};
 use palisade_auth::grant::{Delete, Granted, Topic};
-use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
     DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use palisade_protocol::types::{Offset, PartitionIndex};
+use palisade_protocol::{ErrorCode, Str};
 use tokio::time::Instant;
 
 use crate::context::RequestContext;
@@ -108,17 +109,24 @@ pub(crate) async fn delete_records(
     Handled::Later(Box::pin(wait_for_all(response, pending, deadline)))
 }
 
-/// Authorizes and validates: the response with its refusals, and what is left to do.
+/// Authorizes and validates: the response with its refusals, and what is left to do. What is named
+/// several times is asked for once, with the last of its offsets, as in Kafka.
 fn judge(
     scene: &Scene<'_>,
     request: &DeleteRecordsRequest,
 ) -> (DeleteRecordsResponse, Vec<Target>) {
     let mut response = DeleteRecordsResponse::default();
     let mut targets = Vec::new();
+    let mut topics = BTreeMap::<&Str, BTreeMap<i32, &DeleteRecordsPartition>>::new();
     for topic in &request.topics {
-        let grant = scene.access.topic::<Delete>(&topic.name);
-        let mut rows = Vec::with_capacity(topic.partitions.len());
-        for asked in &topic.partitions {
+        let partitions = topic.partitions.iter();
+        let partitions = partitions.map(|asked| (asked.partition_index, asked));
+        topics.entry(&topic.name).or_default().extend(partitions);
+    }
+    for (name, partitions) in topics {
+        let grant = scene.access.topic::<Delete>(name);
+        let mut rows = Vec::with_capacity(partitions.len());
+        for asked in partitions.into_values() {
             let found = match &grant {
                 Ok(grant) => find(scene, grant, asked),
                 Err(refused) => Err(denied::code(refused, ErrorCode::TOPIC_AUTHORIZATION_FAILED)),
@@ -130,7 +138,7 @@ fn judge(
             });
             if let Ok((partition, offset)) = found {
                 targets.push(Target {
-                    topic: topic.name.to_string(),
+                    topic: name.to_string(),
                     partition,
                     offset,
                     at: (response.topics.len(), rows.len() - 1),
@@ -138,7 +146,7 @@ fn judge(
             }
         }
         response.topics.push(DeleteRecordsTopicResult {
-            name: topic.name.detached(),
+            name: name.detached(),
             partitions: rows,
         });
     }
