@@ -33,3 +33,11 @@ pub(crate) mod produce;
 pub(crate) mod sasl_authenticate;
 pub(crate) mod sasl_handshake;
 pub(crate) mod sync_group;
+
+use palisade_protocol::types::LeaderEpoch;
+
+/// The leader epoch that a client holds a partition's to be. But for Fetch any number is one that
+/// is not -1, as in Kafka.
+fn expected_epoch(value: i32) -> Option<LeaderEpoch> {
+    Some(LeaderEpoch::new(value)).filter(|epoch| *epoch != LeaderEpoch::NONE)
+}

@@ -48,7 +48,7 @@ impl EpochCache {
 
     /// Answers OffsetForLeaderEpoch (records page, §8.6).
     pub(crate) fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> EpochEnd {
-        if epoch.value() < 0 {
+        if epoch == LeaderEpoch::NONE {
             return EpochEnd::Unknown;
         }
         if self.latest() == Some(epoch) {
@@ -178,6 +178,7 @@ mod tests {
         assert_eq!(end(1), known(1, 0), "before the whole cache: itself");
         assert_eq!(end(8), EpochEnd::Unknown);
         assert_eq!(end(-1), EpochEnd::Unknown);
+        assert_eq!(end(-2), known(-2, 0), "as in Kafka");
         assert_eq!(
             EpochCache::default().end_of(LeaderEpoch::new(0), Offset::ZERO),
             EpochEnd::Unknown

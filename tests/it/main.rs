@@ -33,6 +33,7 @@ mod long_names;
 mod messages;
 mod named_twice;
 mod negative;
+mod odd_positions;
 mod python;
 mod rdkafka;
 mod security_audit;

@@ -21,7 +21,7 @@ use palisade_storage::TimestampOffset;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::handlers::denied;
+use crate::handlers::{denied, expected_epoch};
 use crate::metadata::ClusterImage;
 use crate::partition::{Leadership, Partition, PartitionError, ReplicaManager};
 use crate::task::{Budget, ROW_WORK};
@@ -194,8 +194,7 @@ async fn find(
         error => error.code(),
     };
     let partition = scene.replicas.partition(grant, index).map_err(code)?;
-    let expected =
-        (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
+    let expected = expected_epoch(asked.current_leader_epoch);
     let leadership = if asker.any_replica {
         partition.check_epoch(expected)
     } else {

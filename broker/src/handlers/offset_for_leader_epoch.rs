@@ -15,7 +15,7 @@ use palisade_storage::EpochEnd;
 
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
-use crate::handlers::denied;
+use crate::handlers::{denied, expected_epoch};
 use crate::metadata::ClusterImage;
 use crate::partition::ReplicaManager;
 
@@ -78,12 +78,8 @@ fn find(
     let partition = replicas
         .partition(grant, index)
         .map_err(|error| error.code())?;
-    let expected =
-        (asked.current_leader_epoch >= 0).then(|| LeaderEpoch::new(asked.current_leader_epoch));
+    let expected = expected_epoch(asked.current_leader_epoch);
     partition.lead(expected).map_err(|error| error.code())?;
-    if asked.leader_epoch < 0 {
-        return Ok(EpochEnd::Unknown);
-    }
     Ok(partition.epoch_end(LeaderEpoch::new(asked.leader_epoch)))
 }
 
