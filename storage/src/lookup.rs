@@ -99,11 +99,12 @@ impl Log {
             let known = Known::of(&damage, &segment.path);
             // A segment knows the largest of all that it was given, also where that is damaged now.
             let time = if segment.tail().next <= limit && known.is_empty() {
-                segment.max_timestamp()
+                Some(segment.max_timestamp())
             } else {
                 max_below(segment, &known, limit)?
             };
-            if time.value() >= 0 && best.as_ref().is_none_or(|(largest, _)| time > *largest) {
+            let Some(time) = time else { continue };
+            if best.as_ref().is_none_or(|(largest, _)| time > *largest) {
                 best = Some((time, segment.clone()));
             }
         }
@@ -179,21 +180,21 @@ fn corrupt(segment: &Segment, bad: Bad) -> StorageError {
     }
 }
 
-/// The largest timestamp of the batches of a segment below `limit`; -1 where there is none.
+/// The largest timestamp of the batches of a segment below `limit`; `None` where there is none.
 fn max_below(
     segment: &Arc<Segment>,
     known: &Known<'_>,
     limit: Offset,
-) -> Result<TimestampMs, StorageError> {
+) -> Result<Option<TimestampMs>, StorageError> {
     let region = segment.region()?;
-    let mut largest = TimestampMs::new(-1);
+    let mut largest = None;
     let mut walk = known.walk(&region, 0, segment.base, segment.tail());
     while let Some(step) = walk.next() {
         match step {
             Ok(found) if found.next > limit => break,
             // A batch that lost its records keeps its timestamp, but nothing carries it any more.
             Ok(found) if found.header.records_count > 0 => {
-                largest = largest.max(found.header.max_timestamp);
+                largest = largest.max(Some(found.header.max_timestamp));
             }
             Ok(_) | Err(Hurdle::Known(_)) => {}
             Err(Hurdle::Fresh(bad)) => return Err(corrupt(segment, bad)),
@@ -347,6 +348,20 @@ mod tests {
             matches!(found, Err(StorageError::Corrupt { from, .. }) if from == offset(1)),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn without_timestamps_the_first_record_has_the_largest() {
+        let bench = Bench::new(small());
+        bench.put(batch(1, 3, 20, -1));
+        bench.put(batch(2, 3, 20, -1));
+        let largest = |limit| {
+            let found = bench.log.max_timestamp(offset(limit)).unwrap();
+            found.map(|found| (found.offset, found.timestamp))
+        };
+        assert_eq!(largest(6), Some((offset(0), time(-1))));
+        assert_eq!(largest(4), Some((offset(0), time(-1))));
+        assert_eq!(largest(2), None, "no batch is below that");
     }
 
     #[test]

@@ -97,3 +97,12 @@ fn negative_epochs_are_old_ones() {
         );
     }
 }
+
+#[test]
+fn the_largest_timestamp_of_records_without_any() {
+    let target = Target::start();
+    let mut connection = Connection::open(&target.certificate()).expect("a login");
+    with_records(&mut connection, &[-1, -1]);
+    let found = list_offsets(&mut connection, -3, -1);
+    assert_eq!(found, (ErrorCode::NONE, -1, 0));
+}
