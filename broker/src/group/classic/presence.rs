@@ -40,6 +40,13 @@ impl ClassicGroup {
         (answer, fx)
     }
 
+    /// A member spoke, and nothing else of what it said is taken.
+    pub(crate) fn lives(&self, member: &Str) -> Effects {
+        let mut fx = Effects::default();
+        self.touch(member, &mut fx);
+        fx
+    }
+
     /// Starts a member's session anew.
     pub(super) fn touch(&self, id: &Str, fx: &mut Effects) {
         if let Some(member) = self.members.get(id) {

@@ -7,7 +7,8 @@ use super::decide::{Change, Draft};
 use super::member::AWAY;
 use super::removal::Removed;
 use super::{Client, ConsumerGroup, Member, MemberState, Moment};
-use crate::group::decision::Decision;
+use crate::group::config::ConsumerGroupConfig;
+use crate::group::decision::{Decision, TimerChange};
 use crate::group::error::GroupError;
 use crate::group::partitions::{OwnedPartitions, PartitionSet};
 
@@ -101,6 +102,15 @@ impl ConsumerGroup {
             heartbeat_interval_ms: millis(at.config.heartbeat_interval),
             ..Heartbeat::default()
         }))
+    }
+
+    /// Starts the session anew of a member that spoke, and of whose words nothing else is taken.
+    pub(crate) fn lives(&self, member: &str, config: &ConsumerGroupConfig) -> Option<TimerChange> {
+        let member = self.members.get(member)?;
+        Some(TimerChange::Set {
+            key: self.session_key(&member.id),
+            after: member.session_timeout(config),
+        })
     }
 
     pub(super) fn beat(

@@ -167,7 +167,35 @@ impl Shard {
                 step.reserved.extend(reserved);
                 step
             }
-            Err(error) => answer(asker, Err(error)),
+            Err(error) => {
+                let timers = self.told_to_come_again(id, &ask.member_id, &error, now);
+                Step {
+                    timers,
+                    ..answer(asker, Err(error))
+                }
+            }
+        }
+    }
+
+    /// A member that is told to come again lives: until the sessions of others are over, which began
+    /// with its own, it may hear nothing else.
+    pub(super) fn told_to_come_again(
+        &mut self,
+        id: &Str,
+        member: &Str,
+        error: &GroupError,
+        now: &Moment<'_>,
+    ) -> Vec<TimerChange> {
+        if *error != GroupError::MembersUnheard {
+            return Vec::new();
+        }
+        match self.groups.get(id.as_str()).map(|entry| &entry.group) {
+            Some(Group::Classic(group)) => group.lives(member).timers,
+            Some(Group::Consumer(group)) => {
+                let session = group.lives(member, &config_of(id, now));
+                session.into_iter().collect()
+            }
+            None => Vec::new(),
         }
     }
 

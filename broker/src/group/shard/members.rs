@@ -62,6 +62,8 @@ impl Shard {
         let forgotten =
             |group: &mut ClassicGroup| group.pending_expired(&ask.member_id, moment.now);
         let mut step = self.on_classic(id, forgotten);
+        let lives = self.told_to_come_again(id, &ask.member_id, &error, moment);
+        step.timers.extend(lives);
         let member_id = Str::EMPTY;
         let refused = Err(JoinRefused { error, member_id });
         step.deliveries.push(deliver(asker, refused));

@@ -269,6 +269,52 @@ fn what_is_nobodys_is_not_shared_out_again() {
     bench.shard.assert_counted();
 }
 
+/// Who is told to come again is not taken for silent meanwhile: for as long as others' sessions run he
+/// hears nothing else.
+#[test]
+fn who_is_told_to_come_again_lives() {
+    let (mut bench, _) = bench();
+    let says = |group: &'static str, epoch, topics: usize| ConsumerGroupHeartbeatRequest {
+        group_id: group.into(),
+        subscribed_topic_names: Some((0..topics).map(|n| Str::from(format!("t{n}"))).collect()),
+        ..native("m", epoch)
+    };
+    for group in ["a", "b"] {
+        bench.beats_as("mallory", says(group, 0, 1000)).unwrap();
+    }
+    let native = bench.beats_as("alice", says("native", 0, 1)).unwrap();
+    let classic = bench.member("classic", subscribed_to_a());
+    bench.shard = Shard::new(Budget::new(LIMIT));
+    for record in &bench.log {
+        bench.shard.replay(record, Source::Log);
+    }
+    let again = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+    let session = |group: &'static str, member: &Str| TimerKey::Session {
+        group: group.into(),
+        member: member.clone(),
+    };
+    bench.timers.clear();
+    let says_more = says("native", native.member_epoch, 1000);
+    let error = bench.beats_as("alice", says_more).unwrap_err();
+    assert_eq!(error.code(), again);
+    assert_eq!(bench.timers, [session("native", &native.member_id)]);
+
+    bench.timers.clear();
+    let joins = bench.brings("classic", &classic, 200_000, of("alice"));
+    assert_eq!(refused(joins), Some(again));
+    assert_eq!(bench.timers, [session("classic", &classic)]);
+
+    // Nobody is heard of who is not there, or is not who he says.
+    bench.timers.clear();
+    let joins = bench.brings("classic", &Str::EMPTY, 200_000, of("alice"));
+    assert_eq!(refused(joins), Some(again));
+    let error = bench.beats_as("alice", says("new", 0, 1000)).unwrap_err();
+    assert_eq!(error.code(), again);
+    let fenced = says("native", native.member_epoch + 1, 1000);
+    bench.beats_as("alice", fenced).unwrap_err();
+    assert_eq!(bench.timers, []);
+}
+
 /// Topics of an expression are its members' who speak, not nobody's until they are looked up anew.
 #[test]
 fn topics_of_expressions_that_were_read_are_their_speakers() {
