@@ -57,14 +57,18 @@ fn turns(
 }
 
 /// Groups of as many shards as there are workers and more, each of a member that names much, and a
-/// small one that comes and goes: an honest request takes its turn among those.
+/// small one that comes and goes. The assignor runs at each join and reads all names, as it may: an
+/// honest request takes its turn among those.
 #[test]
 fn others_are_answered_between_long_turns() {
     const GROUPS: [&str; 4] = ["breath-0", "breath-1", "breath-2", "breath-3"];
     /// All of them may be on their way at once.
     const PAIRS: usize = 30;
     const ALL: usize = GROUPS.len() * PAIRS * 2;
-    let node = Node::start();
+    let mut node = Node::prepare();
+    node.set("group.consumer.assignment.interval.ms", "0");
+    node.run();
+    node.create_admin();
     let access = node.certificate();
     let mut honest = coordinator(&access, GROUPS[0]);
     requests::create_topic(&mut honest, TOPIC, 1, &[]).expect("a topic");
