@@ -34,6 +34,7 @@ mod removal;
 mod replay;
 mod request;
 mod subscription;
+mod sum;
 mod target;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub(crate) use patterns::Found;
 pub(crate) use removal::Removed;
 pub(crate) use request::check as check_request;
 use subscription::Subscriptions;
+use sum::KeptSum;
 
 /// A consumer group.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub(crate) struct ConsumerGroup {
     matched: BTreeMap<Str, usize>,
     /// Expressions whose topics are known and that nobody subscribes to.
     unused: BTreeSet<Str>,
+    /// The number for all topics that are counted, as far as it is known.
+    kept_sum: KeptSum,
     remembered: Remembered,
 }
 
@@ -180,6 +184,7 @@ impl ConsumerGroup {
             resolved: Kept::default(),
             matched: BTreeMap::new(),
             unused: BTreeSet::new(),
+            kept_sum: KeptSum::default(),
             remembered: Remembered::default(),
         }
     }
@@ -223,12 +228,6 @@ impl ConsumerGroup {
     /// Every member, by id.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
-    }
-
-    /// Topics that some member subscribes to, by name or by an expression.
-    pub(crate) fn subscribed_topics(&self) -> BTreeSet<String> {
-        let topics = Subscriptions::of(self).topics().into_iter();
-        topics.map(|topic| topic.to_string()).collect()
     }
 
     /// Its state.

@@ -86,6 +86,7 @@ impl ConsumerGroup {
         at: &Moment<'_>,
     ) -> Result<Decision<ClassicJoined>, GroupError> {
         self.may_join(ask, at)?;
+        self.settle(at.image);
         let anonymous = ask.member_id.is_empty();
         let fresh_id = plain_id(ask.chance);
         if anonymous && ask.needs_known_id && ask.instance_id.is_none() {
@@ -237,6 +238,7 @@ impl ConsumerGroup {
         if self.remembered.checked == Some(at.image.offset) {
             return false;
         }
+        self.settle(at.image);
         if Subscriptions::of(self).hash(at.image) != self.metadata_hash {
             return true;
         }
@@ -293,10 +295,11 @@ impl ConsumerGroup {
 
     /// Decides a LeaveGroup, of members of either protocol.
     pub(crate) fn classic_leave(
-        &self,
+        &mut self,
         leaving: &[ClassicIdentity<'_>],
         at: &Moment<'_>,
     ) -> Decision<ClassicRemoval> {
+        self.settle(at.image);
         let mut members: Vec<&Member> = Vec::with_capacity(leaving.len().min(self.members.len()));
         let mut outcomes = Vec::with_capacity(leaving.len());
         for identity in leaving {

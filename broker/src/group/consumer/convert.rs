@@ -205,6 +205,7 @@ impl ConsumerGroup {
             group.replay(record);
         }
         // The names of all members are counted in it by now.
+        group.settle(at.image);
         let hash = Subscriptions::of(&group).hash(at.image);
         let mut progress = group.progress_of(&members, epoch, hash);
         for record in &progress {

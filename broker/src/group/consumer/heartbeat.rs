@@ -123,6 +123,7 @@ impl ConsumerGroup {
         if self.members.len() >= at.config.max_size && !self.members.contains_key(member_id) {
             return Err(GroupError::GroupMaxSizeReached(at.config.max_size));
         }
+        self.settle(at.image);
         let reported = reported(request);
         let (before, replaced) = self.place(request, member_id, reported.as_ref())?;
         let mut after = successor(before, replaced, member_id);
@@ -263,11 +264,12 @@ impl ConsumerGroup {
     }
 
     fn leave(
-        &self,
+        &mut self,
         request: &ConsumerGroupHeartbeatRequest,
         member_id: &Str,
         at: &Moment<'_>,
     ) -> Result<Decision<Heartbeat>, GroupError> {
+        self.settle(at.image);
         let member = self.departing(request, member_id)?;
         let mut draft = Draft::default();
         let removed = self.remove(&[member], at, &mut draft);

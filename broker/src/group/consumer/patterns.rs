@@ -151,6 +151,7 @@ impl ConsumerGroup {
         if more {
             self.remembered.found_changed = changed;
         } else if changed {
+            self.settle(at.image);
             let hash = Subscriptions::of(self).resolved(found).hash(at.image);
             self.raise_epoch(hash, &mut draft);
         }

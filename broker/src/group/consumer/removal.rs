@@ -46,27 +46,28 @@ impl ConsumerGroup {
     }
 
     /// A member was silent for its session timeout.
-    pub(crate) fn session_expired(&self, member: &str, at: &Moment<'_>) -> Decision<Removed> {
+    pub(crate) fn session_expired(&mut self, member: &str, at: &Moment<'_>) -> Decision<Removed> {
         self.remove_if(member, |_| true, at)
     }
 
     /// A member did not give up its partitions within its rebalance timeout.
-    pub(crate) fn rebalance_expired(&self, member: &str, at: &Moment<'_>) -> Decision<Removed> {
+    pub(crate) fn rebalance_expired(&mut self, member: &str, at: &Moment<'_>) -> Decision<Removed> {
         let is_late = |member: &Member| member.state == MemberState::Unrevoked;
         self.remove_if(member, is_late, at)
     }
 
     /// A classic member did not rejoin, or ask for its assignment, within its rebalance timeout.
-    pub(crate) fn sync_expired(&self, member: &str, at: &Moment<'_>) -> Decision<Removed> {
+    pub(crate) fn sync_expired(&mut self, member: &str, at: &Moment<'_>) -> Decision<Removed> {
         self.remove_if(member, |member| member.classic.is_some(), at)
     }
 
     fn remove_if(
-        &self,
+        &mut self,
         member: &str,
         condition: impl FnOnce(&Member) -> bool,
         at: &Moment<'_>,
     ) -> Decision<Removed> {
+        self.settle(at.image);
         let mut draft = Draft::default();
         let mut removed = Removed::default();
         if let Some(member) = self.members.get(member).filter(|member| condition(member)) {

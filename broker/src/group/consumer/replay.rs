@@ -45,6 +45,8 @@ impl ConsumerGroup {
             | GroupRecord::Group { .. }
             | GroupRecord::Offset { .. } => {}
         }
+        let names = self.names.len() + self.matched.len();
+        self.kept_sum.bound(names);
     }
 
     fn replay_member(&mut self, id: &Str, value: Option<&MemberValue>) {
@@ -52,7 +54,9 @@ impl ConsumerGroup {
         let old = self.members.remove(id);
         if let Some(old) = &old {
             for name in &old.names {
-                discount(&mut self.names, name);
+                if discount(&mut self.names, name) {
+                    self.kept_sum.turn(name, &self.matched);
+                }
             }
             if let Some(pattern) = &old.pattern {
                 discount(&mut self.patterns, pattern);
@@ -76,10 +80,12 @@ impl ConsumerGroup {
         let mut member = old.unwrap_or_else(|| Member::new(id.detached()));
         member.subscribe(value);
         for name in &member.names {
-            *self.names.entry(name.clone()).or_default() += 1;
+            if count(&mut self.names, name) {
+                self.kept_sum.turn(name, &self.matched);
+            }
         }
         if let Some(pattern) = &member.pattern {
-            *self.patterns.entry(pattern.clone()).or_default() += 1;
+            count(&mut self.patterns, pattern);
             self.unused.remove(pattern);
         }
         if let Some(instance) = &member.instance_id {
@@ -129,7 +135,9 @@ impl ConsumerGroup {
         self.remembered.checked = None;
         if let Some(known) = self.resolved.get(regex) {
             for topic in topics_of(known) {
-                discount(&mut self.matched, topic);
+                if discount(&mut self.matched, topic) {
+                    self.kept_sum.turn(topic, &self.names);
+                }
             }
         }
         let Some(value) = value else {
@@ -147,7 +155,9 @@ impl ConsumerGroup {
                 .and_then(|known| known.owner.clone()),
         };
         for topic in topics_of(&resolved) {
-            *self.matched.entry(topic.clone()).or_default() += 1;
+            if count(&mut self.matched, topic) {
+                self.kept_sum.turn(topic, &self.names);
+            }
         }
         let regex = regex.detached();
         if !self.patterns.contains_key(&regex) {
@@ -157,11 +167,22 @@ impl ConsumerGroup {
     }
 }
 
-fn discount(counts: &mut BTreeMap<Str, usize>, name: &Str) {
-    if let Some(count) = counts.get_mut(name) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(name);
-        }
+/// Counts one more; says whether it is the first.
+fn count(counts: &mut BTreeMap<Str, usize>, name: &Str) -> bool {
+    let count = counts.entry(name.clone()).or_default();
+    *count += 1;
+    *count == 1
+}
+
+/// Counts one less; says whether it was the last.
+fn discount(counts: &mut BTreeMap<Str, usize>, name: &Str) -> bool {
+    let Some(count) = counts.get_mut(name) else {
+        return false;
+    };
+    *count -= 1;
+    let was_last = *count == 0;
+    if was_last {
+        counts.remove(name);
     }
+    was_last
 }

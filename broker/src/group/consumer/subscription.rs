@@ -44,27 +44,6 @@ impl<'a> Subscriptions<'a> {
         self
     }
 
-    /// Topics that some member subscribes to, whether they exist or not.
-    pub(super) fn topics(&self) -> BTreeSet<&'a Str> {
-        let mut topics = remaining(
-            &self.group.names,
-            self.without.iter().flat_map(|member| member.names.iter()),
-        );
-        topics.extend(self.with.iter().flat_map(|member| member.names.iter()));
-        // Of all expressions together are many times as many topics as there are: those of the
-        // few that change are taken off what is counted.
-        let found = || self.resolved.into_iter().flatten();
-        let mut gone = self.abandoned();
-        gone.extend(found().map(|(pattern, _)| pattern));
-        let gone = gone
-            .into_iter()
-            .filter_map(|pattern| self.group.resolved.get(pattern));
-        topics.extend(remaining(&self.group.matched, gone.flat_map(topics_of)));
-        let found = found().filter(|(pattern, _)| self.wants(pattern));
-        topics.extend(found.flat_map(|(_, topics)| topics));
-        topics
-    }
-
     /// Whether some member subscribes with an expression.
     fn wants(&self, pattern: &Str) -> bool {
         let is_his = |member: &&&Member| member.pattern.as_ref() == Some(pattern);
@@ -75,12 +54,9 @@ impl<'a> Subscriptions<'a> {
 
     /// Expressions that some member subscribes with.
     pub(super) fn patterns(&self) -> BTreeSet<&'a Str> {
-        let mut patterns = remaining(
-            &self.group.patterns,
-            self.without
-                .iter()
-                .filter_map(|member| member.pattern.as_ref()),
-        );
+        let without = self.without.iter();
+        let off = tally(without.filter_map(|member| member.pattern.as_ref()));
+        let mut patterns: BTreeSet<&Str> = remaining(&self.group.patterns, &off).collect();
         patterns.extend(self.with.and_then(|member| member.pattern.as_ref()));
         patterns
     }
@@ -99,19 +75,44 @@ impl<'a> Subscriptions<'a> {
     }
 
     /// A number that changes with the topics subscribed to: which exist, their ids and partitions.
+    ///
+    /// The topics of who comes and goes, and of expressions that do, are looked at; all others are
+    /// in the group's own sum.
     pub(super) fn hash(&self, image: &ClusterImage) -> i64 {
-        let mut hash = Fnv::default();
-        let mut any = false;
-        for name in self.topics() {
-            let Some(topic) = image.topics.get(name) else {
-                continue;
-            };
-            any = true;
-            hash.add(topic.id.as_bytes());
-            let partitions = u64::try_from(topic.partitions.len()).unwrap_or(u64::MAX);
-            hash.add(&partitions.to_be_bytes());
+        let group = self.group;
+        let found = || self.resolved.into_iter().flatten();
+        let mut stale = self.abandoned();
+        stale.extend(found().map(|(pattern, _)| pattern));
+        let stale = stale.into_iter();
+        let stale = stale.filter_map(|pattern| group.resolved.get(pattern));
+        let unmatched = tally(stale.flat_map(topics_of));
+        let unnamed = tally(self.without.iter().flat_map(|member| member.names.iter()));
+        let found = found().filter(|(pattern, _)| self.wants(pattern));
+        let mut come: BTreeSet<&Str> = found.flat_map(|(_, topics)| topics).collect();
+        come.extend(self.with.iter().flat_map(|member| member.names.iter()));
+
+        let mut touched = come.clone();
+        touched.extend(unmatched.keys().chain(unnamed.keys()));
+        let mut sum = group.sum(image);
+        for name in touched {
+            let is = come.contains(name)
+                || remains(&group.names, &unnamed, name)
+                || remains(&group.matched, &unmatched, name);
+            sum.turn(name, group.counts(name), is, image);
         }
-        if any { hash.value() } else { 0 }
+        sum.value()
+    }
+}
+
+impl ConsumerGroup {
+    /// Topics that some member subscribes to, by name or by an expression.
+    pub(crate) fn subscribed_topics(&self) -> BTreeSet<String> {
+        let unused = self.unused.iter();
+        let unused = unused.filter_map(|pattern| self.resolved.get(pattern));
+        let unmatched = tally(unused.flat_map(topics_of));
+        let topics = self.names.keys();
+        let topics = topics.chain(remaining(&self.matched, &unmatched));
+        topics.map(|topic| topic.to_string()).collect()
     }
 }
 
@@ -126,39 +127,26 @@ pub(super) fn topics_of(resolved: &Resolved) -> impl Iterator<Item = &Str> {
     resolved.topics.iter()
 }
 
+/// How often there is each of these.
+fn tally<'a>(names: impl Iterator<Item = &'a Str>) -> BTreeMap<&'a Str, usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
 /// What is still counted once some are taken off.
 fn remaining<'a>(
     counts: &'a BTreeMap<Str, usize>,
-    off: impl Iterator<Item = &'a Str>,
-) -> BTreeSet<&'a Str> {
-    let mut gone: BTreeMap<&Str, usize> = BTreeMap::new();
-    for name in off {
-        *gone.entry(name).or_default() += 1;
-    }
-    counts
-        .iter()
-        .filter(|(name, count)| gone.get(name).is_none_or(|gone| gone < count))
-        .map(|(name, _)| name)
-        .collect()
+    off: &BTreeMap<&Str, usize>,
+) -> impl Iterator<Item = &'a Str> {
+    let counts = counts.iter();
+    let counts = counts.filter(|(name, all)| **all > off.get(name).copied().unwrap_or(0));
+    counts.map(|(name, _)| name)
 }
 
-/// FNV-1a of 64 bits: it is on disk, so it may not change between releases as std's hasher may.
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    fn value(&self) -> i64 {
-        i64::from_be_bytes(self.0.to_be_bytes())
-    }
+fn remains(counts: &BTreeMap<Str, usize>, off: &BTreeMap<&Str, usize>, name: &Str) -> bool {
+    let off = off.get(name).copied().unwrap_or(0);
+    counts.get(name).is_some_and(|all| *all > off)
 }

@@ -7,3 +7,4 @@ mod reconciling;
 mod rig;
 mod simulation;
 mod statics;
+mod sums;

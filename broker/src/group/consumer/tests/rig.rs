@@ -9,6 +9,8 @@ use palisade_protocol::messages::consumer_group_heartbeat::{
 };
 use palisade_protocol::types::{BrokerId, LeaderEpoch, PartitionIndex};
 
+use super::super::subscription::WALKED;
+use super::super::sum::{LOOKED_UP, Sum};
 use super::super::*;
 use crate::group::config::GroupConfig;
 use crate::group::decision::{Decision, TimerChange, TimerKey};
@@ -172,6 +174,10 @@ impl Rig {
             max_batch_bytes: MAX_BATCH_BYTES,
         };
         let decision = decide(&mut self.group, &at);
+        let hashed = |record: &GroupRecord| {
+            matches!(record, GroupRecord::ConsumerGroup { value: Some(_), .. })
+        };
+        let is_hashed = decision.records.iter().any(hashed);
         for record in decision.records {
             self.group.replay(&record);
             self.log.push(record);
@@ -189,6 +195,7 @@ impl Rig {
             }
         }
         self.assert_matched();
+        self.assert_hash(is_hashed);
         decision.answer
     }
 
@@ -201,6 +208,23 @@ impl Rig {
         let known = self.group.resolved.keys();
         let unused = known.filter(|pattern| !self.group.patterns.contains_key(*pattern));
         assert_eq!(self.group.unused, unused.cloned().collect());
+    }
+
+    /// The hash is that of all topics, looked at one by one; so is the one just recorded, or found
+    /// to be right.
+    fn assert_hash(&self, is_recorded: bool) {
+        let (walked, looked_up) = (WALKED.get(), LOOKED_UP.get());
+        let mut anew = Sum::default();
+        for topic in self.group.subscribed_topics() {
+            anew.turn(&topic, false, true, &self.image);
+        }
+        let kept = Subscriptions::of(&self.group).hash(&self.image);
+        assert_eq!(kept, anew.value());
+        if is_recorded || self.group.remembered.checked == Some(self.image.offset) {
+            assert_eq!(self.group.metadata_hash, anew.value());
+        }
+        WALKED.set(walked);
+        LOOKED_UP.set(looked_up);
     }
 
     pub(super) fn send(
