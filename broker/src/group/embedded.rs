@@ -60,6 +60,14 @@ impl Subscription {
         parse(bytes)
     }
 
+    /// The version that a member's metadata is written in, without reading the rest.
+    ///
+    /// # Errors
+    /// Bytes that begin with no version.
+    pub(crate) fn version(bytes: &Bytes) -> Result<i16, DecodeError> {
+        version(&mut Reader::new(bytes.clone()))
+    }
+
     /// Writes it as a client does.
     #[cfg(test)]
     pub(crate) fn to_bytes(&self, version: i16) -> Result<Bytes, EncodeError> {
@@ -96,12 +104,15 @@ fn parse<M: Message>(bytes: &Bytes) -> Result<(i16, M), DecodeError> {
     #[cfg(test)]
     PARSED.set(PARSED.get() + 1);
     let mut reader = Reader::new(bytes.clone());
-    let version = reader.read_i16()?;
-    if version < 0 {
-        return Err(DecodeError::UnsupportedVersion { version });
-    }
-    let version = version.min(NEWEST);
+    let version = version(&mut reader)?;
     Ok((version, M::decode(&mut reader, version)?))
+}
+
+fn version(reader: &mut Reader) -> Result<i16, DecodeError> {
+    match reader.read_i16()? {
+        version @ ..0 => Err(DecodeError::UnsupportedVersion { version }),
+        version => Ok(version.min(NEWEST)),
+    }
 }
 
 fn write<M: Message>(message: &M, version: i16) -> Result<Bytes, EncodeError> {

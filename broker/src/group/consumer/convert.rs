@@ -292,14 +292,12 @@ impl ConsumerGroup {
             assigned_partitions: named.collect(),
             user_data: None,
         };
-        let protocols = member
+        let mut protocols = member
             .classic
             .iter()
             .flat_map(|classic| &classic.supported_protocols);
         let version = protocols
-            .filter_map(|protocol| Subscription::parse(&protocol.metadata).ok())
-            .map(|(version, _)| version)
-            .next()
+            .find_map(|protocol| Subscription::version(&protocol.metadata).ok())
             .unwrap_or(0);
         // Names of topics that exist fit their length.
         assignment.to_bytes(version).unwrap_or_default()

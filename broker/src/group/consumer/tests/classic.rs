@@ -10,7 +10,7 @@ use super::super::*;
 use super::rig::{Rig, beat, join, owns, set, topic};
 use crate::group::classic::JoinAsk;
 use crate::group::config::MigrationPolicy;
-use crate::group::embedded::{Assignment, Subscription, TopicPartitions};
+use crate::group::embedded::{Assignment, PARSED, Subscription, TopicPartitions};
 use crate::group::error::GroupError;
 
 pub(super) fn subscription(topics: &[&str], owned: &PartitionSet, image: &ClusterImage) -> Bytes {
@@ -134,6 +134,15 @@ fn a_classic_member_gets_what_natives_give_up() {
     assert_eq!(heartbeat(&mut rig, "c", 3), Ok(()));
     assert_eq!(rig.group.state(), GroupState::Stable);
     rig.assert_reloads();
+}
+
+/// Which may be long, of a member that asks in a few bytes: its version is all that is needed.
+#[test]
+fn a_sync_does_not_have_the_subscription_read() {
+    let mut rig = mixed();
+    let parsed = PARSED.get();
+    assert_eq!(sync(&mut rig, "c", 3), Ok(set(&[])));
+    assert_eq!(PARSED.get() - parsed, 1, "the test reads the answer");
 }
 
 #[test]
