@@ -27,6 +27,7 @@ mod describe;
 mod growth;
 mod heartbeat;
 mod member;
+mod names;
 mod offsets;
 mod patterns;
 mod reconcile;

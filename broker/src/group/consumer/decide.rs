@@ -1,5 +1,6 @@
 //! What every change of a member comes down to: group epoch, target, the member's next step.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use palisade_protocol::Str;
@@ -14,6 +15,7 @@ use crate::group::record::{
     EpochValue, GroupRecord, TargetAssignmentEpochValue, TargetAssignmentValue, TargetPartitions,
 };
 use crate::group::write::{fits_bytes, size};
+use crate::metadata::ClusterImage;
 
 /// A member's event, half decided.
 pub(super) struct Change<'a> {
@@ -75,14 +77,14 @@ impl ConsumerGroup {
         let of = self.next_epoch(before, replaced, &after, at, draft);
         let (target_epoch, target) = self.next_target(of, replaced, &after, at, draft);
 
-        let ids = self.subscribed_ids(&after, at.image);
+        let subscribed = self.subscribes(&after, at.image);
         let id = after.id.clone();
         let is_own =
             |owner: &Str| *owner == id || replaced.is_some_and(|replaced| *owner == replaced.id);
         let goal = Goal {
             epoch: target_epoch,
             target: &target,
-            subscribed: &|topic| ids.binary_search(&topic).is_ok(),
+            subscribed: &subscribed,
             free: &|topic, partition| self.owner(topic, partition).is_none_or(is_own),
             reported,
         };
@@ -105,6 +107,29 @@ impl ConsumerGroup {
         after
     }
 
+    /// Tells whether a member subscribes to a topic that exists.
+    fn subscribes<'a>(
+        &'a self,
+        member: &Member,
+        image: &'a ClusterImage,
+    ) -> impl Fn(TopicId) -> bool + 'a {
+        let names = member.names.clone();
+        let resolved = self.resolved_topics(member.pattern.as_ref());
+        // Partitions of one topic follow each other.
+        let last = Cell::new(None);
+        move |id| match last.get() {
+            Some((known, is)) if known == id => is,
+            _ => {
+                let is = image.topics.by_id(id).is_some_and(|topic| {
+                    let resolved = resolved.is_some_and(|topics| topics.contains(&*topic.name));
+                    resolved || names.contains(&*topic.name)
+                });
+                last.set(Some((id, is)));
+                is
+            }
+        }
+    }
+
     /// The group's epoch and the hash of its topics once the member is as described, with a record
     /// where the epoch rises.
     fn next_epoch(
@@ -124,7 +149,7 @@ impl ConsumerGroup {
         let resubscribed = match old {
             None => !after.names.is_empty(),
             Some(old) => old.names != after.names,
-        } || known(old) != known(Some(after));
+        } || (pattern_changed && known(old) != known(Some(after)));
         // The end of a look-up compares for everybody.
         let looked = self.remembered.checked == Some(at.image.offset) || self.is_looking_up(at);
         if looked && !resubscribed && !pattern_changed {

@@ -14,8 +14,7 @@ use crate::group::classic::JoinAsk;
 impl Weigh for Member {
     /// Names of topics cost twice their place: the group counts who subscribes to them.
     fn parts(&self) -> [Part; 2] {
-        let names = self.names.iter();
-        let names = names.map(|name| name.len() + 2 * budget::PART);
+        let names = self.names.bytes() + self.names.len() * 2 * budget::PART;
         let classic = self.classic.iter();
         let protocols = classic.flat_map(|classic| &classic.supported_protocols);
         let protocols = protocols
@@ -29,7 +28,7 @@ impl Weigh for Member {
         let own = own.into_iter().map(|text| budget::optional(text.as_ref()));
         let said = self.client_id.len()
             + self.client_host.len()
-            + names.sum::<usize>()
+            + names
             + protocols.sum::<usize>()
             + own.sum::<usize>();
         [(self.owner.clone(), said.max(ROOM)), (None, 0)]

@@ -1,11 +1,11 @@
 //! One member.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
+use super::names::Names;
 use crate::group::config::ConsumerGroupConfig;
 use crate::group::partitions::OwnedPartitions;
 use crate::group::record::{
@@ -41,7 +41,7 @@ pub(crate) struct Member {
     /// Its address, with a slash before it.
     pub(crate) client_host: Str,
     /// Topics it subscribes to by name.
-    pub(crate) names: BTreeSet<Str>,
+    pub(crate) names: Names,
     /// The expression it subscribes to.
     pub(crate) pattern: Option<Str>,
     /// Milliseconds it may take to give up partitions.
@@ -81,7 +81,15 @@ impl Member {
 
     /// Whether two states of a member subscribe alike in everything that is recorded.
     pub(super) fn same_subscription(&self, other: &Self) -> bool {
-        self.value() == other.value()
+        self.instance_id == other.instance_id
+            && self.rack_id == other.rack_id
+            && self.client_id == other.client_id
+            && self.client_host == other.client_host
+            && self.names == other.names
+            && self.pattern == other.pattern
+            && self.rebalance_timeout_ms == other.rebalance_timeout_ms
+            && self.assignor == other.assignor
+            && self.classic == other.classic
     }
 
     /// Whether two states of a member are equally far.

@@ -53,7 +53,7 @@ impl ConsumerGroup {
         self.remembered.checked = None;
         let old = self.members.remove(id);
         if let Some(old) = &old {
-            for name in &old.names {
+            for name in old.names.iter() {
                 if discount(&mut self.names, name) {
                     self.kept_sum.turn(name, &self.matched);
                 }
@@ -79,7 +79,7 @@ impl ConsumerGroup {
         };
         let mut member = old.unwrap_or_else(|| Member::new(id.detached()));
         member.subscribe(value);
-        for name in &member.names {
+        for name in member.names.iter() {
             if count(&mut self.names, name) {
                 self.kept_sum.turn(name, &self.matched);
             }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_protocol::Str;
 
+#[cfg(test)]
+use super::sum::LOOKED_AT;
 use super::{ConsumerGroup, Member, Resolved};
 use crate::metadata::ClusterImage;
 
@@ -86,15 +88,24 @@ impl<'a> Subscriptions<'a> {
         let stale = stale.into_iter();
         let stale = stale.filter_map(|pattern| group.resolved.get(pattern));
         let unmatched = tally(stale.flat_map(topics_of));
-        let unnamed = tally(self.without.iter().flat_map(|member| member.names.iter()));
+        // A member that goes on with the names that it has changes nothing by them.
+        let names = |member: &&'a Member| member.names.iter();
+        let goes_on = |before: &&Member| self.with.is_some_and(|with| with.names.is(&before.names));
+        let going_on = self.without.iter().position(goes_on);
+        let without = self.without.iter().enumerate();
+        let without = without.filter(|(place, _)| Some(*place) != going_on);
+        let unnamed = tally(without.flat_map(|(_, member)| names(member)));
+        let with = self.with.iter().filter(|_| going_on.is_none());
         let found = found().filter(|(pattern, _)| self.wants(pattern));
         let mut come: BTreeSet<&Str> = found.flat_map(|(_, topics)| topics).collect();
-        come.extend(self.with.iter().flat_map(|member| member.names.iter()));
+        come.extend(with.flat_map(names));
 
         let mut touched = come.clone();
         touched.extend(unmatched.keys().chain(unnamed.keys()));
         let mut sum = group.sum(image);
         for name in touched {
+            #[cfg(test)]
+            LOOKED_AT.set(LOOKED_AT.get() + 1);
             let is = come.contains(name)
                 || remains(&group.names, &unnamed, name)
                 || remains(&group.matched, &unmatched, name);

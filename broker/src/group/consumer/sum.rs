@@ -99,14 +99,14 @@ impl ConsumerGroup {
     }
 }
 
-// How many names were looked up in an image in this thread.
+// How many names were looked at in this thread.
 #[cfg(test)]
-thread_local!(pub(super) static LOOKED_UP: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+thread_local!(pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
 /// What a topic adds to a sum; 0 where there is none of that name.
 fn number(name: &str, image: &ClusterImage) -> u64 {
     #[cfg(test)]
-    LOOKED_UP.set(LOOKED_UP.get() + 1);
+    LOOKED_AT.set(LOOKED_AT.get() + 1);
     let Some(topic) = image.topics.get(name) else {
         return 0;
     };

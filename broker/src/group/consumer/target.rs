@@ -7,6 +7,8 @@ use std::time::Duration;
 use palisade_protocol::Str;
 use palisade_protocol::types::TopicId;
 
+#[cfg(test)]
+use super::sum::LOOKED_AT;
 use super::{ConsumerGroup, Member, Moment, TargetOf};
 use crate::foreign;
 use crate::group::assignor::{Assignor, AssignorMember};
@@ -55,12 +57,15 @@ impl ConsumerGroup {
     }
 
     /// The topics a member subscribes to, as ids of topics that exist, ascending.
-    pub(super) fn subscribed_ids(&self, member: &Member, image: &ClusterImage) -> Vec<TopicId> {
+    fn subscribed_ids(&self, member: &Member, image: &ClusterImage) -> Vec<TopicId> {
         let resolved = self.resolved_topics(member.pattern.as_ref());
         let names = member.names.iter().chain(resolved.into_iter().flatten());
-        let ids: BTreeSet<TopicId> = names
-            .filter_map(|name| Some(image.topics.get(name)?.id))
-            .collect();
+        let look_up = |name| {
+            #[cfg(test)]
+            LOOKED_AT.set(LOOKED_AT.get() + 1);
+            Some(image.topics.get(name)?.id)
+        };
+        let ids: BTreeSet<TopicId> = names.filter_map(|name: &Str| look_up(name)).collect();
         ids.into_iter().collect()
     }
 
@@ -79,7 +84,7 @@ impl ConsumerGroup {
             .iter()
             .map(|(member, owned)| {
                 let topics = lists
-                    .entry((&member.names, member.pattern.as_ref()))
+                    .entry((&*member.names, member.pattern.as_ref()))
                     .or_insert_with(|| self.subscribed_ids(member, at.image).into());
                 AssignorMember {
                     id: &member.id,

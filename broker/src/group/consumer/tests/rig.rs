@@ -10,7 +10,7 @@ use palisade_protocol::messages::consumer_group_heartbeat::{
 use palisade_protocol::types::{BrokerId, LeaderEpoch, PartitionIndex};
 
 use super::super::subscription::WALKED;
-use super::super::sum::{LOOKED_UP, Sum};
+use super::super::sum::{LOOKED_AT, Sum};
 use super::super::*;
 use crate::group::config::GroupConfig;
 use crate::group::decision::{Decision, TimerChange, TimerKey};
@@ -213,7 +213,7 @@ impl Rig {
     /// The hash is that of all topics, looked at one by one; so is the one just recorded, or found
     /// to be right.
     fn assert_hash(&self, is_recorded: bool) {
-        let (walked, looked_up) = (WALKED.get(), LOOKED_UP.get());
+        let (walked, looked_at) = (WALKED.get(), LOOKED_AT.get());
         let mut anew = Sum::default();
         for topic in self.group.subscribed_topics() {
             anew.turn(&topic, false, true, &self.image);
@@ -224,7 +224,7 @@ impl Rig {
             assert_eq!(self.group.metadata_hash, anew.value());
         }
         WALKED.set(walked);
-        LOOKED_UP.set(looked_up);
+        LOOKED_AT.set(looked_at);
     }
 
     pub(super) fn send(
