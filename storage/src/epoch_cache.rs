@@ -1,7 +1,8 @@
 //! Leader epoch -> first offset of that epoch (KIP-101, KIP-279).
 //!
 //! Stored in `leader-epoch-checkpoint`, a small text file: `version=1`, then one line per epoch,
-//! `<epoch> <start offset>`, both ascending.
+//! `<epoch> <start offset>`, both ascending. An epoch that begins at the log end, of which there is
+//! no batch yet, is not in it: every start of a node begins one in each of its logs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,10 +19,13 @@ const VERSION: u32 = 1;
 /// The epochs of one log, oldest first; epochs and starts both ascend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EpochCache {
-    entries: Vec<(LeaderEpoch, Offset)>,
-    /// Changed since the last write.
-    dirty: bool,
+    entries: Vec<Entry>,
+    /// What the file holds.
+    stored: Vec<Entry>,
 }
+
+/// An epoch and its first offset.
+type Entry = (LeaderEpoch, Offset);
 
 impl EpochCache {
     pub(crate) fn latest(&self) -> Option<LeaderEpoch> {
@@ -43,7 +47,6 @@ impl EpochCache {
             self.entries.retain(|(e, s)| *e < epoch && *s < start);
         }
         self.entries.push((epoch, start));
-        self.dirty = true;
     }
 
     /// Answers OffsetForLeaderEpoch (records page, §8.6).
@@ -79,9 +82,7 @@ impl EpochCache {
 
     /// Drops the epochs that start at or above `end`.
     pub(crate) fn truncate_from_end(&mut self, end: Offset) {
-        let before = self.entries.len();
         self.entries.retain(|(_, start)| *start < end);
-        self.dirty |= self.entries.len() != before;
     }
 
     /// Drops the epochs that ended at or below `start`; the one in force there then starts at it.
@@ -89,30 +90,27 @@ impl EpochCache {
         let above = self.entries.partition_point(|(_, s)| *s <= start);
         if let Some(last) = above.checked_sub(1) {
             self.entries.drain(..last);
-            if let Some(first) = self.entries.first_mut()
-                && first.1 != start
-            {
+            if let Some(first) = self.entries.first_mut() {
                 first.1 = start;
-                self.dirty = true;
             }
-            self.dirty |= last > 0;
         }
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.dirty |= !self.entries.is_empty();
         self.entries.clear();
     }
 
-    /// Takes the mark of unwritten changes.
-    pub(crate) fn take_dirty(&mut self) -> bool {
-        std::mem::take(&mut self.dirty)
+    /// What the file should hold of a log that ends at `end`; `None` where it does.
+    pub(crate) fn unstored(&self, end: Offset) -> Option<Vec<Entry>> {
+        let entries = self.entries.iter().filter(|(_, start)| *start < end);
+        let entries: Vec<Entry> = entries.copied().collect();
+        (entries != self.stored).then_some(entries)
     }
 
-    /// Marks the cache as unwritten again.
-    pub(crate) fn set_dirty(&mut self) {
-        self.dirty = true;
+    /// The file holds these now.
+    pub(crate) fn set_stored(&mut self, entries: Vec<Entry>) {
+        self.stored = entries;
     }
 
     /// Reads the stored epochs; `None` where there is no file.
@@ -134,18 +132,18 @@ impl EpochCache {
             };
             cache.assign(LeaderEpoch::new(epoch), Offset::new(start));
         }
-        cache.dirty = false;
+        cache.stored.clone_from(&cache.entries);
         Ok(Some(cache))
     }
+}
 
-    /// Replaces the stored epochs.
-    pub(crate) fn store(&self, fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
-        let mut text = format!("version={VERSION}\n");
-        for (epoch, start) in &self.entries {
-            let _ = writeln!(text, "{epoch} {start}");
-        }
-        durable::write_small_file(fs, path, text.as_bytes())
+/// Replaces the stored epochs.
+pub(crate) fn store(fs: &dyn Fs, path: &Path, entries: &[Entry]) -> Result<(), StorageError> {
+    let mut text = format!("version={VERSION}\n");
+    for (epoch, start) in entries {
+        let _ = writeln!(text, "{epoch} {start}");
     }
+    durable::write_small_file(fs, path, text.as_bytes())
 }
 
 #[cfg(test)]
@@ -223,9 +221,13 @@ mod tests {
         let fs = FaultyFs::new();
         let path = Path::new("/leader-epoch-checkpoint");
         assert_eq!(EpochCache::load(&fs, path).unwrap(), None);
-        let mut stored = cache(&[(2, 0), (5, 10)]);
-        stored.store(&fs, path).unwrap();
-        assert!(stored.take_dirty());
-        assert_eq!(EpochCache::load(&fs, path).unwrap(), Some(stored));
+        let mut cache = cache(&[(2, 0), (5, 10)]);
+        let with_batches = cache.unstored(Offset::new(10)).unwrap();
+        assert_eq!(with_batches.len(), 1, "no batch of epoch 5");
+        let both = cache.unstored(Offset::new(11)).unwrap();
+        store(&fs, path, &both).unwrap();
+        cache.set_stored(both);
+        assert_eq!(cache.unstored(Offset::new(11)), None);
+        assert_eq!(EpochCache::load(&fs, path).unwrap(), Some(cache));
     }
 }

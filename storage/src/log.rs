@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::append::Writer;
 use crate::config::LogConfig;
 use crate::damage::DamagedRange;
-use crate::epoch_cache::EpochCache;
+use crate::epoch_cache::{self, EpochCache};
 use crate::error::StorageError;
 use crate::observer::LogObserver;
 use crate::segment::{Segment, SegmentHome};
@@ -300,18 +300,16 @@ impl Log {
         Ok(start)
     }
 
-    /// Writes the epochs if they have changed; blocks.
+    /// Writes the epochs of all batches if they are others than before; blocks.
     pub(crate) fn store_epochs(&self) -> Result<(), StorageError> {
-        let copy = {
-            let mut epochs = self.epochs.write();
-            if !epochs.take_dirty() {
-                return Ok(());
-            }
-            epochs.clone()
+        let Some(entries) = self.epochs.read().unstored(self.end.load()) else {
+            return Ok(());
         };
-        copy.store(&*self.shared.fs, &self.dir().join(EPOCH_FILE))
-            .inspect_err(|_| self.epochs.write().set_dirty())
-            .map_err(|error| self.shared.judge(error))
+        let path = self.dir().join(EPOCH_FILE);
+        epoch_cache::store(&*self.shared.fs, &path, &entries)
+            .map_err(|error| self.shared.judge(error))?;
+        self.epochs.write().set_stored(entries);
+        Ok(())
     }
 
     // Producers and transactions.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::fs::{Crash, FaultyFs, OpenHow};
 use crate::testing::*;
-use crate::types::TopicId;
+use crate::types::{LeaderEpoch, TopicId};
 use crate::{LogDir, LogSpec, NoObserver, StorageError};
 
 const FIRST: &str = "00000000000000000000.log";
@@ -74,6 +74,31 @@ fn an_idle_life_between_two_clean_stops_keeps_all() {
         bench = bench.reopen(small());
         assert_eq!(read_all(&bench.log).len(), 60);
     }
+}
+
+/// Every start is a new epoch of each log that it leads, and most get no record in it.
+#[test]
+fn an_epoch_is_stored_with_its_first_batch() {
+    let bench = Bench::new(small());
+    bench.fill(0, 3);
+    let bench = bench.reopen(small());
+    let file = bench.file("leader-epoch-checkpoint");
+    let before = bench.fs.content(&file).unwrap();
+    let epoch = LeaderEpoch::new(4);
+    assert_eq!(bench.log.enter_epoch(epoch).unwrap(), offset(3));
+    let syncs = bench.fs.syncs();
+    bench.dir.checkpoint().unwrap();
+    assert_eq!(
+        (bench.fs.content(&file), bench.fs.syncs()),
+        (Some(before), syncs)
+    );
+
+    bench.put_as(batch(3, 1, 20, 1000), leader(4));
+    bench.dir.run_pending();
+    bench.dir.checkpoint().unwrap();
+    let bench = bench.crash(Crash::PowerLoss, small());
+    assert_eq!(bench.log.epoch_at(offset(2)), Some(LeaderEpoch::new(0)));
+    assert_eq!(bench.log.epoch_at(offset(3)), Some(epoch));
 }
 
 /// An unwritten log is not synced when it is opened, so its first records bring the name of their
