@@ -209,8 +209,9 @@ impl Log {
     /// worth its cost is the caller's to ask ([`Log::dirtiness`]).
     ///
     /// # Errors
-    /// `Corrupt` when bytes on the way do not verify: the log is not cleaned again while it is
-    /// open. `DiskFull`, `Io`, `Offline`, `Poisoned`.
+    /// `Corrupt` when bytes on the way do not verify, `Io` with the operation `read` when they
+    /// cannot be read: the log is not cleaned again while it is open. `DiskFull`, `Io`, `Offline`,
+    /// `Poisoned`.
     pub fn clean(
         &self,
         stable: Offset,
@@ -254,7 +255,12 @@ impl Log {
     }
 
     fn cleaning_failed(&self, error: StorageError, pace: &mut dyn Pace) -> StorageError {
-        if let StorageError::Corrupt { path, .. } = &error {
+        let damaged = match &error {
+            StorageError::Corrupt { path, .. } => Some(path),
+            StorageError::Io { path, .. } if error.is_failed_read() => Some(path),
+            _ => None,
+        };
+        if let Some(path) = damaged {
             self.uncleanable.store(true, Ordering::Release);
             let list = self.segments.load();
             let segment = list.iter().find(|segment| segment.path == *path).cloned();

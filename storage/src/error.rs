@@ -230,6 +230,18 @@ impl StorageError {
             os_code: error.raw_os_error(),
         }
     }
+
+    /// Bytes of a file were not given back: the loss of what they belong to, while the rest of the
+    /// disk may be well. A write or a sync that fails is another matter.
+    pub(crate) fn is_failed_read(&self) -> bool {
+        matches!(
+            self,
+            Self::Io {
+                operation: "read",
+                ..
+            }
+        )
+    }
 }
 
 /// The number of a process, where it is known.

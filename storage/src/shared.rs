@@ -124,6 +124,8 @@ impl Shared {
     pub(crate) fn judge(self: &Arc<Self>, error: StorageError) -> StorageError {
         match &error {
             StorageError::DiskFull { .. } => self.disk_is_full(),
+            // What is read once the directory is open belongs to one log.
+            error if error.is_failed_read() => {}
             StorageError::Io {
                 kind: std::io::ErrorKind::ReadOnlyFilesystem,
                 ..

@@ -17,4 +17,5 @@ mod real_files;
 mod scrub;
 mod starts;
 mod truncation;
+mod unreadable;
 mod vanished;

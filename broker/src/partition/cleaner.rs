@@ -190,7 +190,12 @@ impl Shared {
                 debug!(%topic, %partition, "log went offline while it was cleaned");
                 true
             }
-            Err(error @ StorageError::Corrupt { .. }) => {
+            Err(
+                error @ (StorageError::Corrupt { .. }
+                | StorageError::Io {
+                    operation: "read", ..
+                }),
+            ) => {
                 error!(%topic, %partition, %error, "damaged log is not cleaned any more");
                 true
             }

@@ -1,5 +1,7 @@
 //! Single passes of the cleaner, step by step.
 
+use std::sync::Arc;
+
 use palisade_protocol::batch::{
     BATCH_HEADER_LEN, BatchBuilder, BatchHeader, BatchIter, Codec, RecordIter,
 };
@@ -8,8 +10,11 @@ use crate::cleaner::CleanedBy;
 use crate::fs::{Crash, FaultyFs};
 use crate::producer_state::snapshot;
 use crate::testing::*;
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
-use crate::{AppendAs, CleanOptions, Cleaned, EpochEnd, FlushPolicy, LogConfig, StorageError};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId};
+use crate::{
+    AppendAs, CleanOptions, Cleaned, EpochEnd, FlushPolicy, LogConfig, LogSpec, NoObserver,
+    StorageError,
+};
 
 fn config() -> LogConfig {
     LogConfig {
@@ -595,4 +600,52 @@ fn the_oldest_snapshot_of_a_segment_without_its_own_stays() {
     let left = snapshots(&bench);
     assert_eq!(left.first(), Some(&before[3]));
     assert!(left.len() <= bench.log.segment_count(), "{left:?}");
+}
+
+#[test]
+fn a_page_that_the_disk_does_not_give_back_ends_the_cleaning_of_its_log_alone() {
+    let bench = Bench::new(config());
+    (0..30).for_each(|n| {
+        put(&bench, "k", &n.to_string(), 1000);
+    });
+    fill(&bench, 1000);
+    let end = bench.log.log_end_offset();
+    let segment = bench.log.segments.load()[1].clone();
+    let length = keyed("k", Some(&format!("{:>50}", "")), 1000).len();
+    // In the record of its second batch.
+    bench.fs.spoil(&segment.path, length + 70..length + 80);
+    segment.evict();
+    let lost = segment.base.value() + 1;
+    drop(segment);
+    let cleaned = bench
+        .log
+        .clean(end, time(1000), &CleanOptions::default(), &mut ());
+    let error = cleaned.unwrap_err();
+    let is_read =
+        |error| matches!(error, StorageError::Io { operation, .. } if operation == "read");
+    assert!(is_read(error));
+    assert!(!bench.dir.is_offline());
+    let damage = bench.log.damage();
+    assert_eq!(damage.len(), 1);
+    assert_eq!(damage[0].from..damage[0].to, offset(lost)..offset(lost + 1));
+    assert_eq!(bench.log.dirtiness(end, time(1000)), None);
+    let behind = bench.log.read(offset(lost + 1), end, 1, true).unwrap();
+    assert_eq!(behind.start_offset, offset(lost + 1));
+    put(&bench, "k", "last", 1000);
+    let spec = LogSpec {
+        dir_name: "u-0".into(),
+        topic_id: TopicId::from_bytes([6; 16]),
+    };
+    let (other, _) = bench
+        .dir
+        .open_log(spec, config(), Arc::new(NoObserver), time(0))
+        .unwrap();
+    other
+        .append(&mut keyed("k", Some("v"), 1000), leader(0), time(1000))
+        .unwrap();
+    drop(other);
+    // Marked in its seal, it is the first thing that the next start looks at.
+    let bench = bench.crash(Crash::Kill, config());
+    assert_eq!(bench.log.damage()[0].from, offset(lost));
+    assert_eq!(bench.log.dirtiness(end, time(1000)), None);
 }

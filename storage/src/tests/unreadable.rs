@@ -1,0 +1,35 @@
+//! Files that the disk does not give back: what of it costs one log, and never the directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::damage::sealed;
+use crate::testing::*;
+use crate::types::TopicId;
+use crate::{Log, LogDir, LogSpec, NoObserver, StorageError};
+
+/// Opens a log of the directory.
+fn open(dir: &LogDir, name: &str) -> Result<Arc<Log>, StorageError> {
+    let spec = LogSpec {
+        dir_name: name.into(),
+        topic_id: TopicId::from_bytes([5; 16]),
+    };
+    let opened = dir.open_log(spec, small(), Arc::new(NoObserver), time(0));
+    opened.map(|(log, _)| log)
+}
+
+fn goes_on(dir: &LogDir, log: &Log) {
+    assert!(!dir.is_offline());
+    let mut more = batch(0, 1, 100, 1000);
+    log.append(&mut more, leader(0), time(1000)).unwrap();
+}
+
+#[test]
+fn a_log_with_an_unreadable_topic_id_is_refused_alone() {
+    let (fs, logs) = sealed();
+    fs.spoil(&logs[0].with_file_name("partition.metadata"), 0..4);
+    let dir = LogDir::open(Path::new(DIR), fs.as_fs(), manual()).unwrap();
+    let error = open(&dir, LOG).unwrap_err();
+    assert!(matches!(error, StorageError::Io { .. }), "{error}");
+    goes_on(&dir, &open(&dir, "u-0").unwrap());
+}
