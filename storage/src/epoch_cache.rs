@@ -114,9 +114,22 @@ impl EpochCache {
     }
 
     /// Reads the stored epochs; `None` where there is no file.
+    ///
+    /// # Errors
+    /// `BadFile` when it does not verify, or its bytes cannot be read; `FormatTooNew`, `Io`.
     pub(crate) fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Self>, StorageError> {
         let mut cache = Self::default();
-        let Some(text) = read_small_text(fs, path)? else {
+        let text = match read_small_text(fs, path) {
+            // The batches say the same, as where the file is damaged.
+            Err(error) if error.is_failed_read() => {
+                return Err(StorageError::BadFile {
+                    path: path.to_owned(),
+                    reason: "cannot be read",
+                });
+            }
+            text => text?,
+        };
+        let Some(text) = text else {
             return Ok(None);
         };
         for line in check_version(&text, VERSION, path)? {

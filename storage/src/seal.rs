@@ -40,15 +40,22 @@ pub(crate) struct Seal {
 }
 
 impl Seal {
-    /// Reads a seal; `None` where there is none or it does not verify (the segment then counts as
-    /// unsealed).
+    /// Reads a seal; `None` where there is none, or it does not verify or cannot be read (the
+    /// segment then counts as unsealed).
     ///
     /// # Errors
-    /// `FormatTooNew`, or `Io` when the file is there but cannot be read.
+    /// `FormatTooNew`, or `Io` when the file is there but cannot be opened.
     pub(crate) fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Self>, StorageError> {
         match read_small_text(fs, path) {
             Ok(Some(text)) => Self::parse(&text, path),
             Ok(None) | Err(StorageError::BadFile { .. }) => Ok(None),
+            Err(error) if error.is_failed_read() => {
+                tracing::warn!(
+                    %error,
+                    "seal not read: its segment is looked through and sealed anew; check the disk"
+                );
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

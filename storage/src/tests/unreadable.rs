@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::damage::sealed;
+use super::damage::{sealed, served};
+use crate::seal::Seal;
 use crate::testing::*;
 use crate::types::TopicId;
 use crate::{Log, LogDir, LogSpec, NoObserver, StorageError};
@@ -32,4 +33,27 @@ fn a_log_with_an_unreadable_topic_id_is_refused_alone() {
     let error = open(&dir, LOG).unwrap_err();
     assert!(matches!(error, StorageError::Io { .. }), "{error}");
     goes_on(&dir, &open(&dir, "u-0").unwrap());
+}
+
+#[test]
+fn a_seal_that_cannot_be_read_is_made_again() {
+    let (fs, logs) = sealed();
+    let path = logs[1].with_extension("seal");
+    let before = Seal::load(&fs, &path).unwrap();
+    fs.spoil(&path, 0..4);
+    let bench = Bench::on(fs.clone(), small());
+    assert_eq!(served(&bench.log), (60, 0));
+    bench.dir.run_pending();
+    assert_eq!(Seal::load(&fs, &path).unwrap(), before);
+    goes_on(&bench.dir, &open(&bench.dir, "u-0").unwrap());
+}
+
+#[test]
+fn leader_epochs_that_cannot_be_read_are_made_again() {
+    let (fs, logs) = sealed();
+    fs.spoil(&logs[0].with_file_name("leader-epoch-checkpoint"), 0..4);
+    let bench = Bench::on(fs, small());
+    let epoch = bench.log.epoch_at(offset(30));
+    assert_eq!(epoch.map(|epoch| epoch.value()), Some(0));
+    goes_on(&bench.dir, &bench.log);
 }
