@@ -88,7 +88,13 @@ impl Log {
                 // Its own seal found no room, or its turn did not come: neither did the snapshot.
                 self.keep_producers(list.get(..=n).unwrap_or_default())?;
             }
-            self.seal_locked(segment, state)?;
+            match self.seal_locked(segment, state) {
+                // Like a damaged one: the next start looks through it and asks for no more.
+                Err(error) if error.is_failed_read() => tracing::warn!(
+                    log = %self.name, %error, "segment left without a seal; check the disk"
+                ),
+                sealed => sealed?,
+            }
         }
         self.store_epochs()
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::damage::{sealed, served};
+use crate::meta::CLEAN_FILE;
 use crate::seal::Seal;
 use crate::testing::*;
 use crate::types::TopicId;
@@ -56,4 +57,46 @@ fn leader_epochs_that_cannot_be_read_are_made_again() {
     let epoch = bench.log.epoch_at(offset(30));
     assert_eq!(epoch.map(|epoch| epoch.value()), Some(0));
     goes_on(&bench.dir, &bench.log);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_costs_a_stop_its_seal_and_no_other() {
+    for is_tried_before in [false, true] {
+        let bench = Bench::new(small());
+        for tag in 0..60 {
+            bench.put(batch(tag, 1, 100, 1000));
+        }
+        let list = bench.log.segments.load_full();
+        let paths: Vec<_> = list.iter().map(|segment| segment.path.clone()).collect();
+        let second = list[1].base;
+        assert!(list.len() > 3 && !list.iter().any(|segment| segment.is_sealed()));
+        drop(list);
+        let fs = bench.fs.clone();
+        // In the record of its first batch.
+        fs.spoil(&paths[0], 100..110);
+        if is_tried_before {
+            bench.dir.run_pending();
+            goes_on(&bench.dir, &bench.log);
+        }
+        let end = bench.log.log_end_offset();
+        let mut bench = bench;
+        for round in 0..3 {
+            bench.dir.close(1).unwrap();
+            assert!(fs.content(&Path::new(DIR).join(CLEAN_FILE)).is_some());
+            for (n, path) in paths.iter().enumerate() {
+                let seal = Seal::load(&fs, &path.with_extension("seal")).unwrap();
+                assert_eq!(seal.is_some(), n > 0, "segment {n}, round {round}");
+            }
+            drop(bench);
+            bench = Bench::on(fs.clone(), small());
+            assert!(bench.was_clean);
+            assert_eq!(bench.log.log_end_offset(), end);
+            // The start has it sealed, too.
+            bench.dir.run_pending();
+            assert!(!bench.dir.is_offline());
+            let behind = bench.log.read(second, end, 1, true).unwrap();
+            assert_eq!(behind.start_offset, second);
+        }
+        goes_on(&bench.dir, &bench.log);
+    }
 }
