@@ -51,7 +51,8 @@ impl Log {
     /// The active segment goes only after a roll, when all of it has expired.
     ///
     /// # Errors
-    /// `DiskFull` or `Io` when the log start cannot be stored; nothing is removed then.
+    /// `DiskFull` or `Io` when the log start cannot be stored, and nothing is removed; or when the
+    /// active segment cannot be replaced, or one cannot go, and those before it are removed.
     pub fn apply_retention(
         &self,
         high_watermark: Offset,
@@ -61,11 +62,20 @@ impl Log {
         self.check_writable()?;
         self.shared.note_now(now);
         let (expired, roll) = self.expired(high_watermark, now);
-        if let Some(active) = roll
-            && let Some((at, producers)) = self.roll_locked(&active, now)?
-        {
+        let Some(active) = roll else {
+            return self.let_go(expired, now);
+        };
+        // First those before it: to replace the active segment takes room, which a full disk has
+        // only once they are gone.
+        let removed = self.let_go(active.base, now)?;
+        if let Some((at, producers)) = self.roll_locked(&active, now)? {
             self.seal_locked(&active, Some((at, &producers)))?;
         }
+        Ok(removed + self.let_go(expired, now)?)
+    }
+
+    /// Raises the log start to `expired`, unless it is above that, and removes what is below it.
+    fn let_go(&self, expired: Offset, now: TimestampMs) -> Result<usize, StorageError> {
         if expired > self.stored_start.load() {
             self.advance_start(expired)?;
         }
@@ -132,7 +142,7 @@ impl Log {
     fn drop_below(&self, start: Offset, now: TimestampMs) -> Result<usize, StorageError> {
         let list = self.segments.load_full();
         let last = list.len().saturating_sub(1);
-        let count = list
+        let mut count = list
             .iter()
             .take(last)
             .take_while(|segment| segment.tail().next <= start)
@@ -140,7 +150,17 @@ impl Log {
         if count == 0 {
             return Ok(0);
         }
-        self.keep_producers(list.get(..count).unwrap_or_default())?;
+        let kept = self.keep_producers(list.get(..count).unwrap_or_default());
+        if kept.is_err() {
+            // Up to the last one that has its snapshot they can go without another.
+            let mut going = list.iter().take(count);
+            count = going
+                .rposition(|s| self.has_snapshot(s))
+                .map_or(0, |n| n + 1);
+            if count == 0 || self.is_failed() {
+                return kept.map(|()| 0);
+            }
+        }
         self.segments
             .store(Arc::new(list.iter().skip(count).cloned().collect()));
         let dropped: Vec<Arc<Segment>> = list.iter().take(count).cloned().collect();
@@ -187,7 +207,7 @@ impl Log {
         if delay == 0 {
             self.bury_soon(now);
         }
-        failed.map_or(Ok(count), |(_, error)| Err(error))
+        failed.map_or(kept.map(|()| count), |(_, error)| Err(error))
     }
 
     /// Sees to a snapshot at the end of the first segments of the log, which are about to go or to be
@@ -196,11 +216,10 @@ impl Log {
         let Some(last) = going.last() else {
             return Ok(());
         };
-        let at = last.tail().next;
-        let there = self.shared.fs.exists(&snapshot::path(&self.home.dir, at));
-        if last.is_sealed() && there.unwrap_or(false) {
+        if self.has_snapshot(last) {
             return Ok(());
         }
+        let at = last.tail().next;
         // Damage in what is going matters to nobody any more.
         let (states, _) = replay_producers(
             &self.home,
@@ -217,6 +236,12 @@ impl Log {
             other => Err(other),
         });
         stored.map_err(|error| self.shared.judge(error))
+    }
+
+    /// Whether the snapshot is there that came with the seal of a segment.
+    fn has_snapshot(&self, segment: &Segment) -> bool {
+        let path = snapshot::path(&self.home.dir, segment.tail().next);
+        segment.is_sealed() && self.shared.fs.exists(&path).unwrap_or(false)
     }
 
     /// Renames the files of a segment so that no start takes them for part of the log.

@@ -255,3 +255,69 @@ fn deleted_records_make_room_at_once_on_a_full_disk() {
     dir.run_pending();
     put(2001).unwrap();
 }
+
+/// Enough for the log start to be stored, and not for the indexes or the snapshot of a segment.
+const LITTLE: u64 = 150;
+
+fn short_lived() -> LogConfig {
+    LogConfig {
+        retention_ms: Some(1000),
+        ..small()
+    }
+}
+
+#[test]
+fn what_has_expired_goes_though_the_active_segment_cannot_be_replaced() {
+    let fs = FaultyFs::new();
+    let bench = Bench::on(fs.clone(), short_lived());
+    bench.fill(0, 60);
+    let active = bench.log.segments.load().last().unwrap().base;
+    assert!(bench.log.segment_count() > 3);
+    fs.set_capacity(fs.used() + LITTLE);
+    let late = time(1_000_000);
+    let error = bench.log.apply_retention(offset(60), late).unwrap_err();
+    assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
+    assert_eq!(bench.log.log_start_offset(), active);
+    assert_eq!(bench.log.segments.load()[0].base, active);
+    // Which is the room that the next pass takes.
+    bench.dir.run_pending();
+    bench.log.apply_retention(offset(60), late).unwrap();
+    assert_eq!(bench.log.log_start_offset(), offset(60));
+    assert_eq!(bench.log.segment_count(), 1);
+}
+
+#[test]
+fn a_segment_whose_snapshot_finds_no_room_holds_up_none_before_it() {
+    let fs = FaultyFs::new();
+    let bench = Bench::on(fs.clone(), short_lived());
+    bench.fill(0, 40);
+    let mut producer = 0;
+    let mut roll = || {
+        let count = bench.log.segment_count();
+        while bench.log.segment_count() == count {
+            producer += 1;
+            bench.put(produced(1, 1, producer, 0, 0));
+        }
+    };
+    roll();
+    bench.dir.run_pending();
+    let unsealed = bench.log.segments.load().last().unwrap().clone();
+    roll();
+    fs.set_capacity(fs.used());
+    bench.dir.run_pending();
+    assert!(!unsealed.is_sealed() && producer > 15);
+    fs.set_capacity(fs.used() + LITTLE);
+    let (end, late) = (bench.log.log_end_offset(), time(1_000_000));
+    let error = bench.log.apply_retention(end, late).unwrap_err();
+    assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
+    assert_eq!(bench.log.segments.load()[0].base, unsealed.base);
+    drop(unsealed);
+    bench.dir.run_pending();
+    bench.log.apply_retention(end, late).unwrap();
+    assert_eq!(bench.log.segment_count(), 1);
+    fs.set_capacity(1 << 30);
+    // Of the last producer no batch is left: it is known by a snapshot alone.
+    let bench = bench.crash(Crash::Kill, short_lived());
+    assert_eq!(bench.log.log_start_offset(), end);
+    assert!(bench.put(produced(1, 1, producer, 0, 0)).duplicate);
+}
