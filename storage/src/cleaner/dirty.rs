@@ -80,6 +80,7 @@ impl Log {
             return None;
         }
         let first = self.cleaned_up_to();
+        let start = self.start.load();
         let list = self.segments.load_full();
         let youngest = now.value().saturating_sub(config.min_compaction_lag_ms);
         let mut dirty = Dirty {
@@ -89,7 +90,9 @@ impl Log {
             clean_bytes: 0,
             bytes: 0,
         };
-        for segment in list.iter().take(list.len().saturating_sub(1)) {
+        let sealed = list.iter().take(list.len().saturating_sub(1));
+        // What is deleted and still listed could not be renamed, which a swap would have to do.
+        for segment in sealed.skip_while(|segment| segment.tail().next <= start) {
             let tail = segment.tail();
             if !segment.is_sealed() || tail.next > stable {
                 break;

@@ -330,6 +330,56 @@ fn segments_that_cannot_go_leave_no_hole() {
 }
 
 #[test]
+fn what_is_deleted_and_cannot_go_is_not_cleaned() {
+    let home = tempfile::tempdir().unwrap();
+    let log_of = |dir: &LogDir| {
+        let config = LogConfig {
+            segment_bytes: 8 << 10,
+            compact: true,
+            delete: true,
+            ..config()
+        };
+        log(dir, config, Arc::new(NoObserver))
+    };
+    let dir = open(home.path());
+    let log = log_of(&dir);
+    for n in 0..60 {
+        let mut builder = BatchBuilder::new(Codec::None);
+        let key = [n % 3];
+        builder
+            .add(time(0), Some(&key), Some(&[n; 1000]), &[])
+            .unwrap();
+        let mut bytes = builder.build().unwrap().to_vec();
+        log.append(&mut bytes, leader(0), time(0)).unwrap();
+    }
+    // Sealed, all of them.
+    dir.close(1).unwrap();
+    drop((log, dir));
+    let dir = open(home.path());
+    let log = log_of(&dir);
+    let list = log.segments.load_full();
+    let bases: Vec<_> = list.iter().map(|one| one.base).collect();
+    let obstacle = list[0].path.with_extension("log.deleted");
+    drop(list);
+    std::fs::create_dir_all(obstacle.join("full")).unwrap();
+    log.delete_records_before(bases[2]).unwrap();
+    assert_eq!(log.segments.load()[0].base, bases[0], "it cannot go");
+    let cleaned = log.clean(offset(60), time(0), &CleanOptions::default(), &mut ());
+    let cleaned = cleaned.unwrap();
+    assert!(cleaned.segments_after > 0 && !log.is_failed());
+    let left: Vec<_> = log.segments.load().iter().map(|one| one.base).collect();
+    assert_eq!(
+        left[..3],
+        bases[..3],
+        "only what is behind was written anew"
+    );
+    std::fs::remove_dir_all(&obstacle).unwrap();
+    log.apply_retention(offset(60), time(0)).unwrap();
+    assert_eq!(log.segments.load()[0].base, bases[2]);
+    dir.close(1).unwrap();
+}
+
+#[test]
 fn a_log_that_cannot_store_its_epochs_holds_up_no_checkpoint() {
     let home = tempfile::tempdir().unwrap();
     let dir = open(home.path());
