@@ -2,6 +2,7 @@
 //!
 //! A look-up may touch cold pages and open a compressed batch: call it where blocking is allowed.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ impl Log {
         timestamp: TimestampMs,
         limit: Offset,
     ) -> Result<Option<TimestampOffset>, StorageError> {
+        let start = self.start.load();
         let damage = self.damage.load();
         for segment in list
             .iter()
@@ -69,7 +71,7 @@ impl Log {
             let known = Known::of(&damage, &segment.path);
             let entry = segment.index()?.floor_time(timestamp);
             let from = (u64::from(entry.position), entry.relative);
-            let found = self.first_record(segment, &known, from, |time| time >= timestamp)?;
+            let found = first_record(segment, &known, from, start, |time| time >= timestamp)?;
             if let Some(found) = found {
                 return Ok(Some(found).filter(|found| found.offset < limit));
             }
@@ -77,9 +79,11 @@ impl Log {
         Ok(None)
     }
 
-    /// The first record that carries the largest timestamp below `up_to`; blocks.
+    /// The first record that carries the largest timestamp of those below `up_to`, and not below
+    /// the log start; blocks.
     ///
-    /// As in Kafka whole segments are looked at, so the offset may lie below the log start.
+    /// Kafka looks at whole segments, so what it finds may lie below the log start, where nobody can
+    /// read it.
     ///
     /// # Errors
     /// As [`Log::find_by_timestamp`].
@@ -94,14 +98,22 @@ impl Log {
         limit: Offset,
     ) -> Result<Option<TimestampOffset>, StorageError> {
         let mut best: Option<(TimestampMs, Arc<Segment>)> = None;
+        let start = self.start.load();
         let damage = self.damage.load();
         for segment in list.iter().filter(|segment| segment.base < limit) {
+            let (base, next) = (segment.base, segment.tail().next);
+            if next <= start {
+                continue;
+            }
             let known = Known::of(&damage, &segment.path);
-            // A segment knows the largest of all that it was given, also where that is damaged now.
-            let time = if segment.tail().next <= limit && known.is_empty() {
-                Some(segment.max_timestamp())
+            // A segment knows the largest of all that it was given, also where that is damaged or
+            // deleted now. One without any may have no record, or records without timestamps.
+            let time = segment.max_timestamp();
+            let is_whole = base >= start && next <= limit && known.is_empty();
+            let time = if is_whole && time.value() >= 0 {
+                Some(time)
             } else {
-                max_below(segment, &known, limit)?
+                max_between(segment, &known, start, limit)?
             };
             let Some(time) = time else { continue };
             if best.as_ref().is_none_or(|(largest, _)| time > *largest) {
@@ -114,60 +126,61 @@ impl Log {
         let entry = segment.index()?.floor_time(largest);
         let from = (u64::from(entry.position), entry.relative);
         let known = Known::of(&damage, &segment.path);
-        self.first_record(&segment, &known, from, |time| time >= largest)
+        let found = first_record(&segment, &known, from, start, |time| time >= largest)?;
+        Ok(found.filter(|found| found.offset < limit))
     }
+}
 
-    /// The first record of a segment, from an index entry on, whose timestamp fits.
-    fn first_record(
-        &self,
-        segment: &Arc<Segment>,
-        known: &Known<'_>,
-        (position, relative): (u64, u32),
-        fits: impl Fn(TimestampMs) -> bool,
-    ) -> Result<Option<TimestampOffset>, StorageError> {
-        let region = segment.region()?;
-        let tail = segment.tail();
-        let expected = Offset::new(segment.base.value() + i64::from(relative));
-        let start = self.start.load();
-        let mut walk = known.walk(&region, position, expected, tail);
-        while let Some(step) = walk.next() {
-            let found = match step {
-                Ok(found) => found,
-                Err(Hurdle::Known(_)) => continue,
-                Err(Hurdle::Fresh(bad)) => return Err(corrupt(segment, bad)),
-            };
-            if found.next <= start || !fits(found.header.max_timestamp) {
-                continue;
-            }
-            let record = match in_batch(&region, &found, start, &fits) {
-                Ok(record) => record,
-                // As its producer sent it: where its records cannot be opened, its header stands
-                // for them, so that the answer is never behind one that fits.
-                Err(_) if found.verifies(&region) => Some((
-                    found.header.base_offset.max(start),
-                    found.header.max_timestamp,
-                )),
-                Err(reason) => {
-                    return Err(StorageError::Corrupt {
-                        from: found.header.base_offset,
-                        to: found.next,
-                        path: segment.path.clone(),
-                        reason,
-                    });
-                }
-            };
-            if let Some((offset, timestamp)) = record {
-                let epoch = found.header.partition_leader_epoch;
-                let epoch = (epoch.value() >= 0).then_some(epoch);
-                return Ok(Some(TimestampOffset {
-                    offset,
-                    timestamp,
-                    epoch,
-                }));
-            }
+/// The first record of a segment, from an index entry on and not below `start`, whose timestamp
+/// fits.
+fn first_record(
+    segment: &Arc<Segment>,
+    known: &Known<'_>,
+    (position, relative): (u64, u32),
+    start: Offset,
+    fits: impl Fn(TimestampMs) -> bool,
+) -> Result<Option<TimestampOffset>, StorageError> {
+    let region = segment.region()?;
+    let tail = segment.tail();
+    let expected = Offset::new(segment.base.value() + i64::from(relative));
+    let mut walk = known.walk(&region, position, expected, tail);
+    while let Some(step) = walk.next() {
+        let found = match step {
+            Ok(found) => found,
+            Err(Hurdle::Known(_)) => continue,
+            Err(Hurdle::Fresh(bad)) => return Err(corrupt(segment, bad)),
+        };
+        if found.next <= start || !fits(found.header.max_timestamp) {
+            continue;
         }
-        Ok(None)
+        let record = match in_batch(&region, &found, start, &fits) {
+            Ok(record) => record,
+            // As its producer sent it: where its records cannot be opened, its header stands
+            // for them, so that the answer is never behind one that fits.
+            Err(_) if found.verifies(&region) => Some((
+                found.header.base_offset.max(start),
+                found.header.max_timestamp,
+            )),
+            Err(reason) => {
+                return Err(StorageError::Corrupt {
+                    from: found.header.base_offset,
+                    to: found.next,
+                    path: segment.path.clone(),
+                    reason,
+                });
+            }
+        };
+        if let Some((offset, timestamp)) = record {
+            let epoch = found.header.partition_leader_epoch;
+            let epoch = (epoch.value() >= 0).then_some(epoch);
+            return Ok(Some(TimestampOffset {
+                offset,
+                timestamp,
+                epoch,
+            }));
+        }
     }
+    Ok(None)
 }
 
 /// Damage that nobody has met before, and that hides the rest of its segment.
@@ -180,27 +193,51 @@ fn corrupt(segment: &Segment, bad: Bad) -> StorageError {
     }
 }
 
-/// The largest timestamp of the batches of a segment below `limit`; `None` where there is none.
-fn max_below(
+/// The largest timestamp of the records of a segment from `start` on, in batches below `limit`;
+/// `None` where there is no record.
+fn max_between(
     segment: &Arc<Segment>,
     known: &Known<'_>,
+    start: Offset,
     limit: Offset,
 ) -> Result<Option<TimestampMs>, StorageError> {
     let region = segment.region()?;
+    let relative = u32::try_from(start.distance(segment.base)).unwrap_or(0);
+    let entry = segment.index()?.floor_offset(relative);
+    let expected = Offset::new(segment.base.value() + i64::from(entry.relative));
     let mut largest = None;
-    let mut walk = known.walk(&region, 0, segment.base, segment.tail());
+    let mut walk = known.walk(&region, u64::from(entry.position), expected, segment.tail());
     while let Some(step) = walk.next() {
         match step {
             Ok(found) if found.next > limit => break,
+            Ok(found) if found.next <= start => {}
             // A batch that lost its records keeps its timestamp, but nothing carries it any more.
             Ok(found) if found.header.records_count > 0 => {
-                largest = largest.max(Some(found.header.max_timestamp));
+                largest = largest.max(Some(max_in_batch(&region, &found, start)));
             }
             Ok(_) | Err(Hurdle::Known(_)) => {}
             Err(Hurdle::Fresh(bad)) => return Err(corrupt(segment, bad)),
         }
     }
     Ok(largest)
+}
+
+/// The largest timestamp of the records of one batch from `start` on; that of its header where
+/// they cannot be opened.
+fn max_in_batch(region: &Region, found: &Found, start: Offset) -> TimestampMs {
+    if found.header.base_offset >= start {
+        return found.header.max_timestamp;
+    }
+    let largest = Cell::new(TimestampMs::new(-1));
+    let passed = in_batch(region, found, start, |time| {
+        largest.set(largest.get().max(time));
+        false
+    });
+    match passed {
+        Ok(None) => largest.get(),
+        Ok(Some((_, time))) => time,
+        Err(_) => found.header.max_timestamp,
+    }
 }
 
 /// The first record of one batch, at or above `start`, whose timestamp fits.

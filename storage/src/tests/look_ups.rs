@@ -1,6 +1,7 @@
-//! Look-ups by time beside batches that do not verify: they answer with what readers are given.
+//! Look-ups by time beside batches that do not verify, or were deleted: they answer with what readers
+//! are given.
 
-use palisade_protocol::batch::{BatchIter, verify_crc};
+use palisade_protocol::batch::{BatchBuilder, BatchIter, Codec, verify_crc};
 
 use crate::fs::Crash;
 use crate::testing::*;
@@ -163,4 +164,37 @@ fn look_ups_in_a_log_without_gaps_pass_over_its_damage() {
         compact: false,
         synced: true,
     });
+}
+
+/// Times ascend neither within batches nor from one to the next, and some come again.
+#[test]
+fn the_largest_time_is_that_of_a_record_that_can_be_read() {
+    for codec in [Codec::None, Codec::Lz4] {
+        let bench = Bench::new(small());
+        let mut records = Vec::new();
+        for tag in 0..BATCHES {
+            let mut builder = BatchBuilder::new(codec);
+            for at in tag * RECORDS..(tag + 1) * RECORDS {
+                let timestamp = 1000 + at * 37 % 53;
+                let value = [tag as u8; 60];
+                builder
+                    .add(time(timestamp), None, Some(&value), &[])
+                    .unwrap();
+                records.push((at, timestamp));
+            }
+            bench.put(builder.build().unwrap().to_vec());
+            bench.dir.run_pending();
+        }
+        assert!(bench.log.segment_count() > 1);
+        for start in 0..=END {
+            bench.log.delete_records_before(offset(start)).unwrap();
+            for limit in (0..=END).step_by(RECORDS as usize) {
+                let found = bench.log.max_timestamp(offset(limit)).unwrap();
+                let found = found.map(|f| (f.offset.value(), f.timestamp.value()));
+                let there = records.iter().filter(|r| (start..limit).contains(&r.0));
+                let wanted = there.copied().rev().max_by_key(|r| r.1);
+                assert_eq!(found, wanted, "{codec:?}: {start} to {limit}");
+            }
+        }
+    }
 }
