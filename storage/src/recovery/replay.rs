@@ -24,8 +24,8 @@ use crate::types::Offset;
 /// so the checksum of its batch is asked first.
 ///
 /// Transactions found aborted on the way are entered in the index of segments that have theirs in
-/// memory, so `newest` must not lie above the first of those. Unsealed segments that are passed
-/// get the snapshot at their end which their seal should have brought.
+/// memory, so `newest` must not lie above the first of those that lack them. Unsealed segments that
+/// are passed get the snapshot at their end which their seal should have brought.
 pub(crate) fn replay_producers(
     home: &SegmentHome,
     segments: &[Arc<Segment>],

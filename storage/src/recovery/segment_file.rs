@@ -11,7 +11,8 @@ use crate::error::StorageError;
 use crate::fs::{FsFile, OpenHow, keeping_age};
 use crate::seal::Seal;
 use crate::segment::{Segment, Tail};
-use crate::segment_index::{IndexBuilder, SegmentIndex};
+use crate::segment_index::{IndexBuilder, SegmentIndex, stored_aborted};
+use crate::txn_index::AbortedTxn;
 use crate::types::{LeaderEpoch, Offset};
 
 /// One segment file as it lies there.
@@ -162,6 +163,15 @@ impl Recovery<'_> {
         let dead_end = scanned.dead_end || lost_tail > next;
         // A clean stop leaves no seal where nothing was ever written, and nothing unsynced either.
         let as_left = self.shared.was_clean && present.size == 0 && !dead_end;
+        match self.aborted_as_sealed(&present) {
+            Some(aborted) => {
+                let index = &scanned.content.index;
+                aborted.into_iter().for_each(|txn| index.push_aborted(txn));
+            }
+            None => {
+                self.replay_from.get_or_insert(base);
+            }
+        }
         self.push_scanned(base, present.file, scanned, dead_end, as_left);
         if let (Some(seal), Some(segment)) = (marked_now, self.segments.last())
             && let Err(error) = mark_suspect(&*self.shared.fs, segment, seal)
@@ -169,6 +179,16 @@ impl Recovery<'_> {
             tracing::warn!(log = self.name, %error, "damaged segment not marked as such");
         }
         Ok(torn)
+    }
+
+    /// The transactions that a segment in the middle aborted, as they were stored with its seal:
+    /// also those that its damage hides. With them at hand nothing makes a start pass over what
+    /// snapshots of the producers behind it tell.
+    fn aborted_as_sealed(&self, present: &Present) -> Option<Vec<AbortedTxn>> {
+        // The last one is short, and is appended to; one that was cut is not what was sealed.
+        present.next_base?;
+        let seal = present.seal.filter(|seal| seal.size == present.size)?;
+        stored_aborted(&*self.shared.fs, &present.path, &seal)
     }
 
     fn cut_torn_tail(
@@ -214,7 +234,6 @@ impl Recovery<'_> {
         as_left: bool,
     ) {
         self.epochs.extend(scanned.epochs);
-        self.replay_from.get_or_insert(base);
         let since_index = scanned.content.since();
         let tail = scanned.tail.position;
         let unsynced = scanned.unsynced_from.unwrap_or(tail)..tail;
@@ -267,6 +286,7 @@ impl Recovery<'_> {
             self.report.rebuilt_indexes += 1;
             self.damage.append(&mut scanned.damage);
             let dead_end = scanned.dead_end;
+            self.replay_from.get_or_insert(base);
             self.push_scanned(base, file, scanned, dead_end, false);
             return Ok(());
         };

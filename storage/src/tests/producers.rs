@@ -1,11 +1,11 @@
 //! The idempotence window through restarts, truncation and deletion; transactions.
 
-use palisade_protocol::batch::{BatchBuilder, Codec};
+use palisade_protocol::batch::{BatchBuilder, BatchIter, Codec};
 
 use crate::fs::{Crash, Fs};
 use crate::testing::*;
 use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId};
-use crate::{AppendAs, StorageError};
+use crate::{AppendAs, ScrubStep, StorageError};
 
 #[test]
 fn a_repeat_answers_its_first_offsets_through_every_kind_of_stop() {
@@ -264,4 +264,131 @@ fn markers_are_judged_for_leaders_and_taken_from_leaders() {
     let last = broken.len() - 12;
     broken.truncate(last);
     assert!(bench.try_put(broken).is_err());
+}
+
+/// Transactions up to the third segment, each with a record of nobody's behind it, and segments
+/// without producers behind them.
+fn transactions_and_more() -> Bench {
+    let bench = Bench::new(small());
+    let mut round = 0;
+    while bench.log.segment_count() < 3 {
+        for n in 0..3 {
+            bench.put(transactional(round, round as i32 * 3 + n));
+        }
+        bench.put(marker(round % 2 == 1, 1, 0));
+        bench.put(batch(round, 1, 20, 1000));
+        bench.dir.run_pending();
+        round += 1;
+    }
+    bench.fill(round, 50);
+    assert!(bench.log.segment_count() > 5);
+    bench
+}
+
+/// What is remembered of the producer, and his aborted transactions.
+fn remembered(bench: &Bench) -> impl PartialEq + std::fmt::Debug + use<> {
+    let writer = bench.log.lock_writer();
+    let producers = writer.producers.iter();
+    let producers: Vec<_> = producers.map(|(id, entry)| (id, entry.clone())).collect();
+    drop(writer);
+    let end = bench.log.log_end_offset();
+    let aborted = bench.log.aborted_transactions(offset(0), end).unwrap();
+    assert!(!producers.is_empty() && !aborted.is_empty());
+    (producers, aborted, bench.log.last_stable_bound(end))
+}
+
+/// Path and place of each batch of the second and the third segment; whether it is a producer's.
+fn batches_of_the_middle() -> Vec<(std::path::PathBuf, usize, bool)> {
+    let bench = transactions_and_more();
+    let mut places = Vec::new();
+    for segment in &bench.log.segments.load()[1..3] {
+        let content = bench.fs.content(&segment.path).unwrap();
+        let mut at = 0;
+        for found in BatchIter::new(&content) {
+            let (header, batch) = found.unwrap();
+            places.push((
+                segment.path.to_path_buf(),
+                at,
+                header.producer_id.value() >= 0,
+            ));
+            at += batch.len();
+        }
+    }
+    assert!(places.iter().any(|place| place.2) && places.iter().any(|place| !place.2));
+    places
+}
+
+/// What they were was stored when the segment was sealed, and behind it.
+#[test]
+fn damage_in_a_sealed_segment_takes_no_producer_back() {
+    for (path, place, _) in batches_of_the_middle() {
+        for scrubbed in [true, false] {
+            let what = format!("{} at {place}, scrubbed: {scrubbed}", path.display());
+            let mut bench = transactions_and_more();
+            let before = remembered(&bench);
+            bench.fs.flip(&path, place + 66, 1);
+            if scrubbed {
+                bench = bench.reopen(small());
+                let mut scrubber = bench.dir.scrubber().unwrap();
+                while !matches!(scrubber.step(time(1000), &mut ()), ScrubStep::Finished(_)) {}
+            } else {
+                // Without a checkpoint each seal is compared.
+                bench = bench.crash(Crash::Kill, small());
+            }
+            for round in 0..3 {
+                assert_eq!(bench.log.damage().len(), 1, "{what}, {round}");
+                assert_eq!(remembered(&bench), before, "{what}, {round}");
+                bench = match round {
+                    0 => bench.reopen(small()),
+                    _ => bench.crash(Crash::Kill, small()),
+                };
+            }
+            // A copy in its place is sealed with the same again.
+            bench.fs.flip(&path, place + 66, 1);
+            for _ in 0..2 {
+                bench = bench.reopen(small());
+                bench.dir.run_pending();
+                assert!(bench.log.damage().is_empty(), "{what}");
+                assert_eq!(remembered(&bench), before, "{what}, healed");
+            }
+            assert!(bench.log.segments.load()[..3].iter().all(|s| s.is_sealed()));
+        }
+    }
+}
+
+#[test]
+fn what_lies_behind_a_damaged_segment_is_not_read_at_a_start() {
+    let mut bench = transactions_and_more();
+    let path = bench.log.segments.load()[1].path.clone();
+    bench.fs.flip(&path, 100, 1);
+    bench = bench.crash(Crash::Kill, small());
+    assert_eq!(bench.log.damage().len(), 1);
+    for _ in 0..2 {
+        bench = bench.reopen(small());
+        let list = bench.log.segments.load_full();
+        let behind = list.get(2..list.len() - 1).unwrap();
+        assert!(behind.len() > 2);
+        assert_eq!(behind.iter().filter(|s| s.is_mapped()).count(), 0);
+    }
+}
+
+/// Without the stored list of transactions each batch from there on is asked again.
+#[test]
+fn a_damaged_segment_without_its_transactions_has_them_from_its_batches() {
+    for (path, place, _) in batches_of_the_middle().into_iter().filter(|place| !place.2) {
+        let bench = transactions_and_more();
+        let before = remembered(&bench);
+        bench.fs.flip(&path, place + 66, 1);
+        let mut bench = bench.crash(Crash::Kill, small());
+        let index = path.with_extension("txnindex");
+        for lost in [false, true] {
+            match lost {
+                false => bench.fs.flip(&index, 20, 1),
+                true => bench.fs.remove_file(&index).unwrap(),
+            }
+            bench = bench.reopen(small());
+            assert_eq!(bench.log.damage().len(), 1);
+            assert_eq!(remembered(&bench), before, "lost: {lost}");
+        }
+    }
 }
