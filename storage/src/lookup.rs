@@ -105,13 +105,16 @@ impl Log {
             if next <= start {
                 continue;
             }
+            let most = segment.max_timestamp();
+            if best.as_ref().is_some_and(|(largest, _)| most <= *largest) {
+                continue;
+            }
             let known = Known::of(&damage, &segment.path);
             // A segment knows the largest of all that it was given, also where that is damaged or
             // deleted now. One without any may have no record, or records without timestamps.
-            let time = segment.max_timestamp();
             let is_whole = base >= start && next <= limit && known.is_empty();
-            let time = if is_whole && time.value() >= 0 {
-                Some(time)
+            let time = if is_whole && most.value() >= 0 {
+                Some(most)
             } else {
                 max_between(segment, &known, start, limit)?
             };
@@ -153,14 +156,18 @@ fn first_record(
         if found.next <= start || !fits(found.header.max_timestamp) {
             continue;
         }
+        let header = || {
+            let header = &found.header;
+            Some((header.base_offset.max(start), header.max_timestamp))
+        };
         let record = match in_batch(&region, &found, start, &fits) {
+            // A header that tells of a time which none of its records has, as who wrote them may
+            // make it: of such batches one is opened, and not all there are.
+            Ok(None) if is_closed(&found, start) && found.verifies(&region) => header(),
             Ok(record) => record,
             // As its producer sent it: where its records cannot be opened, its header stands
             // for them, so that the answer is never behind one that fits.
-            Err(_) if found.verifies(&region) => Some((
-                found.header.base_offset.max(start),
-                found.header.max_timestamp,
-            )),
+            Err(_) if found.verifies(&region) => header(),
             Err(reason) => {
                 return Err(StorageError::Corrupt {
                     from: found.header.base_offset,
@@ -181,6 +188,13 @@ fn first_record(
         }
     }
     Ok(None)
+}
+
+/// Whether a batch has compressed records, all of them from `start` on.
+fn is_closed(found: &Found, start: Offset) -> bool {
+    let header = &found.header;
+    let is_compressed = header.codec().is_ok_and(|codec| codec != Codec::None);
+    is_compressed && header.base_offset >= start && header.records_count > 0
 }
 
 /// Damage that nobody has met before, and that hides the rest of its segment.
@@ -208,12 +222,18 @@ fn max_between(
     let mut largest = None;
     let mut walk = known.walk(&region, u64::from(entry.position), expected, segment.tail());
     while let Some(step) = walk.next() {
+        #[cfg(test)]
+        LOOKED_AT.set(LOOKED_AT.get() + 1);
         match step {
             Ok(found) if found.next > limit => break,
             Ok(found) if found.next <= start => {}
             // A batch that lost its records keeps its timestamp, but nothing carries it any more.
             Ok(found) if found.header.records_count > 0 => {
                 largest = largest.max(Some(max_in_batch(&region, &found, start)));
+                if largest == Some(segment.max_timestamp()) {
+                    // No other can be larger.
+                    break;
+                }
             }
             Ok(_) | Err(Hurdle::Known(_)) => {}
             Err(Hurdle::Fresh(bad)) => return Err(corrupt(segment, bad)),
@@ -287,6 +307,13 @@ fn in_batch(
     Ok(None)
 }
 
+// How many compressed batches were opened, and batches looked at, in this thread.
+#[cfg(test)]
+thread_local! {
+    pub(crate) static OPENINGS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    pub(crate) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// The same in compressed records, which are opened as far as needed and never held as a whole.
 fn in_closed_batch(
     header: &BatchHeader,
@@ -294,6 +321,8 @@ fn in_closed_batch(
     stored: &[u8],
     fit: impl Fn(i32, i64) -> Option<(Offset, TimestampMs)>,
 ) -> Result<Option<(Offset, TimestampMs)>, &'static str> {
+    #[cfg(test)]
+    OPENINGS.set(OPENINGS.get() + 1);
     let damaged = "does not decompress";
     let mut decoder = Decoder::new(codec, stored, OPENED).map_err(|_| damaged)?;
     let mut scanner = RecordScanner::new(header.records_count);

@@ -4,6 +4,7 @@
 use palisade_protocol::batch::{BatchBuilder, BatchIter, Codec, verify_crc};
 
 use crate::fs::Crash;
+use crate::lookup::{LOOKED_AT, OPENINGS};
 use crate::testing::*;
 use crate::{LogConfig, ScrubStep, StorageError};
 
@@ -196,5 +197,60 @@ fn the_largest_time_is_that_of_a_record_that_can_be_read() {
                 assert_eq!(found, wanted, "{codec:?}: {start} to {limit}");
             }
         }
+    }
+}
+
+/// A compressed batch of one record at 1000, which says in its header that it has one at 5000.
+fn lying(tag: u8) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Codec::Lz4);
+    let value = [tag; 60];
+    builder.add(time(1000), None, Some(&value), &[]).unwrap();
+    let mut batch = builder.build().unwrap().to_vec();
+    batch[35..43].copy_from_slice(&5000_i64.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+/// Whoever writes such batches may write many, each of which takes long to open.
+#[test]
+fn of_headers_that_lie_one_is_found_out() {
+    let bench = Bench::new(small());
+    bench.put(batch(0, 1, 20, 900));
+    (1..60).for_each(|tag| drop(bench.put(lying(tag))));
+    bench.dir.run_pending();
+    assert!(bench.log.segment_count() > 2);
+    let end = bench.log.log_end_offset();
+    let opened = |work: &dyn Fn() -> Result<Option<crate::TimestampOffset>, StorageError>| {
+        let before = OPENINGS.get();
+        let found = work().unwrap().unwrap();
+        let opened = OPENINGS.get() - before;
+        (found.offset, found.timestamp, opened)
+    };
+    let by_time = opened(&|| bench.log.find_by_timestamp(time(2000), end));
+    assert_eq!(by_time, (offset(1), time(5000), 1));
+    let largest = opened(&|| bench.log.max_timestamp(end));
+    assert_eq!(largest, (offset(1), time(5000), 1));
+    bench.log.delete_records_before(offset(7)).unwrap();
+    let largest = opened(&|| bench.log.max_timestamp(end));
+    assert_eq!(largest, (offset(7), time(5000), 1));
+}
+
+#[test]
+fn the_largest_time_is_looked_for_in_as_few_batches_as_can_have_it() {
+    for timestamp in [-1, 1000] {
+        let bench = Bench::new(small());
+        (0..60).for_each(|tag| drop(bench.put(batch(tag, 1, 60, timestamp))));
+        bench.dir.run_pending();
+        let bench = bench.reopen(small());
+        assert!(bench.log.segment_count() > 2);
+        let before = LOOKED_AT.get();
+        let found = bench.log.max_timestamp(offset(60)).unwrap().unwrap();
+        assert_eq!(
+            (found.offset, found.timestamp),
+            (offset(0), time(timestamp))
+        );
+        let looked = LOOKED_AT.get() - before;
+        assert!(looked <= 1, "{looked} batches");
     }
 }
