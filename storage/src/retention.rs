@@ -67,11 +67,12 @@ impl Log {
         };
         // First those before it: to replace the active segment takes room, which a full disk has
         // only once they are gone.
-        let removed = self.let_go(active.base, now)?;
+        let before = self.let_go(active.base, now);
         if let Some((at, producers)) = self.roll_locked(&active, now)? {
             self.seal_locked(&active, Some((at, &producers)))?;
         }
-        Ok(removed + self.let_go(expired, now)?)
+        let behind = self.let_go(expired, now);
+        Ok(before? + behind?)
     }
 
     /// Raises the log start to `expired`, unless it is above that, and removes what is below it.

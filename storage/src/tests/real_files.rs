@@ -379,6 +379,32 @@ fn what_is_deleted_and_cannot_go_is_not_cleaned() {
     dir.close(1).unwrap();
 }
 
+/// What has expired in the active segment is gone for readers though a file before it stays.
+#[test]
+fn a_segment_that_cannot_go_keeps_no_expired_records_behind_it() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path());
+    let config = LogConfig {
+        segment_bytes: 8 << 10,
+        retention_ms: Some(1000),
+        ..config()
+    };
+    let log = log(&dir, config, Arc::new(NoObserver));
+    for n in 0..20 {
+        let mut bytes = batch(n, 1, 1000, 0);
+        log.append(&mut bytes, leader(0), time(0)).unwrap();
+    }
+    let first = log.segments.load()[0].path.with_extension("log.deleted");
+    std::fs::create_dir_all(first.join("full")).unwrap();
+    log.apply_retention(offset(20), time(5000)).unwrap_err();
+    assert_eq!(log.log_start_offset(), offset(20));
+    assert!(log.segments.load().len() > 1, "and they are listed still");
+    std::fs::remove_dir_all(&first).unwrap();
+    log.apply_retention(offset(20), time(5000)).unwrap();
+    assert_eq!(log.segments.load().len(), 1);
+    dir.close(1).unwrap();
+}
+
 #[test]
 fn a_log_that_cannot_store_its_epochs_holds_up_no_checkpoint() {
     let home = tempfile::tempdir().unwrap();
