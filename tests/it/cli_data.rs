@@ -347,6 +347,15 @@ fn mistakes_have_words_and_a_status() {
         );
     }
 
+    // No slip of the pen deletes what a key has; the line that says null does.
+    let lines = "{\"key\":\"k\",\"vlaue\":\"v\"}\n{}\n{\"key\":\"n\",\"value\":null}\n";
+    let file = cli.file("slips", lines);
+    let produce = ["produce", "mistakes", "--json-input", "--file", &file];
+    let (code, out, err) = cli.run(&produce);
+    assert_eq!(code, 1, "{out}\n{err}");
+    let words = "2 records refused, the first in line 1: unknown key vlaue; did you mean value?";
+    assert!(err.contains(words), "{err}");
+
     // One line too long and one without a separator; the others arrive.
     let lines = format!("a=1\nnothing\nb={}\nc=3\n", "x".repeat(2 << 20));
     let file = cli.file("lines", lines);
@@ -365,7 +374,7 @@ fn mistakes_have_words_and_a_status() {
         "{err}"
     );
     let there = ["consume", "mistakes", "--until-end", "--format", "%k"];
-    assert_eq!(cli.done(&there), "ac");
+    assert_eq!(cli.done(&there), "nac");
 }
 
 /// A producer outlives the death of its broker: every line arrives, and only once.

@@ -48,7 +48,8 @@ pub(crate) struct ProduceArgs {
     /// has them; without it lines are values
     #[arg(long, value_name = "TEXT", value_parser = separator)]
     key_separator: Option<Separator>,
-    /// Lines are JSON objects as 'palisade consume --json' prints them
+    /// Lines are JSON objects as 'palisade consume --json' prints them; each has value
+    /// (null: a tombstone) or value_base64
     #[arg(long, conflicts_with_all = ["key_separator", "null_marker"])]
     json_input: bool,
     /// Header of every record, repeatable

@@ -6,9 +6,27 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use super::printable;
+use crate::config::keys;
+
+/// Keys of an object that is a record: all that `palisade consume --json` writes.
+const RECORD: [&str; 9] = [
+    "topic",
+    "partition",
+    "offset",
+    "timestamp",
+    "key",
+    "key_base64",
+    "value",
+    "value_base64",
+    "headers",
+];
+/// Keys of an object that is a header. Bytes that are no text are no key of a header here, but it
+/// must be said of them.
+const HEADER: [&str; 4] = ["key", "key_base64", "value", "value_base64"];
 /// Longest line; the largest record that brokers can be set to take is larger than useful already.
 const LINE_MAX: usize = 64 << 20;
 /// Lines that are handed over together while more of them are there to read.
@@ -159,7 +177,14 @@ fn json(line: &[u8]) -> Result<Record, String> {
     let Value::Object(object) = value else {
         return Err("no JSON object".to_owned());
     };
-    let bytes = |of: &serde_json::Map<String, Value>, name: &str| {
+    if let Some(problem) = unknown(&object, &RECORD) {
+        return Err(problem);
+    }
+    // No value deletes what a compacted topic has of the key; that must not come of a slip.
+    if !object.contains_key("value") && !object.contains_key("value_base64") {
+        return Err("neither value (null: a tombstone) nor value_base64".to_owned());
+    }
+    let bytes = |of: &Map<String, Value>, name: &str| {
         let coded = format!("{name}_base64");
         match (of.get(name), of.get(&coded)) {
             (Some(Value::String(text)), None) => Ok(Some(text.clone().into_bytes())),
@@ -185,6 +210,9 @@ fn json(line: &[u8]) -> Result<Record, String> {
         Some(Value::Array(all)) => {
             for header in all {
                 let header = header.as_object().ok_or("a header is no object")?;
+                if let Some(problem) = unknown(header, &HEADER) {
+                    return Err(format!("a header has an {problem}"));
+                }
                 let key = header.get("key").and_then(Value::as_str);
                 let key = key.ok_or("a header has no key")?.to_owned();
                 headers.push((key, bytes(header, "value")?));
@@ -202,6 +230,14 @@ fn json(line: &[u8]) -> Result<Record, String> {
         value: bytes(&object, "value")?,
         headers,
     })
+}
+
+/// What is wrong with the keys of an object, if one is none of these.
+fn unknown(object: &Map<String, Value>, known: &'static [&'static str]) -> Option<String> {
+    let key = object.keys().find(|key| !known.contains(&key.as_str()))?;
+    let nearest = keys::nearest_of(&key.to_lowercase(), known.iter().copied());
+    let hint = nearest.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+    Some(format!("unknown key {}{hint}", printable(key)))
 }
 
 #[cfg(test)]
@@ -248,13 +284,43 @@ mod tests {
         for wrong in [
             &b"[]"[..],
             b"{",
-            br#"{"key":1}"#,
-            br#"{"key_base64":"!"}"#,
-            br#"{"key":"a","key_base64":"YQ=="}"#,
-            br#"{"partition":4294967296}"#,
-            br#"{"headers":{}}"#,
+            br#"{"value":"v","key":1}"#,
+            br#"{"value":"v","key_base64":"!"}"#,
+            br#"{"value":"v","key":"a","key_base64":"YQ=="}"#,
+            br#"{"value":"v","partition":4294967296}"#,
+            br#"{"value":"v","headers":{}}"#,
         ] {
             assert!(json(wrong).is_err());
+        }
+    }
+
+    /// A slip of the pen must not become a tombstone.
+    #[test]
+    fn objects_say_their_values_and_nothing_unknown() {
+        let all = br#"{"topic":"t","partition":0,"offset":3,"timestamp":7,"key":null,"value":null,
+            "headers":[]}"#;
+        assert_eq!(json(all).unwrap().value, None);
+        for (wrong, reason) in [
+            (
+                r#"{}"#,
+                "neither value (null: a tombstone) nor value_base64",
+            ),
+            (r#"{"key":"k"}"#, "neither value (null"),
+            (
+                r#"{"key":"k","vlaue":"v"}"#,
+                "unknown key vlaue; did you mean value?",
+            ),
+            (
+                r#"{"value":"v","payload\u001b":1}"#,
+                "unknown key payload\\u{1b}",
+            ),
+            (
+                r#"{"value":"v","headers":[{"key":"h","valeu":"x"}]}"#,
+                "a header has an unknown key valeu; did you mean value?",
+            ),
+        ] {
+            let error = json(wrong.as_bytes()).expect_err(wrong);
+            assert!(error.starts_with(reason), "{wrong}: {error}");
         }
     }
 
