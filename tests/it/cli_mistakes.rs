@@ -83,25 +83,42 @@ fn codes_stand_behind_words() {
     let words = "Cluster authorization failed; this user has no right to do that to the cluster \
                  (CLUSTER_AUTHORIZATION_FAILED)";
     refused(&nobody, &[&add[..], &at].concat(), 1, words);
-    cli.done(&["acl", "add", "allow User:ANONYMOUS read topic:orders"]);
-    let words = "group g: Group authorization failed; this user has no right to do that to the \
-                 group (GROUP_AUTHORIZATION_FAILED)";
-    for command in [
-        &["consume", "orders", "--group", "g"][..],
-        &["group", "describe", "g"],
-        &["group", "delete", "g"],
-        &[
-            "group",
-            "reset-offsets",
-            "g",
-            "--topic",
-            "orders",
-            "--to",
-            "latest",
-        ],
+    cli.done(&["acl", "add", "allow User:ANONYMOUS describe topic:orders"]);
+    let reset = ["group", "reset-offsets", "g", "--topic", "orders"];
+    let reset = [&reset[..], &["--to", "latest"]].concat();
+    for (command, right) in [
+        (&["consume", "orders", "--group", "g"][..], "READ"),
+        (&["group", "describe", "g"], "DESCRIBE"),
+        (&["group", "delete", "g"], "DELETE"),
+        (&reset, "DESCRIBE"),
+        (&[&reset[..], &["--execute"]].concat(), "READ"),
     ] {
-        refused(&nobody, &[command, &at].concat(), 1, words);
+        let words = format!(
+            "group g: Group authorization failed; {right} on the group is needed \
+             (GROUP_AUTHORIZATION_FAILED)"
+        );
+        refused(&nobody, &[command, &at].concat(), 1, &words);
     }
+    let file = cli.file("lines", "a\n");
+    for (command, right) in [
+        (&["consume", "orders"][..], "READ"),
+        (
+            &["produce", "orders", "--acks", "1", "--file", &file],
+            "WRITE",
+        ),
+    ] {
+        let (code, out, err) = nobody.run(&[command, &at].concat());
+        let words = format!(
+            "orders-0: Topic authorization failed; {right} on the topic is needed \
+             (TOPIC_AUTHORIZATION_FAILED)"
+        );
+        assert!(code == 1 && err.contains(&words), "{command:?}: {out}{err}");
+    }
+
+    let words = "Cluster authorization failed; WRITE on a topic, or IDEMPOTENT_WRITE on the cluster, is \
+                 needed (CLUSTER_AUTHORIZATION_FAILED)";
+    let produce = ["produce", "orders", "--file", &file];
+    refused(&nobody, &[&produce[..], &at].concat(), 1, words);
 
     let (code, out, err) = cli.run(&["topic", "create", "bad name", "--json"]);
     assert_eq!((code, err.as_str()), (1, ""), "{out}");

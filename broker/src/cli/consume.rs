@@ -104,6 +104,11 @@ impl ConsumeArgs {
     }
 
     pub(crate) async fn run(&self) -> Result<(), ClientError> {
+        let outcome = self.read().await;
+        outcome.map_err(|error| error.needing("READ", "READ"))
+    }
+
+    async fn read(&self) -> Result<(), ClientError> {
         let mut cluster = self.remote.begin(self.find()).await?;
         // Until here nothing needs an end of its own, and a signal ends the command at once.
         let mut interrupt = Interrupt::listen()?;

@@ -117,8 +117,16 @@ impl GroupArgs {
                 groups,
                 watch: Some(seconds),
             } => watch(&mut cluster, output, &once(groups), *seconds).await,
-            GroupCommand::ResetOffsets(args) => args.run(&mut cluster, output).await,
-            GroupCommand::Delete { groups } => delete(&mut cluster, output, groups).await,
+            GroupCommand::ResetOffsets(args) => {
+                // Nothing but the commit itself needs more than to see.
+                let right = if args.execute { "READ" } else { "DESCRIBE" };
+                let outcome = args.run(&mut cluster, output).await;
+                outcome.map_err(|error| error.needing(right, right))
+            }
+            GroupCommand::Delete { groups } => {
+                let outcome = delete(&mut cluster, output, groups).await;
+                outcome.map_err(|error| error.needing("DESCRIBE", "DELETE"))
+            }
         }
     }
 }
@@ -211,7 +219,9 @@ async fn picture(cluster: &mut Cluster, groups: &[String]) -> Result<Picture, Cl
                 let ClientError::Refused { code, .. } = &error else {
                     return Err(error);
                 };
-                objects.push(json!({ "group": group, "error": failure(&error, *code) }));
+                let code = *code;
+                let error = error.needing("DESCRIBE", "DESCRIBE");
+                objects.push(json!({ "group": group, "error": failure(&error, code) }));
                 refused.push(error);
             }
         }
@@ -295,6 +305,7 @@ async fn delete(
                 rows.push(json!({ "group": group, "deleted": true }));
             }
             Err(error) => {
+                let error = error.needing("DESCRIBE", "DELETE");
                 let shown = failure(&error, result.error_code);
                 rows.push(json!({ "group": group, "deleted": false, "error": shown }));
                 refused.push(error);

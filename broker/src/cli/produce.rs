@@ -155,7 +155,7 @@ impl ProduceArgs {
                 );
                 ClientError::refused(what, code, Some(&text))
             }
-            other => other,
+            other => other.needing("WRITE", "WRITE"),
         }
     }
 

@@ -151,6 +151,23 @@ impl ClientError {
         }
     }
 
+    /// The same denial, naming what the command needs: `topic` and `group` are operations on them.
+    /// Words that a broker has found itself stay.
+    pub(crate) fn needing(self, topic: &str, group: &str) -> Self {
+        match self {
+            Self::Refused {
+                what,
+                code,
+                message: None,
+            } => Self::Refused {
+                message: words::of_missing(code, topic, group),
+                what,
+                code,
+            },
+            other => other,
+        }
+    }
+
     /// Whether the same may succeed a little later, perhaps at another broker.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
@@ -241,6 +258,27 @@ mod tests {
         let cut_off = ClientError::LoginLost(io::ErrorKind::UnexpectedEof.into());
         assert!(cut_off.is_transient());
         assert!(!ClientError::Login("wrong password".to_owned()).is_transient());
+    }
+
+    #[test]
+    fn a_denial_names_the_right_that_is_needed() {
+        let needing = |code, message| {
+            let error = ClientError::refused("it", code, message);
+            error.needing("WRITE", "READ").to_string()
+        };
+        assert_eq!(
+            needing(ErrorCode::TOPIC_AUTHORIZATION_FAILED, None),
+            "it: Topic authorization failed; WRITE on the topic is needed \
+             (TOPIC_AUTHORIZATION_FAILED)"
+        );
+        let own = "members read topics that you may not see";
+        assert_eq!(
+            needing(ErrorCode::TOPIC_AUTHORIZATION_FAILED, Some(own)),
+            format!("it: {own} (TOPIC_AUTHORIZATION_FAILED)")
+        );
+        let code = ErrorCode::GROUP_ID_NOT_FOUND;
+        let plain = ClientError::refused("it", code, None).to_string();
+        assert_eq!(needing(code, None), plain);
     }
 
     #[test]

@@ -108,6 +108,19 @@ pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
     })
 }
 
+/// A denial in words that name the right on topics or groups that was missing; `None` for other codes.
+pub(super) fn of_missing(code: ErrorCode, topic: &str, group: &str) -> Option<String> {
+    match code {
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => Some(format!(
+            "Topic authorization failed; {topic} on the topic is needed"
+        )),
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => Some(format!(
+            "Group authorization failed; {group} on the group is needed"
+        )),
+        _ => None,
+    }
+}
+
 /// Whether a broker's text says no more than the code's name, as "Topic authorization failed." does.
 pub(super) fn only_names(text: &str, code: ErrorCode) -> bool {
     let bare = |text: &str| -> String {

@@ -38,7 +38,7 @@ pub(super) struct ResetArgs {
     to: Target,
     /// Do it
     #[arg(long)]
-    execute: bool,
+    pub(super) execute: bool,
     /// Only show what would be done, as without --execute
     #[arg(long, conflicts_with = "execute")]
     dry_run: bool,

@@ -41,6 +41,10 @@ const BY_NAME: i16 = 12;
 /// How long a batch is tried in vain before that is said.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// Either right gets an id (KIP-679).
+const NO_RIGHT_TO_AN_ID: &str = "Cluster authorization failed; WRITE on a topic, or \
+                                 IDEMPOTENT_WRITE on the cluster, is needed";
+
 /// What a leader said to the batches of some partitions; `None` to acks=0.
 struct Reply {
     node: i32,
@@ -191,7 +195,9 @@ impl Sender {
                     }
                     Ok(response) => {
                         let what = "id for an idempotent producer (acks=all)";
-                        last = ClientError::refused(what, response.error_code, None);
+                        let text = (response.error_code == ErrorCode::CLUSTER_AUTHORIZATION_FAILED)
+                            .then_some(NO_RIGHT_TO_AN_ID);
+                        last = ClientError::refused(what, response.error_code, text);
                     }
                     Err(error) => last = error,
                 }
@@ -329,6 +335,7 @@ impl Sender {
         let what = format!("{}-{index}", printable(&self.options.topic));
         let message = answer.error_message.as_deref();
         let error = ClientError::refused(what, answer.error_code, message);
+        let error = error.needing("WRITE", "WRITE");
         match answer.error_code {
             // A repeated batch that is there already needs no third attempt.
             ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => self.backlog.accept(index),
