@@ -294,6 +294,32 @@ fn words_that_would_find_nothing() {
     assert_eq!(cli.done(&["group", "list", "--state", "stable"]), "");
 }
 
+/// Whoever adds several rules hears of all that are none, and none is added.
+#[test]
+fn every_rule_that_is_none_is_named() {
+    let dev = Dev::start(&[]);
+    let cli = Cli::new(&dev.admin());
+    let good = "allow User:x read topic:a";
+    let rules = [good, "permit User:x read topic:a", "allow x read topic:a"];
+    for verb in ["add", "remove"] {
+        let (code, out, err) = cli.run(&[&["acl", verb][..], &rules].concat());
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        let said: Vec<&str> = err.lines().collect();
+        let wanted = [
+            "palisade: 2 of 3 arguments are no rules",
+            "  permit User:x read topic:a: \"permit\": expected allow or deny",
+            "  allow x read topic:a: \"x\": expected Type:name, for example User:alice, or User:* \
+             for everyone",
+        ];
+        assert_eq!(said, wanted);
+    }
+    let (code, _, err) = cli.run(&["acl", "add", "permit User:x read topic:a"]);
+    assert_eq!(code, 2);
+    let words = "palisade: permit User:x read topic:a: \"permit\": expected allow or deny";
+    assert_eq!(err.trim_end(), words);
+    assert_eq!(cli.done(&["acl", "list"]), "");
+}
+
 /// Output that cannot be written is a failure; a reader that has seen enough is none.
 #[test]
 fn standard_output() {

@@ -38,8 +38,8 @@ enum AclCommand {
     /// begins so, a lone * every name.
     Add {
         /// Rules, each one argument
-        #[arg(required = true, value_name = "RULE", value_parser = new_rule)]
-        rules: Vec<Rule>,
+        #[arg(required = true, value_name = "RULE")]
+        rules: Vec<String>,
     },
     /// List ACLs as rules
     List {
@@ -53,8 +53,8 @@ enum AclCommand {
     /// Remove ACLs; each must be there exactly as the rule says, written as for add
     Remove {
         /// Rules, each one argument
-        #[arg(required = true, value_name = "RULE", value_parser = rule)]
-        rules: Vec<Rule>,
+        #[arg(required = true, value_name = "RULE")]
+        rules: Vec<String>,
     },
 }
 
@@ -79,6 +79,28 @@ fn new_rule(text: &str) -> Result<Rule, String> {
     }
 }
 
+/// Reads rules, and has a line for each that is none.
+fn all(texts: &[String], read: fn(&str) -> Result<Rule, String>) -> Result<Vec<Rule>, ClientError> {
+    let mut rules = Vec::new();
+    let mut wrong = Vec::new();
+    for text in texts {
+        match read(text) {
+            Ok(rule) => rules.push(rule),
+            Err(reason) => wrong.push(format!("{}: {reason}", printable(text))),
+        }
+    }
+    match wrong.as_slice() {
+        [] => Ok(rules),
+        [only] => Err(ClientError::Usage(only.clone())),
+        lines => Err(ClientError::Usage(format!(
+            "{} of {} arguments are no rules\n  {}",
+            lines.len(),
+            texts.len(),
+            lines.join("\n  ")
+        ))),
+    }
+}
+
 /// A principal as ACLs name it; any other text would find none.
 fn principal(text: &str) -> Result<String, String> {
     match text.split_once(':') {
@@ -96,8 +118,9 @@ impl AclArgs {
         let output = self.remote.output();
         match &self.command {
             AclCommand::Add { rules } => {
+                let rules = all(rules, new_rule)?;
                 let mut admin = self.remote.connect().await?;
-                add(&mut admin, output, &bindings(rules)).await
+                add(&mut admin, output, &bindings(&rules)).await
             }
             AclCommand::List {
                 principal,
@@ -108,8 +131,9 @@ impl AclArgs {
                 list(&mut admin, output, &filter).await
             }
             AclCommand::Remove { rules } => {
+                let rules = all(rules, rule)?;
                 let mut admin = self.remote.connect().await?;
-                remove(&mut admin, output, &bindings(rules)).await
+                remove(&mut admin, output, &bindings(&rules)).await
             }
         }
     }
