@@ -174,6 +174,26 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The line of the properties file that it is about, counted from 1.
+    pub(super) fn line(&self) -> Option<usize> {
+        let origin = match self {
+            Self::Syntax { line, .. } => return Some(*line),
+            Self::UnknownKey { origin, .. }
+            | Self::Prefix { origin, .. }
+            | Self::Value { origin, .. }
+            | Self::Refused { origin, .. }
+            | Self::NoEffect { origin, .. }
+            | Self::Indirection { origin, .. } => origin,
+            _ => return None,
+        };
+        match origin {
+            Origin::File { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+}
+
 fn plural(items: &[String]) -> &'static str {
     if items.len() == 1 { "" } else { "s" }
 }
@@ -189,7 +209,8 @@ impl fmt::Display for Nearest<'_> {
     }
 }
 
-/// All reasons not to start, never empty, in the order in which they were found.
+/// All reasons not to start, never empty: those about lines of the file in the order of the lines,
+/// then the others in the order in which they were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

@@ -71,6 +71,8 @@ impl Config {
         if errors.is_empty() {
             return Ok((config, Warnings(warnings)));
         }
+        // As whoever mends them goes through the file; the sort keeps the others as they are.
+        errors.sort_by_key(|error| error.line().unwrap_or(usize::MAX));
         if !is_told_of_data_dir(&config.values, &errors)
             && let Some(reason) = look_at(&config.data_dir)
         {

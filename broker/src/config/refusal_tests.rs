@@ -289,6 +289,20 @@ fn listeners_are_refused_with_their_reason() {
 }
 
 #[test]
+fn problems_of_a_file_stand_in_the_order_of_its_lines() {
+    let text = load(
+        "node.id=1\nlog.dirs=/nowhere\nlisteners=PLAINTEXT://h:1\nnum.partitions=x\n\
+         num.partition=1\n\nlog.retention.ms=y\nnum.network.thread=1\n",
+    );
+    let text = text.unwrap_err().to_string();
+    let lines: Vec<usize> = text
+        .lines()
+        .filter_map(|line| line.split(':').nth(1)?.parse().ok())
+        .collect();
+    assert_eq!(lines, [4, 5, 7, 8], "{text}");
+}
+
+#[test]
 fn a_problem_is_not_reported_for_what_follows_from_it() {
     for (text, expected) in [
         (
