@@ -105,3 +105,39 @@ fn administrate(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    fn help(verbs: &[&str]) -> String {
+        let mut root = Cli::command();
+        root.build();
+        let mut command = &mut root;
+        for verb in verbs {
+            command = command.find_subcommand_mut(verb).unwrap();
+        }
+        let text = command.render_long_help().to_string();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn helps_name_what_is_taken() {
+        for (verbs, words) in [
+            (&["consume"][..], "Print one JSON object per record"),
+            (&["consume"], "%v or %s value"),
+            (&["consume"], "offset:N or N,"),
+            (&["group", "describe"], "describe --watch: one each time"),
+            (&["group", "reset-offsets"], "offset:N or N,"),
+            (&["topic", "list"], "Print one JSON object instead of text"),
+            (&["produce"], "(null: a tombstone) or value_base64"),
+            (&["acl", "add"], r#"'allow "User:CN=a b,O=c" read topic:x'"#),
+            (&["dev"], r#"'allow "User:CN=a b,O=c" read topic:x'"#),
+        ] {
+            let text = help(verbs);
+            assert!(text.contains(words), "{verbs:?}: {text}");
+        }
+    }
+}

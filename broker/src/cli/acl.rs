@@ -35,7 +35,8 @@ enum AclCommand {
     ///
     /// RULE: allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST], where RESOURCE is
     /// topic:NAME, group:NAME, transactional-id:NAME or cluster; a trailing * means every name that
-    /// begins so, a lone * every name.
+    /// begins so, a lone * every name. A word with blanks stands in double quotes:
+    /// 'allow "User:CN=a b,O=c" read topic:x'.
     Add {
         /// Rules, each one argument
         #[arg(required = true, value_name = "RULE")]

@@ -52,6 +52,7 @@ const PARTING: Duration = Duration::from_millis(100);
 #[command(mut_arg("timeout", |arg| arg.help(
     "Longest wait for one answer; a partition that cannot be read is tried for as long"
 )))]
+#[command(mut_arg("json", |arg| arg.help("Print one JSON object per record")))]
 pub(crate) struct ConsumeArgs {
     /// Topics to read
     #[arg(required = true)]
@@ -71,7 +72,7 @@ pub(crate) struct ConsumeArgs {
     /// End where the topics end now
     #[arg(long)]
     until_end: bool,
-    /// What to print of a record: %t topic, %p partition, %o offset, %T time in ms, %k key, %v
+    /// What to print of a record: %t topic, %p partition, %o offset, %T time in ms, %k key, %v or %s
     /// value, %h headers, %K and %S lengths of key and value, %%, \n, \t, \xHH; '%v\n' if not given
     #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse, conflicts_with = "json")]
     format: Option<Template>,

@@ -92,7 +92,8 @@ pub struct DevArgs {
     ///
     /// RULE: allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST], where RESOURCE is
     /// topic:NAME, group:NAME, transactional-id:NAME or cluster; a trailing * means every name that
-    /// begins so, a lone * every name.
+    /// begins so, a lone * every name. A word with blanks stands in double quotes:
+    /// 'allow "User:CN=a b,O=c" read topic:x'.
     #[arg(long = "acl", value_name = "RULE", value_parser = acl::rule)]
     acls: Vec<Rule>,
     /// Add a loopback listener without TLS and login, whose clients are User:ANONYMOUS

@@ -27,6 +27,9 @@ use super::{
 
 /// Arguments of `palisade group`.
 #[derive(Debug, Args)]
+#[command(mut_arg("json", |arg| arg.help(
+    "Print one JSON object instead of text; describe --watch: one each time"
+)))]
 pub(crate) struct GroupArgs {
     #[command(subcommand)]
     command: GroupCommand,

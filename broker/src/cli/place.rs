@@ -6,8 +6,8 @@
 use super::moment;
 
 /// The spellings, for help texts and errors.
-pub(crate) const WORDS: &str = "earliest, latest, offset:N, -N (so many records before the end), or \
-                                time:TIME (RFC 3339, or ms since 1970)";
+pub(crate) const WORDS: &str = "earliest, latest, offset:N or N, -N (so many records before the end), \
+                                or time:TIME (RFC 3339, or ms since 1970)";
 
 /// A place in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,10 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RuleError {
     /// Fewer words than a rule needs, or more.
-    #[error("expected allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST]")]
+    #[error(
+        "expected allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST]; a word with \
+         blanks stands in double quotes: 'allow \"User:CN=a b,O=c\" read topic:x'"
+    )]
     Shape,
     /// A quote that is never closed.
     #[error("a quote is not closed")]
@@ -308,6 +311,10 @@ mod tests {
         for (text, part) in [
             ("", "expected allow|deny PRINCIPAL"),
             ("allow User:a read", "expected allow|deny PRINCIPAL"),
+            (
+                "allow User:CN=a b,O=c read topic:x",
+                r#"stands in double quotes: 'allow "User:CN=a b,O=c" read topic:x'"#,
+            ),
             (
                 "allow User:a read topic:a 10.0.0.1",
                 "expected allow|deny PRINCIPAL",
