@@ -203,6 +203,13 @@ impl<'a, S: Source> Walk<'a, S> {
         }
     }
 
+    /// The batch that raised the leader epoch last, where no more than a few have said the same
+    /// since and what lies behind the end has only `epoch`.
+    pub(crate) fn raised_above(&self, epoch: LeaderEpoch) -> Option<u64> {
+        let raised = self.raised.as_ref().filter(|_| self.epoch > epoch);
+        raised.map(|raised| raised.position)
+    }
+
     /// Demands offsets without gaps.
     pub(crate) fn exact(mut self, exact: bool) -> Self {
         self.exact = exact;

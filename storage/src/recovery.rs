@@ -75,6 +75,9 @@ struct Recovery<'a> {
     /// Segments that are not as they were sealed, though each batch of them verifies.
     doubtful: Vec<Arc<Segment>>,
     epochs: Vec<(LeaderEpoch, Offset)>,
+    /// What the next batch must have at least. A segment that is not as it was sealed says nothing
+    /// of it: no checksum covers a leader epoch, and what follows would pass for a torn tail.
+    lowest_epoch: LeaderEpoch,
     /// Base of the first segment whose transaction index must be rebuilt.
     replay_from: Option<Offset>,
     /// Files to sync, each with the bytes that may never have been synced.
@@ -147,6 +150,7 @@ fn recover(
         damage: Vec::new(),
         doubtful: Vec::new(),
         epochs: Vec::new(),
+        lowest_epoch: LeaderEpoch::new(-1),
         replay_from: None,
         to_sync: Vec::new(),
         forget_producers: false,

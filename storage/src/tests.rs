@@ -13,6 +13,7 @@ mod look_ups;
 mod misplaced;
 mod model;
 mod producers;
+mod raised_epochs;
 mod real_files;
 mod scrub;
 mod starts;

@@ -28,6 +28,8 @@ pub(super) struct Scan<'a> {
     /// A bad batch at or above the recovery point is a torn tail.
     pub(super) may_be_torn: bool,
     pub(super) epoch: LeaderEpoch,
+    /// Leader epoch of the first batch of the next segment, where that verifies.
+    pub(super) epoch_behind: Option<LeaderEpoch>,
 }
 
 /// What a scan found.
@@ -44,6 +46,9 @@ pub(super) struct Scanned {
     pub(super) scanned_bytes: u64,
     /// Position of the first batch above the recovery point.
     pub(super) unsynced_from: Option<u64>,
+    /// Position of the last batch that raised the leader epoch, where the next segment shows that
+    /// to be wrong.
+    raised_last: Option<u64>,
 }
 
 impl Scanned {
@@ -60,6 +65,7 @@ impl Scanned {
             epochs: Vec::new(),
             scanned_bytes: 0,
             unsynced_from: None,
+            raised_last: None,
         }
     }
 
@@ -95,21 +101,32 @@ impl Scan<'_> {
     /// [`MOST_BLAMED`] show by themselves.
     pub(super) fn run(&self, file: &dyn FsFile) -> Result<Scanned, StorageError> {
         let mut blamed = Vec::new();
+        let mut contradicted = Vec::new();
         loop {
-            match self.pass(file, &blamed)? {
-                Ok(scanned) => return Ok(scanned),
-                Err(more) => blamed.extend(more),
+            let scanned = match self.pass(file, &blamed, &contradicted)? {
+                Ok(scanned) => scanned,
+                Err(more) => {
+                    blamed.extend(more);
+                    blamed.sort_unstable();
+                    continue;
+                }
+            };
+            match scanned.raised_last {
+                Some(raised) if contradicted.len() < MOST_BLAMED => contradicted.push(raised),
+                _ => return Ok(scanned),
             }
+            blamed.extend(scanned.raised_last);
             blamed.sort_unstable();
         }
     }
 
-    /// One pass over the file; `blamed` is ascending. `Err` names batches that were passed and must
-    /// be bad: at least one.
+    /// One pass over the file; `blamed` is ascending, and those `contradicted` are among them.
+    /// `Err` names batches that were passed and must be bad: at least one.
     fn pass(
         &self,
         file: &dyn FsFile,
         blamed: &[u64],
+        contradicted: &[u64],
     ) -> Result<Result<Scanned, Vec<u64>>, StorageError> {
         // Where they are many every batch has to verify by itself: then only a leader epoch, which
         // no checksum covers, still shows in what follows.
@@ -157,7 +174,9 @@ impl Scan<'_> {
                         culprits.extend(wrong);
                         continue;
                     }
-                    if misfit.is_none() && self.is_torn(&bad) {
+                    // The next segment was written behind it: no write was cut short there.
+                    let is_behind = contradicted.contains(&bad.position);
+                    if misfit.is_none() && !is_behind && self.is_torn(&bad) {
                         scanned.torn = Some(bad);
                         break;
                     }
@@ -184,6 +203,9 @@ impl Scan<'_> {
                     after_gap = true;
                 }
             }
+        }
+        if scanned.torn.is_none() {
+            scanned.raised_last = self.epoch_behind.and_then(|epoch| walk.raised_above(epoch));
         }
         match culprits.is_empty() {
             true => Ok(Ok(scanned)),

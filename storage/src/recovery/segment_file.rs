@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::scan::{Scan, Scanned};
 use super::{Recovery, quarantine};
-use crate::batch::Bad;
+use crate::batch::{Bad, Walk};
 use crate::damage::mark_suspect;
 use crate::error::StorageError;
 use crate::fs::{FsFile, OpenHow, keeping_age};
 use crate::seal::Seal;
 use crate::segment::{Segment, Tail};
 use crate::segment_index::{IndexBuilder, SegmentIndex, stored_aborted};
+use crate::sync::PublishedEnd;
 use crate::txn_index::AbortedTxn;
 use crate::types::{LeaderEpoch, Offset};
 
@@ -104,6 +105,21 @@ impl Recovery<'_> {
         Ok(Sealed::Taken)
     }
 
+    /// Leader epoch of the first batch of the segment at `base`, if that verifies.
+    fn first_epoch(&self, base: Offset) -> Option<LeaderEpoch> {
+        let path = self.home.path(base);
+        let file = self.shared.fs.open(&path, OpenHow::Read).ok()?;
+        let size = file.size().ok()?;
+        let end = Arc::new(PublishedEnd::new(size));
+        let region = file.map(usize::try_from(size).ok()?, end).ok()?;
+        let mut walk = Walk::new(&region, 0, size, base)
+            .exact(!self.sparse)
+            .within(base, None)
+            .crc_from(Offset::new(-1));
+        let first = walk.next()?.ok()?;
+        Some(first.header.partition_leader_epoch)
+    }
+
     fn scan(&mut self, present: &Present) -> Result<Scanned, StorageError> {
         let scan = Scan {
             path: &present.path,
@@ -119,12 +135,17 @@ impl Recovery<'_> {
             next_base: present.next_base,
             sealed_end: present.seal.map(|seal| seal.next_offset),
             may_be_torn: present.seal.is_none() && !present.sealed_later,
-            epoch: self
-                .epochs
-                .last()
-                .map_or(LeaderEpoch::new(-1), |(epoch, _)| *epoch),
+            epoch: self.lowest_epoch,
+            epoch_behind: present.next_base.and_then(|next| self.first_epoch(next)),
         };
-        let scanned = scan.run(&*present.file)?;
+        let mut scanned = scan.run(&*present.file)?;
+        if present.seal.is_none() {
+            let latest = scanned.epochs.last().map(|(epoch, _)| *epoch);
+            self.lowest_epoch = latest.unwrap_or(self.lowest_epoch);
+        } else if present.next_base.is_some() && scan.epoch_behind.is_none() {
+            // Nothing can tell which of them are wrong, and one that is would fence leaders off.
+            scanned.epochs.clear();
+        }
         self.report.scanned_bytes += scanned.scanned_bytes;
         Ok(scanned)
     }
@@ -281,6 +302,7 @@ impl Recovery<'_> {
                 sealed_end: Some(seal.next_offset),
                 may_be_torn: false,
                 epoch: LeaderEpoch::new(-1),
+                epoch_behind: None,
             };
             let mut scanned = scan.run(&*file)?;
             self.report.rebuilt_indexes += 1;

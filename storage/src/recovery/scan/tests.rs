@@ -90,6 +90,7 @@ fn scan(bench: &Bench, path: &Path, exact: bool, epoch: i32) -> (Scanned, usize)
         sealed_end: None,
         may_be_torn: true,
         epoch: LeaderEpoch::new(epoch),
+        epoch_behind: None,
     };
     let scanned = scan.run(&counted).unwrap();
     (scanned, counted.maps.into_inner())
