@@ -121,10 +121,10 @@ pub trait FsFile: Send + Sync + Debug {
 ///
 /// # Errors
 /// That of the change.
-pub(crate) fn keeping_age(
+pub(crate) fn keeping_age<E>(
     file: &dyn FsFile,
-    change: impl FnOnce() -> io::Result<()>,
-) -> io::Result<()> {
+    change: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
     let written = file.modified();
     change()?;
     if let Ok(written) = written {

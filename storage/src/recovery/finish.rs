@@ -1,5 +1,8 @@
 //! The last steps of recovery: syncing what was found, epochs, producers, and the log itself.
 
+use std::io::ErrorKind;
+use std::ops::Range;
+
 use super::{Recovery, RecoveryReport, replay_producers};
 use crate::append::Writer;
 use crate::batch::Found;
@@ -41,8 +44,7 @@ impl Recovery<'_> {
         for (file, unsynced) in &self.to_sync {
             // A sync may have failed in the last life: the kernel then calls the pages clean
             // though they are on no disk. Written again, they are dirty again.
-            keeping_age(&**file, || write_again(&**file, unsynced.clone()))
-                .map_err(self.io("write"))?;
+            keeping_age(&**file, || self.write_again(&**file, unsynced.clone()))?;
             file.sync().map_err(self.io("sync"))?;
         }
         if !self.to_sync.is_empty() {
@@ -57,6 +59,25 @@ impl Recovery<'_> {
             .take(last)
             .for_each(|segment| segment.set_synced());
         failpoint::hit("recovery.after_sync").map_err(self.io("sync"))
+    }
+
+    /// Writes the bytes of a range as they are.
+    fn write_again(&self, file: &dyn FsFile, range: Range<u64>) -> Result<(), StorageError> {
+        let mut buffer = vec![0; (range.end - range.start).min(REWRITE_STEP) as usize];
+        let mut at = range.start;
+        while at < range.end {
+            let want = ((range.end - at) as usize).min(buffer.len());
+            let chunk = buffer.get_mut(..want).unwrap_or_default();
+            // One file that cannot be read says nothing of those of other logs.
+            let count = match file.read_at(chunk, at).map_err(self.io("read"))? {
+                0 => Err(self.io("read")(ErrorKind::UnexpectedEof.into()))?,
+                count => count,
+            };
+            let read = chunk.get(..count).unwrap_or_default();
+            write_all_at(file, read, at).map_err(self.io("write"))?;
+            at += count as u64;
+        }
+        Ok(())
     }
 
     fn load_epochs(&mut self, start: Offset, end: Offset) -> Result<EpochCache, StorageError> {
@@ -170,21 +191,4 @@ impl Recovery<'_> {
         };
         Ok((parts, self.report))
     }
-}
-
-/// Writes the bytes of a range as they are.
-fn write_again(file: &dyn FsFile, range: std::ops::Range<u64>) -> std::io::Result<()> {
-    let mut buffer = vec![0; (range.end - range.start).min(REWRITE_STEP) as usize];
-    let mut at = range.start;
-    while at < range.end {
-        let want = ((range.end - at) as usize).min(buffer.len());
-        let chunk = buffer.get_mut(..want).unwrap_or_default();
-        let count = file.read_at(chunk, at)?;
-        if count == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        write_all_at(file, chunk.get(..count).unwrap_or_default(), at)?;
-        at += count as u64;
-    }
-    Ok(())
 }

@@ -4,19 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::damage::{sealed, served};
+use crate::fs::{Crash, Fs};
 use crate::meta::CLEAN_FILE;
 use crate::seal::Seal;
 use crate::testing::*;
 use crate::types::TopicId;
-use crate::{Log, LogDir, LogSpec, NoObserver, StorageError};
+use crate::{Log, LogConfig, LogDir, LogSpec, NoObserver, StorageError};
 
 /// Opens a log of the directory.
 fn open(dir: &LogDir, name: &str) -> Result<Arc<Log>, StorageError> {
+    open_with(dir, name, small())
+}
+
+fn open_with(dir: &LogDir, name: &str, config: LogConfig) -> Result<Arc<Log>, StorageError> {
     let spec = LogSpec {
         dir_name: name.into(),
         topic_id: TopicId::from_bytes([5; 16]),
     };
-    let opened = dir.open_log(spec, small(), Arc::new(NoObserver), time(0));
+    let opened = dir.open_log(spec, config, Arc::new(NoObserver), time(0));
     opened.map(|(log, _)| log)
 }
 
@@ -98,5 +103,31 @@ fn a_segment_that_cannot_be_read_costs_a_stop_its_seal_and_no_other() {
             assert_eq!(behind.start_offset, second);
         }
         goes_on(&bench.dir, &bench.log);
+    }
+}
+
+/// What was not known to be synced is written again at a start, as far as it can be read.
+#[test]
+fn a_page_that_cannot_be_written_again_costs_its_log_and_no_other() {
+    let config = LogConfig {
+        segment_bytes: 1 << 14,
+        ..small()
+    };
+    for is_sealed in [true, false] {
+        let bench = Bench::new(config.clone());
+        bench.fill(0, 300);
+        let path = bench.log.segments.load()[0].path.clone();
+        let fs = bench.fs.clone();
+        drop(bench);
+        fs.restart(Crash::Kill);
+        if !is_sealed {
+            fs.remove_file(&path.with_extension("seal")).unwrap();
+        }
+        // A page between batches that can be read.
+        fs.spoil(&path, 5000..5010);
+        let dir = LogDir::open(Path::new(DIR), fs.as_fs(), manual()).unwrap();
+        let error = open_with(&dir, LOG, config.clone()).unwrap_err();
+        assert!(error.is_failed_read(), "{error}");
+        goes_on(&dir, &open(&dir, "u-0").unwrap());
     }
 }
