@@ -217,7 +217,9 @@ fn lying(tag: u8) -> Vec<u8> {
 fn of_headers_that_lie_one_is_found_out() {
     let bench = Bench::new(small());
     bench.put(batch(0, 1, 20, 900));
-    (1..60).for_each(|tag| drop(bench.put(lying(tag))));
+    for tag in 1..60 {
+        bench.put(lying(tag));
+    }
     bench.dir.run_pending();
     assert!(bench.log.segment_count() > 2);
     let end = bench.log.log_end_offset();
@@ -240,7 +242,9 @@ fn of_headers_that_lie_one_is_found_out() {
 fn the_largest_time_is_looked_for_in_as_few_batches_as_can_have_it() {
     for timestamp in [-1, 1000] {
         let bench = Bench::new(small());
-        (0..60).for_each(|tag| drop(bench.put(batch(tag, 1, 60, timestamp))));
+        for tag in 0..60 {
+            bench.put(batch(tag, 1, 60, timestamp));
+        }
         bench.dir.run_pending();
         let bench = bench.reopen(small());
         assert!(bench.log.segment_count() > 2);
