@@ -310,8 +310,8 @@ fn in_batch(
 // How many compressed batches were opened, and batches looked at, in this thread.
 #[cfg(test)]
 thread_local! {
-    pub(crate) static OPENINGS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-    pub(crate) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    pub(crate) static OPENINGS: Cell<usize> = const { Cell::new(0) };
+    pub(crate) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The same in compressed records, which are opened as far as needed and never held as a whole.
