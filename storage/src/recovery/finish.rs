@@ -93,10 +93,13 @@ impl Recovery<'_> {
             }
             Err(error) => return Err(error),
         };
-        // Above the recovery point only the batches count.
+        // Above the recovery point only the batches count, below it what was stored.
         epochs.truncate_from_end(self.recovery_point.min(end));
+        let stored = epochs.latest();
         for (epoch, offset) in &self.epochs {
-            epochs.assign(*epoch, *offset);
+            if *offset >= self.recovery_point || stored < Some(*epoch) {
+                epochs.assign(*epoch, *offset);
+            }
         }
         epochs.truncate_from_end(end);
         epochs.truncate_from_start(start);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::scan::{Scan, Scanned};
 use super::{Recovery, quarantine};
-use crate::batch::{Bad, Walk};
-use crate::damage::mark_suspect;
+use crate::batch::{Bad, Found, Walk};
+use crate::damage::{Known, mark_suspect};
+
 use crate::error::StorageError;
 use crate::fs::{FsFile, OpenHow, keeping_age};
 use crate::seal::Seal;
@@ -101,8 +102,30 @@ impl Recovery<'_> {
         if next_base.is_none() || seal.suspect {
             return Ok(Sealed::Unproven);
         }
+        if !verified {
+            self.take_epochs(&segment)?;
+        }
         self.push_sealed(segment, next_base);
         Ok(Sealed::Taken)
+    }
+
+    /// Takes the leader epochs of a segment that is as it was sealed, since the stored ones were
+    /// written.
+    fn take_epochs(&mut self, segment: &Arc<Segment>) -> Result<(), StorageError> {
+        let region = segment.region()?;
+        let known = Known::of(&self.damage, &segment.path);
+        let mut walk = known.walk(&region, 0, segment.base, segment.tail());
+        while let Some(Ok(Found { header, .. })) = walk.next() {
+            let epoch = header.partition_leader_epoch;
+            if self.epochs.last().is_none_or(|(latest, _)| epoch > *latest) {
+                self.epochs.push((epoch, header.base_offset));
+            }
+        }
+        self.lowest_epoch = self
+            .epochs
+            .last()
+            .map_or(self.lowest_epoch, |(epoch, _)| *epoch);
+        Ok(())
     }
 
     /// Leader epoch of the first batch of the segment at `base`, if that verifies.

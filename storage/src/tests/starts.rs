@@ -101,6 +101,35 @@ fn an_epoch_is_stored_with_its_first_batch() {
     assert_eq!(bench.log.epoch_at(offset(3)), Some(epoch));
 }
 
+/// Which of them were stored, and when, makes no difference.
+#[test]
+fn epochs_outlive_a_kill() {
+    for stored_at in [None, Some(5), Some(30), Some(45), Some(59)] {
+        let bench = Bench::new(small());
+        for tag in 0..60 {
+            let epoch = tag / 20;
+            bench.log.enter_epoch(LeaderEpoch::new(epoch)).unwrap();
+            bench.put_as(batch(tag as u64, 1, 100, 1000), leader(epoch));
+            bench.dir.run_pending();
+            if stored_at == Some(tag) {
+                bench.dir.checkpoint().unwrap();
+            }
+        }
+        assert!(bench.log.segment_count() > 3);
+        let known = |bench: &Bench| {
+            let epochs: Vec<_> = (0..60).map(|at| bench.log.epoch_at(offset(at))).collect();
+            let ends = [0, 1, 2].map(|epoch| bench.log.epoch_end(LeaderEpoch::new(epoch)));
+            (epochs, ends)
+        };
+        let before = known(&bench);
+        assert_eq!(before.0[19..21], [0, 1].map(|e| Some(LeaderEpoch::new(e))));
+        let bench = bench.crash(Crash::Kill, small());
+        assert_eq!(known(&bench), before, "stored at {stored_at:?}");
+        let bench = bench.crash(Crash::PowerLoss, small());
+        assert_eq!(known(&bench), before, "stored at {stored_at:?}");
+    }
+}
+
 /// An unwritten log is not synced when it is opened, so its first records bring the name of their
 /// file with them.
 #[test]
