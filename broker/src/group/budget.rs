@@ -35,8 +35,8 @@ use std::sync::Arc;
 use palisade_auth::principal::Principal;
 use palisade_protocol::Str;
 
-use super::conversions::Conversions;
 use super::error::GroupError;
+use super::rewrites::Rewrites;
 use crate::shares::{Shares, share};
 
 /// Of the limit, what one group may hold.
@@ -131,7 +131,7 @@ pub(crate) struct Budget {
     limit: usize,
     shares: Shares,
     /// What those cost who turn groups from one kind into the other.
-    conversions: Conversions,
+    rewrites: Rewrites,
 }
 
 impl Budget {
@@ -140,13 +140,13 @@ impl Budget {
         Arc::new(Self {
             limit,
             shares: Shares::default(),
-            conversions: Conversions::default(),
+            rewrites: Rewrites::default(),
         })
     }
 
-    /// What conversions of groups cost whom.
-    pub(super) fn conversions(&self) -> &Conversions {
-        &self.conversions
+    /// What conversions of groups, and members written anew, cost whom.
+    pub(super) fn rewrites(&self) -> &Rewrites {
+        &self.rewrites
     }
 
     /// Bytes held, and whose.

@@ -30,9 +30,9 @@ pub(crate) enum GroupError {
         "members that were read from the log hold much and have not been heard yet: come again"
     )]
     MembersUnheard,
-    /// Who asks had large groups converted a moment ago.
-    #[error("classic groups were converted for this user a moment ago: come again")]
-    ConvertedMuch,
+    /// Who asks had large groups converted, or large members written anew, a moment ago.
+    #[error("much was converted or written anew for this user a moment ago: come again")]
+    RewroteMuch,
     /// Protocol type or protocols that do not go with the group's.
     #[error("the member's protocols do not match those of the group")]
     InconsistentProtocol,
@@ -134,7 +134,7 @@ impl GroupError {
             Self::UnsupportedAssignor(_) => ErrorCode::UNSUPPORTED_ASSIGNOR,
             Self::InvalidRegularExpression(_) => ErrorCode::INVALID_REGULAR_EXPRESSION,
             Self::InvalidRequest(_) => ErrorCode::INVALID_REQUEST,
-            Self::Loading | Self::MembersUnheard | Self::ConvertedMuch => {
+            Self::Loading | Self::MembersUnheard | Self::RewroteMuch => {
                 ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
             }
             Self::NotCoordinator => ErrorCode::NOT_COORDINATOR,

@@ -104,6 +104,32 @@ impl ConsumerGroup {
         }))
     }
 
+    /// Bytes of names that a heartbeat has written anew without saying them: something else of its
+    /// member is new.
+    pub(crate) fn written_anew(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        member_id: &Str,
+        client: &Client,
+    ) -> usize {
+        if request.subscribed_topic_names.is_some() {
+            return 0;
+        }
+        let reported = reported(request);
+        let Ok((before, replaced)) = self.place(request, member_id, reported.as_ref()) else {
+            return 0;
+        };
+        let Some(known) = replaced.or(before).filter(|one| one.names.bytes() > 0) else {
+            return 0;
+        };
+        let mut after = successor(before, replaced, member_id);
+        let described = self.describe_itself(&mut after, request, client);
+        match described.is_err() || (replaced.is_none() && known.same_subscription(&after)) {
+            true => 0,
+            false => after.names.bytes(),
+        }
+    }
+
     /// Starts the session anew of a member that spoke, and of whose words nothing else is taken.
     pub(crate) fn lives(&self, member: &str, config: &ConsumerGroupConfig) -> Option<TimerChange> {
         let member = self.members.get(member)?;

@@ -132,14 +132,18 @@ impl Member {
     }
 
     /// Takes a recorded subscription over.
-    pub(super) fn subscribe(&mut self, value: &MemberValue) {
+    ///
+    /// `names`: those of the record, where somebody has them already.
+    pub(super) fn subscribe(&mut self, value: &MemberValue, names: Option<Names>) {
         let detached = |text: &Option<Str>| text.as_ref().map(Str::detached);
         self.instance_id = detached(&value.instance_id);
         self.rack_id = detached(&value.rack_id);
         self.client_id = value.client_id.detached();
         self.client_host = value.client_host.detached();
-        let names = value.subscribed_topic_names.iter();
-        self.names = names.map(Str::detached).collect();
+        self.names = names.unwrap_or_else(|| {
+            let names = value.subscribed_topic_names.iter();
+            names.map(Str::detached).collect()
+        });
         self.pattern = detached(&value.subscribed_topic_regex).filter(|text| !text.is_empty());
         self.rebalance_timeout_ms = value.rebalance_timeout_ms;
         self.assignor = detached(&value.server_assignor);

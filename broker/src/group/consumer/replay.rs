@@ -52,8 +52,13 @@ impl ConsumerGroup {
     fn replay_member(&mut self, id: &Str, value: Option<&MemberValue>) {
         self.remembered.checked = None;
         let old = self.members.remove(id);
+        // Most of what a member says anew is said of other things.
+        let keeps_names = value.is_some_and(|value| {
+            let names = &value.subscribed_topic_names;
+            old.as_ref().is_some_and(|old| old.names.iter().eq(names))
+        });
         if let Some(old) = &old {
-            for name in old.names.iter() {
+            for name in old.names.iter().filter(|_| !keeps_names) {
                 if discount(&mut self.names, name) {
                     self.kept_sum.turn(name, &self.matched);
                 }
@@ -78,8 +83,9 @@ impl ConsumerGroup {
             return;
         };
         let mut member = old.unwrap_or_else(|| Member::new(id.detached()));
-        member.subscribe(value);
-        for name in member.names.iter() {
+        let kept = keeps_names.then(|| member.names.clone());
+        member.subscribe(value, kept);
+        for name in member.names.iter().filter(|_| !keeps_names) {
             if count(&mut self.names, name) {
                 self.kept_sum.turn(name, &self.matched);
             }

@@ -186,7 +186,7 @@ impl Shard {
         error: &GroupError,
         now: &Moment<'_>,
     ) -> Vec<TimerChange> {
-        if *error != GroupError::MembersUnheard {
+        if !matches!(error, GroupError::MembersUnheard | GroupError::RewroteMuch) {
             return Vec::new();
         }
         match self.groups.get(id.as_str()).map(|entry| &entry.group) {
@@ -219,6 +219,15 @@ impl Shard {
             .map(|entry| &mut entry.group);
         match group {
             Some(Group::Consumer(group)) => {
+                let anew = group.written_anew(&ask.request, &ask.member_id, &ask.client);
+                let by = &ask.client.principal;
+                if let Err(error) = self.budget.rewrites().admit(by, anew, now.now) {
+                    let timers = self.told_to_come_again(id, &ask.member_id, &error, now);
+                    return Step {
+                        timers,
+                        ..answer(asker, Err(error))
+                    };
+                }
                 let decision = beat(group);
                 self.heard(id, decision, owners, ask.look_up, asker)
             }

@@ -40,7 +40,7 @@ impl Shard {
             Ok(reserved) => reserved.into_iter().collect(),
             Err(error) => return answer(asker, Err(error)),
         };
-        if let Err(error) = self.budget.conversions().admit(by, recorded, at.now) {
+        if let Err(error) = self.budget.rewrites().admit(by, recorded, at.now) {
             return answer(asker, Err(error));
         }
         let Some(classic) = self.classic(id) else {

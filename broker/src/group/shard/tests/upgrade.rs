@@ -5,6 +5,7 @@ use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbea
 
 use super::*;
 use crate::group::consumer::{Client, Heartbeat};
+use crate::group::decision::{TimerChange, TimerKey};
 use crate::group::embedded::{PARSED, Subscription};
 use crate::group::error::GroupError;
 use crate::group::write::size;
@@ -179,6 +180,70 @@ fn who_says_too_much_is_refused_alone() {
     refused_again_and_again(&mut bench, &loud, code);
     let (step, _) = bench.asks(newcomer());
     assert!(!step.records.is_empty());
+}
+
+/// A member says little, of which each word has all its names written anew: that is held back, and
+/// takes nothing from its session; what it says at length is not.
+#[test]
+fn who_has_many_names_written_anew_is_told_to_come_again() {
+    let mut bench = Bench::new();
+    let names: Vec<Str> = (0..40_000).map(|n| Str::from(format!("{n:05}"))).collect();
+    let joining = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: Some(names),
+        ..newcomer()
+    };
+    let (step, answer) = bench.asks(joining.clone());
+    bench.take(step);
+    let member_epoch = answered(answer).expect("joins").member_epoch;
+    let on_rack = |rack: usize| ConsumerGroupHeartbeatRequest {
+        member_epoch,
+        rack_id: Some(Str::from(rack.to_string())),
+        subscribed_topic_names: None,
+        ..newcomer()
+    };
+    let written = |bench: &mut Bench, request| {
+        let (step, answer) = bench.asks(request);
+        let (count, timers) = (step.records.len(), step.timers.clone());
+        bench.take(step);
+        (count, timers, answered(answer))
+    };
+    let mut rack = 0;
+    let refused = loop {
+        assert!(rack < 20, "as often as he likes");
+        match written(&mut bench, on_rack(rack)) {
+            (0, timers, Err(error)) => break (timers, error),
+            (_, _, answer) => answer.expect("one of some"),
+        };
+        rack += 1;
+    };
+    assert!(rack > 3, "some are free");
+    assert_eq!(refused.1.code(), ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    let is_session = |timer: &TimerChange| {
+        matches!(
+            timer,
+            TimerChange::Set {
+                key: TimerKey::Session { .. },
+                ..
+            }
+        )
+    };
+    assert!(refused.0.iter().any(is_session), "{:?}", refused.0);
+
+    // What changes nothing, and what brings its names, goes on.
+    let silent = ConsumerGroupHeartbeatRequest {
+        member_epoch,
+        subscribed_topic_names: None,
+        ..newcomer()
+    };
+    written(&mut bench, silent).2.expect("goes on");
+    let loud = ConsumerGroupHeartbeatRequest {
+        member_epoch,
+        rack_id: Some("loud".into()),
+        ..joining
+    };
+    written(&mut bench, loud).2.expect("goes on");
+    bench.now += 10_000;
+    written(&mut bench, on_rack(rack)).2.expect("his turn");
 }
 
 /// What fits a batch exactly is not refused beforehand, however many there are; what is past it
