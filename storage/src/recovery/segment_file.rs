@@ -76,6 +76,12 @@ impl Recovery<'_> {
         if let Some(seal) = differs.filter(|_| scanned.damage.is_empty()) {
             // Each batch verifies, and still something is not as it was: sealed anew, the segment
             // would never show that again.
+            if next_base.is_some() && seal.next_offset > self.recovery_point {
+                scanned
+                    .epochs
+                    .into_iter()
+                    .for_each(|one| rise(&mut self.epochs, one));
+            }
             let segment = Arc::new(Segment::sealed(&self.home, base, seal, self.now));
             self.doubtful.push(segment.clone());
             self.push_sealed(segment, next_base);
@@ -116,10 +122,10 @@ impl Recovery<'_> {
         let known = Known::of(&self.damage, &segment.path);
         let mut walk = known.walk(&region, 0, segment.base, segment.tail());
         while let Some(Ok(Found { header, .. })) = walk.next() {
-            let epoch = header.partition_leader_epoch;
-            if self.epochs.last().is_none_or(|(latest, _)| epoch > *latest) {
-                self.epochs.push((epoch, header.base_offset));
-            }
+            rise(
+                &mut self.epochs,
+                (header.partition_leader_epoch, header.base_offset),
+            );
         }
         self.lowest_epoch = self
             .epochs
@@ -396,5 +402,12 @@ impl Recovery<'_> {
         if let Some(to) = next_base.filter(|to| *to > next) {
             self.note_missing(next, to, base);
         }
+    }
+}
+
+/// Enters the first offset of a leader epoch, if that is a new one.
+fn rise(epochs: &mut Vec<(LeaderEpoch, Offset)>, (epoch, start): (LeaderEpoch, Offset)) {
+    if epochs.last().is_none_or(|(latest, _)| epoch > *latest) {
+        epochs.push((epoch, start));
     }
 }
