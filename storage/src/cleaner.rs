@@ -286,9 +286,12 @@ impl<'a> Pass<'a> {
         self.cleaned.keys = map.len();
         let retention = log.config.load().delete_retention_ms;
         let mut filter = Filter::new(map, covered, transactions, now, retention);
+        self.begin_point()?;
         let replaced = self.rewrite(&dirty, &mut filter);
         (self.cleaned.records_before, self.cleaned.records_after) = filter.records;
         replaced?;
+        failpoint::hit("clean.before_checkpoint")
+            .map_err(|error| StorageError::io("write", log.shared.cleaner_points.path(), &error))?;
         self.note_point(covered)?;
         self.cleaned.up_to = covered;
         Ok(CleanedBy::Done)
@@ -522,6 +525,19 @@ impl<'a> Pass<'a> {
         Ok(aborted)
     }
 
+    /// Stores that the log is cleaned, before it is: one with a point may have gaps, also where it
+    /// is compacted no more.
+    fn begin_point(&mut self) -> Result<(), Halt> {
+        let shared = &self.log.shared;
+        let points = &shared.cleaner_points;
+        if points.get(&self.log.name, self.log.topic_id).is_none() {
+            return self.note_point(self.log.cleaned_up_to());
+        }
+        // Another pass may have noted it, and found no room to store it.
+        shared.store(points)?;
+        Ok(())
+    }
+
     /// Remembers how far the log is clean.
     fn note_point(&mut self, covered: Offset) -> Result<(), Halt> {
         let log = self.log;
@@ -531,8 +547,6 @@ impl<'a> Pass<'a> {
             return Err(Halt::Overtaken);
         }
         log.check_writable()?;
-        failpoint::hit("clean.before_checkpoint")
-            .map_err(|error| StorageError::io("write", log.shared.cleaner_points.path(), &error))?;
         log.shared
             .cleaner_points
             .set(&log.name, log.topic_id, covered);

@@ -109,3 +109,57 @@ fn a_full_disk_at_every_step_of_a_pass() {
         story().iter().for_each(|op| sim.run(op));
     }
 }
+
+/// A pass that a kill cut short has left gaps, which the log keeps when it is compacted no more.
+#[test]
+fn gaps_of_a_pass_that_did_not_end_are_no_damage() {
+    let append = |keys: &[(u8, bool)], size, producer, codec| Op::Append {
+        keys: keys.to_vec(),
+        size,
+        producer,
+        codec,
+    };
+    for step in 0..40 {
+        let mut sim = Sim::new(FlushPolicy::Ack);
+        for op in [
+            Op::Crash(Crash::Kill),
+            append(&[(0, false)], 0, 1, Codec::None),
+            append(&[(4, false)], 0, -1, Codec::None),
+            append(&[(0, false)], 0, 1, Codec::None),
+            append(&[(0, false), (0, true), (0, false)], 1, 1, Codec::Gzip),
+            append(&[(0, false), (0, false), (4, true)], 0, -1, Codec::Snappy),
+            Op::Checkpoint,
+            append(&[(0, true)], 19, -1, Codec::None),
+            Op::EndTransaction {
+                producer: 1,
+                commit: false,
+            },
+            Op::Pending,
+            Op::Checkpoint,
+            append(&[(0, true), (0, true)], 101, 0, Codec::None),
+            Op::Crash(Crash::Torn {
+                seed: 166_571_012_347_298_372,
+            }),
+            Op::Pending,
+            Op::CrashAfter {
+                operations: step,
+                crash: Crash::Kill,
+            },
+            Op::Clean {
+                map_bytes: 1 << 16,
+                patience: u64::MAX,
+            },
+            Op::Policy { compact: false },
+            append(&[(0, true), (0, true), (0, true)], 66, 0, Codec::None),
+            append(
+                &[(1, false), (0, true), (0, false), (1, true)],
+                24,
+                0,
+                Codec::Lz4,
+            ),
+            Op::Crash(Crash::PowerLoss),
+        ] {
+            sim.run(&op);
+        }
+    }
+}
