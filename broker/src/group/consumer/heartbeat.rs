@@ -71,24 +71,15 @@ impl ConsumerGroup {
         at: &Moment<'_>,
     ) -> Option<Decision<Heartbeat>> {
         let member = self.members.get(member_id)?;
-        let says_nothing = request.rebalance_timeout_ms == -1
-            && request.subscribed_topic_names.is_none()
-            && request.subscribed_topic_regex.is_none()
-            && request.server_assignor.is_none()
-            && request.rack_id.is_none()
-            && request.topic_partitions.is_none();
-        let is_the_same = request.member_epoch == member.epoch
-            && request.instance_id == member.instance_id
-            && client.id == member.client_id
-            && client.host == member.client_host
-            && member.classic.is_none();
         let has_arrived = member.epoch > JOIN
             && member.state == MemberState::Stable
             && member.epoch == self.target_epoch
             && self.target_epoch == self.epoch;
         // Expressions are looked up again by the clock.
         let is_known = self.patterns.is_empty() && self.remembered.checked == Some(at.image.offset);
-        if !(says_nothing && is_the_same && has_arrived && is_known) {
+        let is_the_same =
+            request.member_epoch == member.epoch && says_nothing_new(member, request, client);
+        if !(is_the_same && has_arrived && is_known) {
             return None;
         }
         let mut draft = Draft::default();
@@ -122,6 +113,10 @@ impl ConsumerGroup {
         let Some(known) = replaced.or(before).filter(|one| one.names.bytes() > 0) else {
             return 0;
         };
+        // Most heartbeats say nothing: they copy no member.
+        if replaced.is_none() && says_nothing_new(known, request, client) {
+            return 0;
+        }
         let mut after = successor(before, replaced, member_id);
         let described = self.describe_itself(&mut after, request, client);
         match described.is_err() || (replaced.is_none() && known.same_subscription(&after)) {
@@ -348,6 +343,25 @@ fn reported(request: &ConsumerGroupHeartbeatRequest) -> Option<PartitionSet> {
     let owned = request.topic_partitions.as_ref()?.iter();
     let owned = owned.flat_map(|topic| topic.partitions.iter().map(|at| (topic.topic_id, *at)));
     Some(owned.collect())
+}
+
+/// Whether a request says of a native member no more than that it lives.
+fn says_nothing_new(
+    member: &Member,
+    request: &ConsumerGroupHeartbeatRequest,
+    client: &Client,
+) -> bool {
+    let says_nothing = request.rebalance_timeout_ms == -1
+        && request.subscribed_topic_names.is_none()
+        && request.subscribed_topic_regex.is_none()
+        && request.server_assignor.is_none()
+        && request.rack_id.is_none()
+        && request.topic_partitions.is_none();
+    says_nothing
+        && request.instance_id == member.instance_id
+        && client.id == member.client_id
+        && client.host == member.client_host
+        && member.classic.is_none()
 }
 
 /// Whether a request says all that there is to say, as after a loss of memory: it is told everything.
