@@ -11,9 +11,10 @@ use palisade_tests::dev::Dev;
 use palisade_tests::door::Door;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
-use palisade_tests::process::{Process, Stream};
+use palisade_tests::process::{Process, Stream, heed};
 use palisade_tests::tools;
 use rustix::process::Signal;
+use tokio::signal::unix::SignalKind;
 
 use crate::cli_data::Cli;
 use crate::rdkafka::create_topic;
@@ -130,11 +131,15 @@ fn codes_stand_behind_words() {
 /// A port where somebody takes connections and says nothing.
 #[test]
 fn a_broker_that_never_answers() {
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = silent.local_addr().expect("its address").to_string();
     let dir = paths::scratch();
     let config = dir.path().join("silent.properties");
-    paths::write_private(&config, format!("bootstrap.servers={address}\n"));
+    let silent = || {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = silent.local_addr().expect("its address").to_string();
+        paths::write_private(&config, format!("bootstrap.servers={address}\n"));
+        (silent, address)
+    };
+    let (_silent, address) = silent();
     let cli = Cli::with_file(&tools::text(&config));
     let words = format!("no answer from {address} in time");
     for command in [
@@ -146,7 +151,9 @@ fn a_broker_that_never_answers() {
         let arguments = [command, &["--timeout", "1"]].concat();
         refused(&cli, &arguments, 3, &words);
     }
-    // Waiting for it can be interrupted.
+    // Waiting for it can be interrupted. At the first there are connections of the others still.
+    let (silent, _) = silent();
+    heed(SignalKind::interrupt());
     let waiting = cli.spawn(&["consume", "t", "--timeout", "3600"]);
     let (met, _) = silent.accept().expect("a connection");
     waiting.signal(Signal::INT);

@@ -1,7 +1,6 @@
 //! SIGHUP, which a terminal sends that closes and ssh where its connection is lost: the same end as by
 //! SIGTERM, unless `nohup` keeps it away.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,40 +9,18 @@ use palisade_tests::check::eventually;
 use palisade_tests::dev::Dev;
 use palisade_tests::node::Node;
 use palisade_tests::paths;
-use palisade_tests::process::{KillOnDrop, Process};
+use palisade_tests::process::{KillOnDrop, Process, heed, is_ignored};
 use palisade_tests::tools;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use crate::cli_data::Cli;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Has processes that are started from here hear SIGHUP, also where `nohup` started the tests: a
-/// handler, other than an ignored signal, is not handed on.
-fn not_under_nohup() {
-    if !is_ignored("self") {
-        return;
-    }
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let _entered = runtime.enter();
-    drop(signal(SignalKind::hangup()).expect("a handler"));
-    assert!(!is_ignored("self"));
-}
-
-/// Whether a process ignores SIGHUP.
-fn is_ignored(process: &str) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a status");
-    let mut fields = status.lines().filter_map(|line| line.split_once(":\t"));
-    let (_, ignored) = fields.find(|(name, _)| *name == "SigIgn").expect("a mask");
-    u64::from_str_radix(ignored, 16).expect("a mask") & 1 == 1
-}
-
 #[test]
 fn a_node_stops() {
-    not_under_nohup();
+    heed(SignalKind::hangup());
     let node = Node::start();
     node.process().signal(Signal::HUP);
     let exit = node.process().wait(PATIENCE);
@@ -53,7 +30,7 @@ fn a_node_stops() {
 /// Nobody reads what is said any more: that keeps no node from its end.
 #[test]
 fn the_terminal_is_gone() {
-    not_under_nohup();
+    heed(SignalKind::hangup());
     let scratch = paths::scratch();
     let dir = tools::text(scratch.path());
     let mut command = paths::palisade();
@@ -83,7 +60,7 @@ fn nohup_goes_on() {
     command.args(["dev", "--json", "--port", "0"]);
     let process = Process::spawn("palisade dev", &mut command);
     process.wait_for_line(PATIENCE, |line| line.starts_with('{'));
-    assert!(is_ignored(&process.id().to_string()));
+    assert!(is_ignored(SignalKind::hangup(), &process.id().to_string()));
     process.signal(Signal::HUP);
     assert!(process.terminate().success(), "{}", process.output());
 }
@@ -91,7 +68,7 @@ fn nohup_goes_on() {
 /// A member says goodbye to its group.
 #[test]
 fn a_member_leaves() {
-    not_under_nohup();
+    heed(SignalKind::hangup());
     let dev = Dev::start(&["--topic", "hung"]);
     let cli = Cli::new(&dev.admin());
     let file = cli.file("one", "first\n");

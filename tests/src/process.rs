@@ -1,5 +1,6 @@
 //! A child process whose output is kept line by line and that never outlives its owner.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,6 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Which of a child's two streams a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,6 +244,35 @@ impl Drop for KillOnDrop {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Has processes that are started from here hear a signal, also where who started the tests has it
+/// ignored, as `nohup` and a script's `&` do: a handler, other than an ignored signal, is not handed
+/// on.
+///
+/// # Panics
+/// When no handler can be set.
+pub fn heed(kind: SignalKind) {
+    if !is_ignored(kind, "self") {
+        return;
+    }
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _entered = runtime.enter();
+    drop(signal(kind).expect("a handler"));
+    assert!(!is_ignored(kind, "self"));
+}
+
+/// Whether a process, as `/proc` names it, ignores a signal.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn is_ignored(kind: SignalKind, process: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a status");
+    let mut fields = status.lines().filter_map(|line| line.split_once(":\t"));
+    let (_, ignored) = fields.find(|(name, _)| *name == "SigIgn").expect("a mask");
+    let mask = u64::from_str_radix(ignored, 16).expect("a mask");
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
 }
 
 /// Whether a line of a node's output says that something is wrong: a warning, an error, or a panic
