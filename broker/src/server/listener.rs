@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Server;
 use super::connection::{self, Accepted};
 use super::pace::Pace;
-use crate::config::{Endpoint, Limits, ListenerConfig};
+use crate::config::{Endpoint, Limits, ListenerConfig, SecurityProtocol};
 use crate::logging::Throttle;
 use crate::shutdown::Stage;
 use crate::task;
@@ -218,7 +218,13 @@ impl Bound {
     async fn accept(&self, server: &Arc<Server>) -> io::Result<Option<Accepted>> {
         let (tcp, peer) = self.tcp.accept().await?;
         let admitted = match server.counts.admit(peer.ip()) {
-            Ok(place) => place,
+            Ok(mut place) => {
+                if self.state.config.protocol == SecurityProtocol::Plaintext {
+                    // It has nothing to prove, however many come before the first is served.
+                    place.judged();
+                }
+                place
+            }
             Err(refused) => {
                 let listener = &self.state.config.name;
                 tracing::debug!(%peer, listener, %refused, "connection refused");

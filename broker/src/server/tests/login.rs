@@ -395,6 +395,19 @@ async fn refused_logins_that_are_waited_for_leave_room_for_others() {
     assert_eq!(head(&honest.call(&token(PLAIN_ALICE)).await), (36, 0));
 }
 
+/// Where nobody logs in nobody is unproven, also of those who come at once.
+#[tokio::test]
+async fn a_crowd_in_the_clear_is_let_in() {
+    let mut bounds = limits();
+    bounds.max_unauthenticated_per_ip = 1;
+    let rig = Rig::start(SecurityProtocol::Plaintext, bounds).await;
+    // Before the broker has its turn.
+    let crowd: Vec<_> = (0..20).map(|_| rig.knock()).collect();
+    for mut client in crowd {
+        assert_eq!(head(&client.call(&request(18, 0, 1, b"")).await), (1, 0));
+    }
+}
+
 #[tokio::test]
 async fn the_unproven_are_bounded_and_others_still_log_in() {
     let mut bounds = limits();

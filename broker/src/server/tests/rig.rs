@@ -320,6 +320,13 @@ impl Rig {
         Client(TcpStream::connect(self.address).await.unwrap())
     }
 
+    /// A connection that the broker has not looked at yet.
+    pub(super) fn knock(&self) -> Client<TcpStream> {
+        let stream = std::net::TcpStream::connect(self.address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Client(TcpStream::from_std(stream).unwrap())
+    }
+
     /// Waits until every connection of this broker has ended.
     pub(super) async fn stop(self) {
         self.shutdown.advance(Step::Draining);
