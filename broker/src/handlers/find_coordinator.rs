@@ -149,7 +149,7 @@ async fn find(
         GROUP_KEY => {
             access.group::<Describe>(key).map_err(|refused| {
                 let code = denied::code(&refused, ErrorCode::GROUP_AUTHORIZATION_FAILED);
-                Absent::new(code, "not authorized to describe the group")
+                Absent::new(code, "Group authorization failed.")
             })?;
             access.flush();
             group_coordinator(ctx, key, deadline).await
@@ -160,7 +160,7 @@ async fn find(
                 .map_err(|refused| {
                     let code = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
                     let code = denied::code(&refused, code);
-                    Absent::new(code, "not authorized to describe the transactional id")
+                    Absent::new(code, "Transactional Id authorization failed.")
                 })?;
             Err(without_transactions(ctx))
         }
