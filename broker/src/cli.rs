@@ -129,7 +129,7 @@ mod tests {
             (&["consume"][..], "Print one JSON object per record"),
             (&["consume"], "%v or %s value"),
             (&["consume"], "offset:N or N,"),
-            (&["group", "describe"], "describe --watch: one each time"),
+            (&["group", "describe"], "`describe --watch` one each time"),
             (&["group", "reset-offsets"], "offset:N or N,"),
             (&["topic", "list"], "Print one JSON object instead of text"),
             (&["produce"], "(null: a tombstone) or value_base64"),

@@ -74,14 +74,16 @@ fn codes_stand_behind_words() {
     let nobody = Cli::with_file(&plain);
     let address = dev.text(&["listeners", "PLAINTEXT", "address"]);
     let at = ["--bootstrap", address];
-    let no_right = "Topic authorization failed; this user has no right to do that to the topic \
-                    (TOPIC_AUTHORIZATION_FAILED)";
-    for verb in ["create", "delete"] {
+    for (verb, right) in [("create", "CREATE"), ("delete", "DELETE")] {
         let command = [&["topic", verb, "orders"][..], &at].concat();
-        refused(&nobody, &command, 1, &format!("topic orders: {no_right}"));
+        let words = format!(
+            "topic orders: Topic authorization failed; {right} on the topic is needed \
+             (TOPIC_AUTHORIZATION_FAILED)"
+        );
+        refused(&nobody, &command, 1, &words);
     }
     let add = ["acl", "add", "allow User:x read topic:orders"];
-    let words = "Cluster authorization failed; this user has no right to do that to the cluster \
+    let words = "Cluster authorization failed; ALTER on the cluster is needed \
                  (CLUSTER_AUTHORIZATION_FAILED)";
     refused(&nobody, &[&add[..], &at].concat(), 1, words);
     cli.done(&["acl", "add", "allow User:ANONYMOUS describe topic:orders"]);

@@ -239,7 +239,9 @@ async fn add(admin: &mut Admin, output: Output, acls: &[&AclBinding]) -> Result<
             true => "there already:",
             false => "added",
         };
-        tally.note(acl, done, accept(&shown(acl), result.error_code, message));
+        let added = accept(&shown(acl), result.error_code, message);
+        let added = added.map_err(|error| error.needing_right("ALTER"));
+        tally.note(acl, done, added);
     }
     tally.show(output)
 }
@@ -316,6 +318,7 @@ async fn remove(
                     )),
                 }
             });
+        let outcome = outcome.map_err(|error| error.needing_right("ALTER"));
         tally.note(acl, "removed", outcome);
     }
     tally.show(output)

@@ -28,7 +28,7 @@ use super::{
 /// Arguments of `palisade group`.
 #[derive(Debug, Args)]
 #[command(mut_arg("json", |arg| arg.help(
-    "Print one JSON object instead of text; describe --watch: one each time"
+    "Print one JSON object instead of text (of `describe --watch` one each time)"
 )))]
 pub(crate) struct GroupArgs {
     #[command(subcommand)]

@@ -212,7 +212,8 @@ impl TopicArgs {
             let object = json!({ "topic": name, "created": false });
             return output.show(&object, &format!("{name} exists"));
         }
-        accept_topic(&name, result.error_code, result.error_message.as_deref())?;
+        accept_topic(&name, result.error_code, result.error_message.as_deref())
+            .map_err(|error| error.needing_right("CREATE"))?;
         let object = json!({
             "topic": name,
             "created": true,
@@ -248,6 +249,7 @@ impl TopicArgs {
             .first()
             .ok_or_else(|| no_answer("CreatePartitions"))?;
         accept_topic(name, result.error_code, result.error_message.as_deref())
+            .map_err(|error| error.needing_right("ALTER"))
     }
 
     async fn delete(
@@ -281,7 +283,8 @@ impl TopicArgs {
         let mut refused = Vec::new();
         for result in &response.responses {
             let name = result.name.as_deref().unwrap_or("?");
-            match accept_topic(name, result.error_code, result.error_message.as_deref()) {
+            let deleted = accept_topic(name, result.error_code, result.error_message.as_deref());
+            match deleted.map_err(|error| error.needing_right("DELETE")) {
                 Ok(()) => {
                     line(&mut text, format_args!("deleted {}", printable(name)));
                     rows.push(json!({ "topic": name, "deleted": true }));
@@ -392,4 +395,5 @@ async fn alter_configs(
         .first()
         .ok_or_else(|| no_answer("IncrementalAlterConfigs"))?;
     accept_topic(name, result.error_code, result.error_message.as_deref())
+        .map_err(|error| error.needing_right("ALTER_CONFIGS"))
 }

@@ -230,6 +230,7 @@ async fn alter(
         .first()
         .ok_or_else(|| no_answer("AlterUserScramCredentials"))?;
     accept_user(name, result.error_code, result.error_message.as_deref())
+        .map_err(|error| error.needing_right("ALTER"))
 }
 
 async fn mechanisms_of(admin: &mut Admin, name: &str) -> Result<Vec<i8>, ClientError> {

@@ -168,6 +168,22 @@ impl ClientError {
         }
     }
 
+    /// The same denial, naming the operation that the command needs on what it speaks of.
+    pub(crate) fn needing_right(self, operation: &str) -> Self {
+        match self {
+            Self::Refused {
+                what,
+                code,
+                message: None,
+            } => Self::Refused {
+                message: words::of_missing_right(code, operation),
+                what,
+                code,
+            },
+            other => other,
+        }
+    }
+
     /// Whether the same may succeed a little later, perhaps at another broker.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
@@ -279,6 +295,20 @@ mod tests {
         let code = ErrorCode::GROUP_ID_NOT_FOUND;
         let plain = ClientError::refused("it", code, None).to_string();
         assert_eq!(needing(code, None), plain);
+    }
+
+    #[test]
+    fn a_denial_names_the_operation_that_is_needed() {
+        let needing = |code| {
+            let error = ClientError::refused("it", code, None);
+            error.needing_right("ALTER").to_string()
+        };
+        assert_eq!(
+            needing(ErrorCode::CLUSTER_AUTHORIZATION_FAILED),
+            "it: Cluster authorization failed; ALTER on the cluster is needed \
+             (CLUSTER_AUTHORIZATION_FAILED)"
+        );
+        assert!(needing(ErrorCode::TOPIC_AUTHORIZATION_FAILED).contains("ALTER on the topic"));
     }
 
     #[test]

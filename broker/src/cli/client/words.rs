@@ -108,6 +108,16 @@ pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
     })
 }
 
+/// A denial in words that name the right that was missing on whatever it is; `None` for other codes.
+pub(super) fn of_missing_right(code: ErrorCode, operation: &str) -> Option<String> {
+    match code {
+        ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Some(format!(
+            "Cluster authorization failed; {operation} on the cluster is needed"
+        )),
+        _ => of_missing(code, operation, operation),
+    }
+}
+
 /// A denial in words that name the right on topics or groups that was missing; `None` for other codes.
 pub(super) fn of_missing(code: ErrorCode, topic: &str, group: &str) -> Option<String> {
     match code {
