@@ -28,7 +28,7 @@ pub use writer::{AppendError, AuditFile, AuditWriter, Started, StreamId, WriterE
 
 /// Takes events. The one who calls it never waits for a disk.
 pub trait AuditSink: Send + Sync {
-    /// Takes an event. What finds no room waits in the [`Overflow`] of its context, if there is one;
-    /// what cannot be kept in the end is counted and shows up as `audit_gap`.
+    /// Takes an event. What finds no room waits in the [`Overflow`] of its context, if there is
+    /// one; what cannot be kept in the end is counted and shows up as `audit_gap`.
     fn record(&self, event: AuditEvent);
 }

@@ -96,7 +96,8 @@ impl ProducerIds {
     async fn refilled(&self, source: &impl BlockSource) -> Option<ProducerId> {
         let failures = self.failures.load(Ordering::Relaxed);
         let _turn = self.refill.lock().await;
-        // Whoever had the turn before may have brought a block for all, or learned that there is none.
+        // Whoever had the turn before may have brought a block for all, or learned that there is
+        // none.
         if let Some(id) = self.take() {
             return Some(id);
         }

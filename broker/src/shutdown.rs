@@ -1,4 +1,5 @@
-//! How a broker stops: the stages everybody can watch, and the gate that counts who is still inside.
+//! How a broker stops: the stages everybody can watch, and the gate that counts who is still
+//! inside.
 
 use std::fs;
 use std::future;
@@ -128,8 +129,8 @@ impl Drop for Pass {
 
 /// Tells a start that nobody wants it any more.
 ///
-/// It is heard between two logs that are opened. A start that has come further goes on to its end, and
-/// is stopped then like any other.
+/// It is heard between two logs that are opened. A start that has come further goes on to its end,
+/// and is stopped then like any other.
 #[derive(Clone, Debug, Default)]
 pub struct CallOff(Arc<AtomicBool>);
 
@@ -189,8 +190,8 @@ impl Signals {
 pub(crate) struct Hangup(Option<Signal>);
 
 impl Hangup {
-    /// Begins to listen, unless the process was started with the signal ignored, as `nohup` does it:
-    /// a handler would undo that.
+    /// Begins to listen, unless the process was started with the signal ignored, as `nohup` does
+    /// it: a handler would undo that.
     ///
     /// # Errors
     /// When a handler cannot be installed.
@@ -203,8 +204,8 @@ impl Hangup {
         Ok(Hangup(Some(signal(SignalKind::hangup())?)))
     }
 
-    /// Completes when the first has come, and never again: the kernel and a shell send one each, which
-    /// is no second wish. Cancel-safe.
+    /// Completes when the first has come, and never again: the kernel and a shell send one each,
+    /// which is no second wish. Cancel-safe.
     pub(crate) async fn heard(&mut self) {
         let Some(signal) = &mut self.0 else {
             return future::pending().await;

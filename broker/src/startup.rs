@@ -1,14 +1,15 @@
 //! Starts a broker from its configuration, and stops it without losing anything.
 //!
 //! ```text
-//! start: log directory -> audit log -> metadata -> partitions -> listeners -> let in by the cluster
-//! stop:  listeners drain -> raft -> partitions and log directory (clean marker) -> audit log
+//! start: log directory -> audit log -> metadata -> partitions -> listeners -> let in by the
+//! cluster stop:  listeners drain -> raft -> partitions and log directory (clean marker) -> audit
+//! log
 //! ```
 //!
-//! A start that fails once its logs are open, as for a port that is busy, closes what it has opened like
-//! a stop; one that fails before it opens any leaves the directory with the marker it had. One that is
-//! called off while it opens logs gives up what it has opened, without a marker. Logs that it had not come
-//! to keep their seals, so the next start does not look through them either.
+//! A start that fails once its logs are open, as for a port that is busy, closes what it has opened
+//! like a stop; one that fails before it opens any leaves the directory with the marker it had. One
+//! that is called off while it opens logs gives up what it has opened, without a marker. Logs that
+//! it had not come to keep their seals, so the next start does not look through them either.
 
 mod audit;
 mod credentials;
@@ -74,8 +75,8 @@ pub async fn start(
     start_prepared(config, first_users, &call_off, async |_| Ok(())).await
 }
 
-/// As [`start`]; `prepare` runs when the node has joined its cluster, before a listener answers. While
-/// the logs are opened it may be called off.
+/// As [`start`]; `prepare` runs when the node has joined its cluster, before a listener answers.
+/// While the logs are opened it may be called off.
 ///
 /// # Errors
 /// See [`StartError`]; what `prepare` fails with becomes [`StartError::Prepare`].

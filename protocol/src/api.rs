@@ -13,8 +13,8 @@ pub struct ApiSpec {
     pub min: i16,
     /// The highest version advertised and served.
     pub max: i16,
-    /// The lowest version served. Only Produce advertises lower ones, which old librdkafka looks for
-    /// before it compresses (KAFKA-18659); a request in them is refused.
+    /// The lowest version served. Only Produce advertises lower ones, which old librdkafka looks
+    /// for before it compresses (KAFKA-18659); a request in them is refused.
     pub served_min: i16,
     /// The first version with compact lengths and tagged fields (KIP-482).
     pub first_flexible: Option<i16>,
@@ -40,7 +40,8 @@ impl ApiSpec {
     }
 }
 
-/// The APIs that are built, by key. What is missing here is not advertised and closes the connection.
+/// The APIs that are built, by key. What is missing here is not advertised and closes the
+/// connection.
 pub const SERVED: &[ApiSpec] = &[
     ApiSpec {
         served_min: 3,
@@ -95,7 +96,8 @@ pub(crate) const fn request_header_version(key: ApiKey, version: i16) -> i16 {
 
 /// The version of the response header: 1 (with tagged fields) before a flexible body, else 0.
 ///
-/// ApiVersions keeps 0 always: a client that guessed its version too high must be able to read the answer.
+/// ApiVersions keeps 0 always: a client that guessed its version too high must be able to read the
+/// answer.
 pub(crate) const fn response_header_version(key: ApiKey, version: i16) -> i16 {
     if matches!(key, ApiKey::ApiVersions) || !is_flexible(key, version) {
         0

@@ -11,7 +11,8 @@
 //! 23     4    last offset delta          61     .    records, maybe compressed
 //! ```
 //!
-//! Base offset, length and leader epoch lie outside the CRC, so that a leader stamps them for nothing.
+//! Base offset, length and leader epoch lie outside the CRC, so that a leader stamps them for
+//! nothing.
 
 pub mod builder;
 pub mod compaction;
@@ -32,8 +33,8 @@ pub use scanner::{RecordOutline, RecordScanner};
 
 /// Walks over batches that lie end to end, as in a fetch response or a segment.
 ///
-/// Yields each header with the whole batch. Stops after the first error; bytes at the end that are no
-/// whole batch are an error too.
+/// Yields each header with the whole batch. Stops after the first error; bytes at the end that are
+/// no whole batch are an error too.
 #[derive(Clone, Debug)]
 pub struct BatchIter<'a> {
     rest: &'a [u8],

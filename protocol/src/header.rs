@@ -23,7 +23,8 @@ pub struct RequestHeader {
 impl RequestHeader {
     /// Reads a header of version 1 or 2, as the key and version in it demand.
     ///
-    /// The key and version are not judged here: ApiVersions is answered in versions that do not exist.
+    /// The key and version are not judged here: ApiVersions is answered in versions that do not
+    /// exist.
     ///
     /// # Errors
     /// The frame is too short or the client id is not text.

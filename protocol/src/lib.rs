@@ -1,12 +1,12 @@
 //! The Kafka protocol as plain values: requests, responses, record batches.
 //!
-//! Nothing here opens a socket or a file or decides a policy. Bytes from outside never panic, and no
-//! decoder reserves more memory than a fixed multiple of the bytes that arrived. Names and records are
-//! slices of the received frame, not copies.
+//! Nothing here opens a socket or a file or decides a policy. Bytes from outside never panic, and
+//! no decoder reserves more memory than a fixed multiple of the bytes that arrived. Names and
+//! records are slices of the received frame, not copies.
 //!
 //! What is spoken: the requests of [`api::SERVED`], each at every version of its range, and record
-//! batches of format v2. What is refused: message formats v0 and v1, and every key and version outside
-//! the table.
+//! batches of format v2. What is refused: message formats v0 and v1, and every key and version
+//! outside the table.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

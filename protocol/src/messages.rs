@@ -1,8 +1,8 @@
 //! Requests and responses, one file per API with both sides.
 //!
-//! A struct stands for all versions of its message. What a version lacks reads as the default and is
-//! dropped when written if the schema calls it ignorable; otherwise writing it is an error. Fields
-//! that may be null in any version are `Option`s. Names are those of Kafka's schemas.
+//! A struct stands for all versions of its message. What a version lacks reads as the default and
+//! is dropped when written if the schema calls it ignorable; otherwise writing it is an error.
+//! Fields that may be null in any version are `Option`s. Names are those of Kafka's schemas.
 
 use std::fmt;
 

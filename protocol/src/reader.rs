@@ -188,7 +188,8 @@ impl Reader {
         }
     }
 
-    /// Reads the length of bytes or the count of an array: `None` is null. Classic ones are 32 bits wide.
+    /// Reads the length of bytes or the count of an array: `None` is null. Classic ones are 32 bits
+    /// wide.
     ///
     /// # Errors
     /// `Truncated`, `VarintOverflow` or `NegativeLength`.

@@ -1,4 +1,5 @@
-//! Static descriptions of the messages, written by the derive; tests compare them with Kafka's schemas.
+//! Static descriptions of the messages, written by the derive; tests compare them with Kafka's
+//! schemas.
 
 /// An inclusive range of versions; `i16::MAX` leaves the end open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

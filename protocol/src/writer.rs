@@ -195,7 +195,8 @@ impl Writer {
         if self.pieces.len() != pieces {
             return Err(EncodeError::RecordsInTag);
         }
-        // The size is known only now and usually takes one byte: write it behind, then turn it to the front.
+        // The size is known only now and usually takes one byte: write it behind, then turn it to
+        // the front.
         let size = self.tail.len().saturating_sub(start);
         self.put_uvarint(u32::try_from(size).map_err(|_| EncodeError::TooLong { length: size })?);
         if let Some(written) = self.tail.get_mut(start..) {

@@ -67,7 +67,8 @@ pub struct Appended {
 pub enum TryAppend {
     /// The batch is in the log (not yet durable).
     Done(Appended),
-    /// The lock is taken or the segment must be rolled; nothing was written, the batch is as it was.
+    /// The lock is taken or the segment must be rolled; nothing was written, the batch is as it
+    /// was.
     ///
     /// Call [`Log::append_split`] where blocking is allowed: it waits, and rolls.
     Busy,

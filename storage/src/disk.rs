@@ -10,10 +10,11 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Jobs waiting for the disk thread, oldest first.
 ///
-/// Nothing here bounds the queue; whoever adds to it does. A log has a few jobs at a time (allocation,
-/// roll, one seal per rolled segment), and a roll waits for its turn before the next can arise; so does
-/// a request with its cold read, its slow append or its deletion of records. Retention adds a job per
-/// log and pass, and what is read ahead is bounded in bytes where it is asked for.
+/// Nothing here bounds the queue; whoever adds to it does. A log has a few jobs at a time
+/// (allocation, roll, one seal per rolled segment), and a roll waits for its turn before the next
+/// can arise; so does a request with its cold read, its slow append or its deletion of records.
+/// Retention adds a job per log and pass, and what is read ahead is bounded in bytes where it is
+/// asked for.
 #[derive(Default)]
 pub(crate) struct JobQueue {
     state: Mutex<State>,

@@ -82,8 +82,8 @@ impl Log {
     /// The first record that carries the largest timestamp of those below `up_to`, and not below
     /// the log start; blocks.
     ///
-    /// Kafka looks at whole segments, so what it finds may lie below the log start, where nobody can
-    /// read it.
+    /// Kafka looks at whole segments, so what it finds may lie below the log start, where nobody
+    /// can read it.
     ///
     /// # Errors
     /// As [`Log::find_by_timestamp`].

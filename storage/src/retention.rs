@@ -211,8 +211,8 @@ impl Log {
         failed.map_or(kept.map(|()| count), |(_, error)| Err(error))
     }
 
-    /// Sees to a snapshot at the end of the first segments of the log, which are about to go or to be
-    /// sealed; a seal brings one, but the last of them may not have been sealed yet.
+    /// Sees to a snapshot at the end of the first segments of the log, which are about to go or to
+    /// be sealed; a seal brings one, but the last of them may not have been sealed yet.
     pub(crate) fn keep_producers(&self, going: &[Arc<Segment>]) -> Result<(), StorageError> {
         let Some(last) = going.last() else {
             return Ok(());

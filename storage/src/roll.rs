@@ -76,7 +76,8 @@ impl Log {
     fn seal_all(&self, producers: &ProducerStates) -> Result<(), StorageError> {
         let end = self.end.load();
         if end == Offset::ZERO {
-            // Nothing was ever appended, so there is nothing that a seal could spare the next start.
+            // Nothing was ever appended, so there is nothing that a seal could spare the next
+            // start.
             return self.store_epochs();
         }
         self.sync_appended()?;
@@ -131,8 +132,8 @@ impl Log {
         };
         // The end stands still now.
         let base = self.end.load();
-        // With the seal of before the last start it would end where that says, if a crash takes what
-        // was appended since, and what follows would be a gap. Synced with the new name.
+        // With the seal of before the last start it would end where that says, if a crash takes
+        // what was appended since, and what follows would be a gap. Synced with the new name.
         let unsealed = self.home.remove_seal(active.base);
         let created = unsealed.and_then(|_| self.create_segment(base, now));
         {
@@ -180,8 +181,8 @@ impl Log {
         Ok((Arc::new(segment), file))
     }
 
-    /// A file left behind would end the log at its base on the next start; but that of an empty segment,
-    /// which a larger one should have replaced, is what the log goes on with.
+    /// A file left behind would end the log at its base on the next start; but that of an empty
+    /// segment, which a larger one should have replaced, is what the log goes on with.
     fn not_created(&self, path: &std::path::Path, error: &std::io::Error) -> StorageError {
         let list = self.segments.load();
         if list.last().is_some_and(|active| *active.path == *path) {

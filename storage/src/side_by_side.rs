@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 /// syncs many files at once.
 pub const DISK_WAITERS: usize = 8;
 
-/// Does `work` for each job on `threads` threads, of which the caller is one; the answers come in no
-/// order.
+/// Does `work` for each job on `threads` threads, of which the caller is one; the answers come in
+/// no order.
 ///
 /// # Panics
 /// When `work` does.

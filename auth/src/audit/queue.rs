@@ -242,8 +242,8 @@ impl AuditQueue {
         self.take_those(patience, false)
     }
 
-    /// As [`take`](Self::take), but only what fails closed: all that a full disk has room for. From a
-    /// closed queue it takes everything.
+    /// As [`take`](Self::take), but only what fails closed: all that a full disk has room for. From
+    /// a closed queue it takes everything.
     pub fn take_fail_closed(&self, patience: Duration) -> Vec<Stamped> {
         self.take_those(patience, true)
     }

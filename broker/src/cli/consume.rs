@@ -72,8 +72,9 @@ pub(crate) struct ConsumeArgs {
     /// End where the topics end now
     #[arg(long)]
     until_end: bool,
-    /// What to print of a record: %t topic, %p partition, %o offset, %T time in ms, %k key, %v or %s
-    /// value, %h headers, %K and %S lengths of key and value, %%, \n, \t, \xHH; '%v\n' if not given
+    /// What to print of a record: %t topic, %p partition, %o offset, %T time in ms, %k key, %v or
+    /// %s value, %h headers, %K and %S lengths of key and value, %%, \n, \t, \xHH; '%v\n' if not
+    /// given
     #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse, conflicts_with = "json")]
     format: Option<Template>,
     /// What stands for a key or value that is none
@@ -199,7 +200,8 @@ impl ConsumeArgs {
             outcome = self.take_part(cluster, reader, member) => outcome,
             () = interrupt.heard() => Ok(()),
         };
-        // Whoever goes says goodbye, also after an error, which counts more than one of the farewell.
+        // Whoever goes says goodbye, also after an error, which counts more than one of the
+        // farewell.
         let positions = reader.positions();
         let farewell = async {
             let committed = self.commit(cluster, member, &positions).await;

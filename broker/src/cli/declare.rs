@@ -94,8 +94,8 @@ pub(crate) enum DeclareError {
 }
 
 impl Declarations {
-    /// Puts everything into force; what is already so stays. Gives the users who had another password
-    /// before.
+    /// Puts everything into force; what is already so stays. Gives the users who had another
+    /// password before.
     ///
     /// # Errors
     /// The first declaration that is refused.
@@ -128,7 +128,8 @@ impl Declarations {
     }
 }
 
-/// How many credentials a user has already, and how many of them its password belongs to: those first.
+/// How many credentials a user has already, and how many of them its password belongs to: those
+/// first.
 async fn verified(broker: &Broker, user: &DeclaredUser) -> (usize, usize) {
     let image = broker.metadata.image();
     let (mut verified, mut held) = (0, 0);
@@ -162,8 +163,8 @@ fn accept(what: &str, code: ErrorCode, message: Option<&str>) -> Result<(), Decl
     Err(DeclareError::Refused(error))
 }
 
-/// ACLs and credentials that come into force together, in one change: of half of them the next start
-/// would take for granted that it is all.
+/// ACLs and credentials that come into force together, in one change: of half of them the next
+/// start would take for granted that it is all.
 struct Together {
     acls: Vec<AclBinding>,
     /// One request per mechanism: a request may name a user only once (KIP-554).

@@ -71,10 +71,10 @@ pub struct DevArgs {
     bind: String,
     /// Port of the SASL_SSL listener; SSL takes the next one, PLAINTEXT the one after it
     ///
-    /// With 0, and without it, the ports that the same directory was started with before are taken; at
-    /// its first start the system chooses with 0, and without it they are 9092, 9093 and 9094. Any of
-    /// them that is busy is replaced by a free one. A directory keeps the ports that it announced
-    /// first, or those of the last --port but 0.
+    /// With 0, and without it, the ports that the same directory was started with before are taken;
+    /// at its first start the system chooses with 0, and without it they are 9092, 9093 and 9094.
+    /// Any of them that is busy is replaced by a free one. A directory keeps the ports that it
+    /// announced first, or those of the last --port but 0.
     #[arg(long)]
     port: Option<u16>,
     /// Print one line of JSON instead of the readable block

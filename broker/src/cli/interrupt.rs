@@ -10,8 +10,8 @@ use tokio::{
 use super::client::ClientError;
 use crate::shutdown::Hangup;
 
-/// Two signals no further apart than this are one: `timeout` signals its child and then their group,
-/// a terminal and a shell may each send one. Nobody means a second that soon.
+/// Two signals no further apart than this are one: `timeout` signals its child and then their
+/// group, a terminal and a shell may each send one. Nobody means a second that soon.
 const ECHO: Duration = Duration::from_millis(100);
 
 /// SIGINT, SIGTERM and SIGHUP, heard from the moment this is made.

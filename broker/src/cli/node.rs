@@ -131,8 +131,8 @@ pub(crate) fn run(
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(node);
-            // What still blocks a thread is nothing that an end depends on, as the removal of leftovers,
-            // which the next start goes on with.
+            // What still blocks a thread is nothing that an end depends on, as the removal of
+            // leftovers, which the next start goes on with.
             runtime.shutdown_background();
             outcome
         }
@@ -147,8 +147,8 @@ pub(crate) fn run(
     }
 }
 
-/// Waits until a node has started. A signal calls the start off, which `called_off` is told; Ctrl-C after
-/// that ends the process at once. `None` where the start heard of it, and nothing runs.
+/// Waits until a node has started. A signal calls the start off, which `called_off` is told; Ctrl-C
+/// after that ends the process at once. `None` where the start heard of it, and nothing runs.
 pub(crate) async fn started<T>(
     starting: impl Future<Output = Result<T, NodeError>>,
     signals: &mut Signals,

@@ -1,10 +1,10 @@
 //! RULE: one line that says who may, or may not, do what.
 //!
 //! `allow|deny PRINCIPAL OPERATION[,OPERATION…] RESOURCE [from HOST]`, where RESOURCE is
-//! `topic:NAME`, `group:NAME`, `transactional-id:NAME` or `cluster`, whose one name, `kafka-cluster`
-//! (or `*`), may be left out. A `*` at the end of a name
-//! means every name that begins so, a lone `*` every name. Words with blanks stand in double
-//! quotes, with a backslash before a quote or a backslash inside them.
+//! `topic:NAME`, `group:NAME`, `transactional-id:NAME` or `cluster`, whose one name,
+//! `kafka-cluster` (or `*`), may be left out. A `*` at the end of a name means every name that
+//! begins so, a lone `*` every name. Words with blanks stand in double quotes, with a backslash
+//! before a quote or a backslash inside them.
 
 use std::fmt;
 

@@ -2,8 +2,8 @@
 
 use super::{ConfigError, values::Values};
 
-/// Drops what follows from a problem that is reported anyway: a key that is missing because its name
-/// was mistyped, or a relation to a default that stands in for a value that was refused.
+/// Drops what follows from a problem that is reported anyway: a key that is missing because its
+/// name was mistyped, or a relation to a default that stands in for a value that was refused.
 pub(crate) fn drop(values: &Values, errors: &mut Vec<ConfigError>) {
     let is_file_lost = errors.iter().any(|error| {
         matches!(

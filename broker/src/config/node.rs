@@ -24,7 +24,8 @@ pub struct AuditSettings {
     pub block_max: Duration,
     /// What a permitted request does then (`palisade.audit.full.policy`).
     pub full_policy: AuditFullPolicy,
-    /// Bytes of disk kept for what must be written when it is full (`palisade.audit.reserve.bytes`).
+    /// Bytes of disk kept for what must be written when it is full
+    /// (`palisade.audit.reserve.bytes`).
     pub reserve_bytes: u64,
 }
 
@@ -95,7 +96,8 @@ pub struct LogSettings {
     pub retention_check_interval: Duration,
     /// After this long without a word a producer id is forgotten (`producer.id.expiration.ms`).
     pub producer_id_expiration: Duration,
-    /// Between two notes of how far the logs are synced (`log.flush.offset.checkpoint.interval.ms`).
+    /// Between two notes of how far the logs are synced
+    /// (`log.flush.offset.checkpoint.interval.ms`).
     pub checkpoint_interval: Duration,
     /// Threads that open logs at start (`num.recovery.threads.per.data.dir`).
     pub recovery_threads: usize,

@@ -80,8 +80,8 @@ impl Config {
         rows
     }
 
-    /// SHA-256 in hex of every setting in force, defaults among them. Secrets do not count, and what
-    /// a provider gives counts as it is written.
+    /// SHA-256 in hex of every setting in force, defaults among them. Secrets do not count, and
+    /// what a provider gives counts as it is written.
     pub(crate) fn fingerprint(&self) -> String {
         let set = self
             .values

@@ -124,7 +124,8 @@ pub(crate) fn gather(
                     origin: Origin::CommandLine,
                 });
             }
-            // Without a separator nobody knows whether the text is a secret: only its head is shown.
+            // Without a separator nobody knows whether the text is a secret: only its head is
+            // shown.
             _ => errors.push(ConfigError::Override(head(text))),
         }
     }

@@ -145,8 +145,8 @@ fn by_group(get: &impl Fn(&str) -> Option<String>) -> Vec<TlsError> {
         .collect()
 }
 
-/// A problem in words. Of a key file that others can read, what it holds is judged too: else the next
-/// start would find the next mistake in it.
+/// A problem in words. Of a key file that others can read, what it holds is judged too: else the
+/// next start would find the next mistake in it.
 fn reasons(problem: &TlsError, get: &impl Fn(&str) -> Option<String>) -> Vec<String> {
     let TlsError::KeyFileMode { key, path, mode } = problem else {
         return vec![problem.to_string()];

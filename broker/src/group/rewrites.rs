@@ -1,11 +1,11 @@
 //! How much of groups a principal may have written anew in a time.
 //!
 //! A heartbeat of forty bytes has a group of up to a batch converted, that is read, written and
-//! replayed, and the next one has it turned back; or it says another rack of a member that has named
-//! a hundred thousand topics, whose record is written anew with all of them. Over and over that takes
-//! the processor from all others. So whoever had much written owes those bytes, pays off so many
-//! with each millisecond, and is told to come again while he owes too much. That is counted on the
-//! node, since groups are in many shards.
+//! replayed, and the next one has it turned back; or it says another rack of a member that has
+//! named a hundred thousand topics, whose record is written anew with all of them. Over and over
+//! that takes the processor from all others. So whoever had much written owes those bytes, pays off
+//! so many with each millisecond, and is told to come again while he owes too much. That is counted
+//! on the node, since groups are in many shards.
 
 use std::collections::HashMap;
 

@@ -105,8 +105,8 @@ struct Shown {
     documentation: bool,
 }
 
-/// Each resource where it is named first, with all the keys that it is asked for: a row of an answer
-/// may be a thousand times as long as a name, and lists of keys that differ are as short.
+/// Each resource where it is named first, with all the keys that it is asked for: a row of an
+/// answer may be a thousand times as long as a name, and lists of keys that differ are as short.
 fn each_once(
     asked: impl Iterator<Item = (ConfigResourceType, DescribeConfigsResource)>,
 ) -> Vec<(ConfigResourceType, DescribeConfigsResource)> {
@@ -337,8 +337,8 @@ fn broker_synonyms(config: &Reported, shown: Shown) -> Vec<DescribeConfigsSynony
     synonyms
 }
 
-/// A group's key: its own value, or else the node's. As in Kafka the value that was set is shown, even
-/// where the node's bounds are others by now and a bounded one is in force.
+/// A group's key: its own value, or else the node's. As in Kafka the value that was set is shown,
+/// even where the node's bounds are others by now and a bounded one is in force.
 fn group_setting(
     key: &GroupKey,
     own: Option<&str>,

@@ -1,6 +1,7 @@
 //! DescribeGroups (15), versions 0-6: classic groups and their members.
 //!
-//! A group that is named twice has one row: a description may be a thousand times as long as a name.
+//! A group that is named twice has one row: a description may be a thousand times as long as a
+//! name.
 //!
 //! v3 what the caller may do (KIP-430); v4 static members (KIP-345); v5 flexible; v6 an error with
 //! words for groups that do not exist (KIP-1043).

@@ -4,10 +4,10 @@
 //! every release and not served.
 //!
 //! Without a transactional id any node answers: a fresh id from this node's block, epoch 0.
-//! Deliberately absent: transactions. A request with a transactional id is authorized first and then
-//! answered INVALID_TRANSACTION_TIMEOUT: the response has no text, and of the codes that this API
-//! may answer it is one that every client takes as final (librdkafka retries for ever on those it
-//! does not know, UNSUPPORTED_VERSION among them) and that cannot be mistaken for a denial.
+//! Deliberately absent: transactions. A request with a transactional id is authorized first and
+//! then answered INVALID_TRANSACTION_TIMEOUT: the response has no text, and of the codes that this
+//! API may answer it is one that every client takes as final (librdkafka retries for ever on those
+//! it does not know, UNSUPPORTED_VERSION among them) and that cannot be mistaken for a denial.
 
 use palisade_auth::grant::{TransactionalId, Write};
 use palisade_auth::{Access, Granted};

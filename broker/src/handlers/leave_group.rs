@@ -1,4 +1,5 @@
-//! LeaveGroup (13), versions 0-5: members leave, or an operator removes them (coordination.md §1.4).
+//! LeaveGroup (13), versions 0-5: members leave, or an operator removes them (coordination.md
+//! §1.4).
 //!
 //! v3 several members, by instance too (KIP-345); v4 flexible; v5 the reason, which nobody reads.
 

@@ -281,8 +281,8 @@ impl Totals {
     }
 }
 
-/// Opens logs on `threads` threads; by directory name. Those that it had not come to when the start was
-/// called off are not among them.
+/// Opens logs on `threads` threads; by directory name. Those that it had not come to when the start
+/// was called off are not among them.
 pub(super) fn open_all(
     openings: Vec<Opening>,
     found: &Mutex<FoundLogs>,

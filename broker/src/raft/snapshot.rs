@@ -59,7 +59,8 @@ impl SnapshotFile {
     /// `Storage` for an unreadable file, `DamagedFile` for a damaged one, `Codec` for one of
     /// another format.
     pub fn read(&self) -> Result<Option<Snapshot>, RaftError> {
-        // Whatever its length: the log behind it is cut, so that all of the metadata is in here alone.
+        // Whatever its length: the log behind it is cut, so that all of the metadata is in here
+        // alone.
         let read = read_file(self.fs.as_ref(), &self.path, u64::MAX);
         let Some(bytes) = read.map_err(RaftError::reading("topics, users and rules"))? else {
             return Ok(None);

@@ -7,11 +7,11 @@
 //! Each of them has a waker of its own, so that what is ready is found without asking the others:
 //! the connection wakes for many reasons, and with a full line most answers are not among them.
 //!
-//! An answer that is large for the size of its question is *patient*: one of them is in the making at
-//! a time, none is begun while finished ones fill the line or one before it is being sent, and behind
-//! one that was not begun no request is read. Whoever asks and does not read so holds what the line
-//! may hold and one answer more, whatever he asks; and what is asked of groups is asked in the order
-//! of the requests, changes among them.
+//! An answer that is large for the size of its question is *patient*: one of them is in the making
+//! at a time, none is begun while finished ones fill the line or one before it is being sent, and
+//! behind one that was not begun no request is read. Whoever asks and does not read so holds what
+//! the line may hold and one answer more, whatever he asks; and what is asked of groups is asked in
+//! the order of the requests, changes among them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -320,9 +320,9 @@ impl Work<'_> {
         let settled = self.is_settled();
         let unsent =
             !self.connection.sender.is_empty() || self.connection.transport.socket().has_unsent();
-        // A request in work is not idleness; a peer that takes no bytes is. So is one that is read no
-        // more, for it has asked so much, or the connection closes, or the audit log holds it back:
-        // nobody can see any longer whether it is there.
+        // A request in work is not idleness; a peer that takes no bytes is. So is one that is read
+        // no more, for it has asked so much, or the connection closes, or the audit log holds it
+        // back: nobody can see any longer whether it is there.
         let unheard =
             !self.answers.has_room() || self.closing.is_some() || self.connection.hold.is_waiting();
         let idle = limits

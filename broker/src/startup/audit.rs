@@ -98,8 +98,8 @@ impl AuditLog {
         Ok(log)
     }
 
-    /// Its file, and why it cannot be written, where that is so: no login counts and nothing is changed
-    /// meanwhile.
+    /// Its file, and why it cannot be written, where that is so: no login counts and nothing is
+    /// changed meanwhile.
     pub(crate) fn trouble(&self) -> Option<(PathBuf, String)> {
         let reason = self.trouble.lock().clone()?;
         Some((self.path.clone(), reason))
@@ -115,7 +115,8 @@ impl AuditLog {
     pub(crate) async fn record_login(&self, mut event: AuditEvent) -> bool {
         // It has waited long enough when it is taken back.
         event.context.overflow = None;
-        // It names the login itself, so that it is never merged with another: one line takes one back.
+        // It names the login itself, so that it is never merged with another: one line takes one
+        // back.
         let connection = event.context.connection.as_deref();
         let correction = AuditEvent {
             action: Action::LoginFailed,

@@ -73,8 +73,8 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
-/// Why a node cannot work in this log directory, as far as that can be seen without a start. One that is
-/// not there is made for the look, and removed again.
+/// Why a node cannot work in this log directory, as far as that can be seen without a start. One
+/// that is not there is made for the look, and removed again.
 pub(crate) fn unusable(dir: &Path) -> Option<String> {
     let shown = dir.display();
     if dir.exists() {

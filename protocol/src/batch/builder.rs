@@ -76,7 +76,8 @@ impl BatchBuilder {
         self
     }
 
-    /// Makes the batch a control batch, or not. Such a batch holds one record and is not compressed.
+    /// Makes the batch a control batch, or not. Such a batch holds one record and is not
+    /// compressed.
     #[must_use]
     pub fn control(mut self, control: bool) -> Self {
         self.control = control;
@@ -103,7 +104,8 @@ impl BatchBuilder {
     /// Adds a record.
     ///
     /// # Errors
-    /// `BatchFull` when a length or the number of records does not fit its field. Nothing is added then.
+    /// `BatchFull` when a length or the number of records does not fit its field. Nothing is added
+    /// then.
     pub fn add(
         &mut self,
         timestamp: TimestampMs,
@@ -139,7 +141,8 @@ impl BatchBuilder {
     /// Makes the batch, with its CRC.
     ///
     /// # Errors
-    /// `BatchFull` when it is longer than its length field can say; `Compress` when the codec fails.
+    /// `BatchFull` when it is longer than its length field can say; `Compress` when the codec
+    /// fails.
     pub fn build(self) -> Result<BytesMut, BatchError> {
         let codec = if self.control {
             Codec::None

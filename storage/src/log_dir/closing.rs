@@ -90,8 +90,9 @@ impl LogDir {
         closed
     }
 
-    /// Ends the threads and unlocks a directory in which no log was opened: it is as it was found, with
-    /// the marker of the clean stop before, if there was one. Blocks, and no log is opened after it.
+    /// Ends the threads and unlocks a directory in which no log was opened: it is as it was found,
+    /// with the marker of the clean stop before, if there was one. Blocks, and no log is opened
+    /// after it.
     ///
     /// # Errors
     /// `DiskFull` or `Io`: there is no marker then, as after an unclean stop.

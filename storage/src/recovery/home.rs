@@ -118,8 +118,8 @@ fn holds_records(fs: &dyn Fs, dir: &Path, synced: Offset, sparse: bool) -> std::
     Ok(false)
 }
 
-/// Makes the directory and its topic id, or checks the id. Answers whether the log is new; `made` tells
-/// whether the directory is, also where what follows fails.
+/// Makes the directory and its topic id, or checks the id. Answers whether the log is new; `made`
+/// tells whether the directory is, also where what follows fails.
 pub(super) fn prepare_dir(
     shared: &Shared,
     dir: &Path,
@@ -161,7 +161,8 @@ pub(super) fn prepare_dir(
 
 /// Takes away what a creation that failed has made of a log, which holds no record yet.
 ///
-/// By name, since there may be no descriptor left to list it with. What stays, the next start finds.
+/// By name, since there may be no descriptor left to list it with. What stays, the next start
+/// finds.
 pub(super) fn remove_unmade(shared: &Shared, dir: &Path) {
     let fs = &*shared.fs;
     let first = format!("{:020}.log", 0);

@@ -199,7 +199,8 @@ fn batches_that_do_not_fit_are_refused_without_a_trace() {
     assert_eq!(read_all(&fresh.log).len(), 1);
 }
 
-/// A larger segment in the place of an empty one has the same file: where it cannot be made, that stays.
+/// A larger segment in the place of an empty one has the same file: where it cannot be made, that
+/// stays.
 #[test]
 fn an_empty_segment_that_cannot_grow_goes_on() {
     let mut refused = 0;

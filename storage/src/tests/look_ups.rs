@@ -1,5 +1,5 @@
-//! Look-ups by time beside batches that do not verify, or were deleted: they answer with what readers
-//! are given.
+//! Look-ups by time beside batches that do not verify, or were deleted: they answer with what
+//! readers are given.
 
 use palisade_protocol::batch::{BatchBuilder, BatchIter, Codec, verify_crc};
 

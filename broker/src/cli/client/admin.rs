@@ -60,12 +60,12 @@ impl Admin {
         self.connection.send(&requests::metadata(topics)).await
     }
 
-    /// Sends a request whose decision is the controller's; where that has moved, or is being chosen, it
-    /// is looked for and asked again as long as the user waits.
+    /// Sends a request whose decision is the controller's; where that has moved, or is being
+    /// chosen, it is looked for and asked again as long as the user waits.
     ///
     /// # Errors
-    /// Those of [`Connection::send`], and of [`Connection::open`] but for a controller that does not
-    /// answer: a dead one may be named for a while.
+    /// Those of [`Connection::send`], and of [`Connection::open`] but for a controller that does
+    /// not answer: a dead one may be named for a while.
     pub async fn decide<R: Request>(
         &mut self,
         request: &R,

@@ -94,7 +94,8 @@ impl Line {
         connection::shown(host, *port)
     }
 
-    /// The connection, taken out: a request that is given up in the middle must not leave one behind.
+    /// The connection, taken out: a request that is given up in the middle must not leave one
+    /// behind.
     async fn take(&mut self) -> Result<Connection, ClientError> {
         match self.connection.take() {
             Some(connection) => Ok(connection),

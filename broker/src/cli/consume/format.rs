@@ -25,8 +25,8 @@ pub(super) struct Shown<'a> {
 pub(super) struct Marks<'a> {
     /// Stands for keys and values that are none.
     pub(super) null: &'a [u8],
-    /// Whether the bytes of records are shown as text in which nothing acts on a terminal. A program
-    /// gets them as they are.
+    /// Whether the bytes of records are shown as text in which nothing acts on a terminal. A
+    /// program gets them as they are.
     pub(super) is_for_people: bool,
 }
 

@@ -191,9 +191,9 @@ impl Reader {
         since.min().map(|since| since + patience)
     }
 
-    /// Says once, until all goes well again, that something is tried in vain: when it has been for a
-    /// while, or, where nothing else will be looked at meanwhile, at once. `promised` is how long the
-    /// person wants it tried.
+    /// Says once, until all goes well again, that something is tried in vain: when it has been for
+    /// a while, or, where nothing else will be looked at meanwhile, at once. `promised` is how long
+    /// the person wants it tried.
     pub(super) fn tell(&mut self, promised: Duration, is_at_once: bool) {
         let troubles = self.places.values().filter_map(|place| {
             let error = place.trouble.as_ref()?;

@@ -1,15 +1,15 @@
 //! Temporary directories of brokers that were killed, and their removal by the next one.
 //!
-//! A temporary directory carries a mark: a file that its broker keeps locked as long as it lives. It
-//! appears under its name only when it is locked already. Removed is what nobody but a dead broker
-//! of this user can have left: a directory, no link, named as ours are, with mode 0700 and this user
-//! as its owner, whose mark is a regular file with our text in it that is not locked. The text names
-//! the directory, so that of a copy or of one that was moved says nothing. What else lies there is
-//! what a broker makes, and no other process has its data locked. Others cannot put another
-//! directory in its place meanwhile: where they could, nothing is removed.
+//! A temporary directory carries a mark: a file that its broker keeps locked as long as it lives.
+//! It appears under its name only when it is locked already. Removed is what nobody but a dead
+//! broker of this user can have left: a directory, no link, named as ours are, with mode 0700 and
+//! this user as its owner, whose mark is a regular file with our text in it that is not locked. The
+//! text names the directory, so that of a copy or of one that was moved says nothing. What else
+//! lies there is what a broker makes, and no other process has its data locked. Others cannot put
+//! another directory in its place meanwhile: where they could, nothing is removed.
 //!
-//! Whoever names such a directory with `--data-dir`, one in it, or in it a directory for logs, makes it
-//! his own: the mark goes, under its lock.
+//! Whoever names such a directory with `--data-dir`, one in it, or in it a directory for logs,
+//! makes it his own: the mark goes, under its lock.
 
 use std::{
     env,
@@ -66,7 +66,8 @@ pub(super) fn mark(dir: &Path) -> io::Result<File> {
 /// Takes the mark off a directory that somebody keeps from now on.
 ///
 /// # Errors
-/// A temporary broker uses it, or one that was killed is being removed; whatever the file system says.
+/// A temporary broker uses it, or one that was killed is being removed; whatever the file system
+/// says.
 fn keep(dir: &Path) -> io::Result<()> {
     let path = dir.join(MARK);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -88,7 +89,8 @@ fn keep(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes the mark off the temporary directories that one lies in, or that it is; links are followed.
+/// Takes the mark off the temporary directories that one lies in, or that it is; links are
+/// followed.
 ///
 /// # Errors
 /// Like [`mark`], and where one of them is in use.
@@ -116,8 +118,8 @@ fn resolved(dir: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Where temporary directories are made; an empty `TMPDIR`, which would mean the working directory, is
-/// none.
+/// Where temporary directories are made; an empty `TMPDIR`, which would mean the working directory,
+/// is none.
 pub(super) fn parent() -> PathBuf {
     let named = env::temp_dir();
     match named.as_os_str().is_empty() {

@@ -1,5 +1,5 @@
-//! What `palisade dev` does once its broker serves: it writes the clients' files, proves with one of them
-//! that a client succeeds, and gathers what is to be told.
+//! What `palisade dev` does once its broker serves: it writes the clients' files, proves with one
+//! of them that a client succeeds, and gathers what is to be told.
 
 use std::{collections::BTreeMap, env, io, path::PathBuf, process, time::Duration};
 
@@ -88,8 +88,9 @@ impl Ready<'_> {
         })
     }
 
-    /// The topic to show the next steps with: the first one of this start, or of the last start that
-    /// declared any; another one, if need be, that takes records without keys; or one to be made.
+    /// The topic to show the next steps with: the first one of this start, or of the last start
+    /// that declared any; another one, if need be, that takes records without keys; or one to be
+    /// made.
     fn example(&self) -> io::Result<Example> {
         let broker = self.running.broker();
         let dir = self.home.dev_dir();
@@ -129,12 +130,12 @@ impl Ready<'_> {
             .map_err(NodeError::system("client settings"))
     }
 
-    /// Has a client succeed, and tells whether the administrator's password still is what was written
-    /// down.
+    /// Has a client succeed, and tells whether the administrator's password still is what was
+    /// written down.
     ///
-    /// The client comes with its certificate: what it shows of keys, listeners and requests holds for
-    /// every other, and it costs no derivation of a password. The administrator's password is compared
-    /// with the credential itself meanwhile.
+    /// The client comes with its certificate: what it shows of keys, listeners and requests holds
+    /// for every other, and it costs no derivation of a password. The administrator's password is
+    /// compared with the credential itself meanwhile.
     async fn prove(&self, files: &ClientFiles) -> Result<bool, NodeError> {
         let settings = ClientSettings::load(Some(&files.java_mtls_properties), None)?;
         let (connected, fits) = tokio::join!(Admin::connect(settings, CHECK_TIME), async {

@@ -42,8 +42,8 @@ const USUAL: Ports = Ports {
 };
 
 impl Ports {
-    /// Reads the ports that clients know; damaged ones are told of and forgotten, for they are only a
-    /// wish.
+    /// Reads the ports that clients know; damaged ones are told of and forgotten, for they are only
+    /// a wish.
     pub(crate) fn remembered(dir: &Path) -> Option<Self> {
         let path = dir.join("ports.json");
         let read = serde_json::from_slice::<Self>(&fs::read(&path).ok()?);
@@ -56,8 +56,8 @@ impl Ports {
         read.ok().map(Self::once_each)
     }
 
-    /// A port that stands twice, as it was written once, is the first one's: the other listener never
-    /// had it.
+    /// A port that stands twice, as it was written once, is the first one's: the other listener
+    /// never had it.
     fn once_each(mut self) -> Self {
         if self.ssl == self.sasl_ssl {
             self.ssl = 0;
@@ -103,8 +103,8 @@ impl Ports {
         [self.sasl_ssl, self.ssl, self.plaintext].contains(&port)
     }
 
-    /// The ports that the next start is to take: those that clients were told of first, unless others
-    /// were asked for since. One that was busy is replaced for one run.
+    /// The ports that the next start is to take: those that clients were told of first, unless
+    /// others were asked for since. One that was busy is replaced for one run.
     ///
     /// `bound` are those of this run, 0 for a listener that it does not have.
     pub(crate) fn kept(asked: Option<u16>, remembered: Option<Self>, bound: Self) -> Self {

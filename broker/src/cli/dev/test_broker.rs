@@ -45,10 +45,11 @@ impl From<NodeError> for TestBrokerError {
     }
 }
 
-/// A broker for the integration tests of a Rust program: what `palisade dev` starts, in this process.
+/// A broker for the integration tests of a Rust program: what `palisade dev` starts, in this
+/// process.
 ///
-/// It listens on free ports of 127.0.0.1 and is secured as in production: TLS by an authority of its
-/// own, SCRAM logins, and nothing allowed that no ACL allows; only the administrator may do
+/// It listens on free ports of 127.0.0.1 and is secured as in production: TLS by an authority of
+/// its own, SCRAM logins, and nothing allowed that no ACL allows; only the administrator may do
 /// everything. It has threads of its own, so that it serves whatever the test does with its
 /// runtime. Dropping it stops it, and removes the directory if it was a temporary one.
 ///

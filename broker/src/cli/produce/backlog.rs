@@ -112,7 +112,8 @@ impl Backlog {
         ready.map(|(index, _)| *index).collect()
     }
 
-    /// Begins an attempt at the first batch of a partition: gives it, and its first sequence number.
+    /// Begins an attempt at the first batch of a partition: gives it, and its first sequence
+    /// number.
     pub(super) fn attempt(&mut self, index: i32, now: Instant) -> Option<(&Batch, i32)> {
         let queue = self.queues.get_mut(&index)?;
         queue.attempt(now);

@@ -1,5 +1,5 @@
-//! Batches to leaders, one at a time per partition and as often as it takes, within the time that the
-//! command is given.
+//! Batches to leaders, one at a time per partition and as often as it takes, within the time that
+//! the command is given.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -84,7 +84,8 @@ impl Sender {
     /// ends the reading, the second all.
     ///
     /// # Errors
-    /// The source cannot be read, no leader can be had, the broker refuses this user or lost records.
+    /// The source cannot be read, no leader can be had, the broker refuses this user or lost
+    /// records.
     pub(super) async fn run(
         &mut self,
         mut lines: mpsc::Receiver<io::Result<Vec<Parsed>>>,

@@ -121,9 +121,9 @@ impl ClassicGroup {
         self.upgrade_failed.insert(by, now);
     }
 
-    /// Bytes of a member's records, and of what it would keep in memory. The records take less where
-    /// partitions are of topics that are gone, or are assigned to somebody else as well; in memory
-    /// it is what it keeps at most.
+    /// Bytes of a member's records, and of what it would keep in memory. The records take less
+    /// where partitions are of topics that are gone, or are assigned to somebody else as well; in
+    /// memory it is what it keeps at most.
     fn sizes(&self, id: &Str, member: &Member) -> Option<(usize, usize)> {
         let read = (*member.reading.get_or_init(|| Read::of(member)))?;
         let instance = member.instance_id.as_ref();

@@ -364,7 +364,8 @@ fn says_nothing_new(
         && member.classic.is_none()
 }
 
-/// Whether a request says all that there is to say, as after a loss of memory: it is told everything.
+/// Whether a request says all that there is to say, as after a loss of memory: it is told
+/// everything.
 fn is_full(request: &ConsumerGroupHeartbeatRequest) -> bool {
     let subscribes =
         request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();

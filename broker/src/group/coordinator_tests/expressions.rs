@@ -167,7 +167,8 @@ async fn topics_that_no_batch_holds_keep_no_others_out() {
     );
 }
 
-/// Otherwise whoever sends wrong epochs has one look-up after the other begin beside those that go on.
+/// Otherwise whoever sends wrong epochs has one look-up after the other begin beside those that go
+/// on.
 #[tokio::test]
 async fn a_refused_heartbeat_does_not_end_the_look_up_of_another() {
     let rig = Rig::new();

@@ -177,8 +177,8 @@ impl Shard {
         }
     }
 
-    /// A member that is told to come again lives: until the sessions of others are over, which began
-    /// with its own, it may hear nothing else.
+    /// A member that is told to come again lives: until the sessions of others are over, which
+    /// began with its own, it may hear nothing else.
     pub(super) fn told_to_come_again(
         &mut self,
         id: &Str,

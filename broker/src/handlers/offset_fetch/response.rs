@@ -85,7 +85,8 @@ impl Topic {
     }
 
     /// A topic of which all was asked, with the id it has today, zero where it is gone; none where
-    /// nothing is left of it: offsets of a deleted namesake do not count, and by id a topic must be.
+    /// nothing is left of it: offsets of a deleted namesake do not count, and by id a topic must
+    /// be.
     pub(super) fn of_all(found: FetchedTopic, id: Uuid, by_id: bool) -> Option<Self> {
         let partitions = found.partitions.into_iter();
         let partitions = partitions.filter(|one| {

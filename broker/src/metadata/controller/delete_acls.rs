@@ -2,7 +2,8 @@
 //!
 //! An ACL that many filters match is answered as often: all matches together are bounded as the
 //! removals are. Past that the whole request is refused, as Kafka does past ten thousand removals.
-//! Each filter looks at all ACLs, whether it matches one or none: filters times ACLs are bounded too.
+//! Each filter looks at all ACLs, whether it matches one or none: filters times ACLs are bounded
+//! too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

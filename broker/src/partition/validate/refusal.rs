@@ -65,8 +65,8 @@ impl Refusal {
 
     /// A refusal of a batch that claims to be stamped by a broker.
     ///
-    /// Kafka lists each record that it can read. Here none is read: the header claims it of all, and
-    /// one fault stands for them, since how many there are is no more than a claim too.
+    /// Kafka lists each record that it can read. Here none is read: the header claims it of all,
+    /// and one fault stands for them, since how many there are is no more than a claim too.
     pub(super) fn append_time_claimed(header: &BatchHeader) -> Refusal {
         let text = Str::from(format!(
             "Invalid timestamp type in message with timestamp {}. Producer should not set \

@@ -302,7 +302,8 @@ async fn on_sasl_ssl_the_certificate_never_names_the_principal() {
     assert_eq!(rig.service.begun.lock()[0].1, "User:alice");
 }
 
-/// A handshake is refused at no cost to who begins it: however many do, refused logins are waited for.
+/// A handshake is refused at no cost to who begins it: however many do, refused logins are waited
+/// for.
 #[tokio::test]
 async fn refused_handshakes_take_no_places_of_refused_logins() {
     let own = identity("client");

@@ -19,7 +19,8 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How often a write is tried when the broker stops.
 const LAST_TRIES: u32 = 10;
 
-/// Writes until the queue is closed and drained; `trouble` is why it cannot, for as long as it cannot.
+/// Writes until the queue is closed and drained; `trouble` is why it cannot, for as long as it
+/// cannot.
 pub(super) fn run(
     mut writer: AuditWriter<File>,
     queue: &AuditQueue,

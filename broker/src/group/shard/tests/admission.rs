@@ -269,8 +269,8 @@ fn what_is_nobodys_is_not_shared_out_again() {
     bench.shard.assert_counted();
 }
 
-/// Who is told to come again is not taken for silent meanwhile: for as long as others' sessions run he
-/// hears nothing else.
+/// Who is told to come again is not taken for silent meanwhile: for as long as others' sessions run
+/// he hears nothing else.
 #[test]
 fn who_is_told_to_come_again_lives() {
     let (mut bench, _) = bench();
