@@ -89,15 +89,28 @@ impl Log {
     /// As [`Log::find_by_timestamp`].
     pub fn max_timestamp(&self, up_to: Offset) -> Result<Option<TimestampOffset>, StorageError> {
         let limit = up_to.min(self.end.load());
-        self.in_segments(|list| self.max_in(list, limit))
+        self.in_segments(|list| match self.max_in(list, limit, true)? {
+            Largest::Found(found) => Ok(Some(found)),
+            Largest::Nothing => Ok(None),
+            // The last segment knows the time of a batch that cannot be read yet: its records are
+            // asked instead.
+            Largest::BeyondTheLimit => match self.max_in(list, limit, false)? {
+                Largest::Found(found) => Ok(Some(found)),
+                Largest::Nothing | Largest::BeyondTheLimit => Ok(None),
+            },
+        })
     }
 
+    /// The same in these segments. `believe_last`: the last one's largest timestamp, which is known
+    /// a moment before the batch that brings it is readable, is taken as it stands.
     fn max_in(
         &self,
         list: &[Arc<Segment>],
         limit: Offset,
-    ) -> Result<Option<TimestampOffset>, StorageError> {
+        believe_last: bool,
+    ) -> Result<Largest, StorageError> {
         let mut best: Option<(TimestampMs, Arc<Segment>)> = None;
+        let last = list.last().filter(|_| !believe_last);
         let start = self.start.load();
         let damage = self.damage.load();
         for segment in list.iter().filter(|segment| segment.base < limit) {
@@ -112,7 +125,8 @@ impl Log {
             let known = Known::of(&damage, &segment.path);
             // A segment knows the largest of all that it was given, also where that is damaged or
             // deleted now. One without any may have no record, or records without timestamps.
-            let is_whole = base >= start && next <= limit && known.is_empty();
+            let is_settled = last.is_none_or(|last| !Arc::ptr_eq(last, segment));
+            let is_whole = is_settled && base >= start && next <= limit && known.is_empty();
             let time = if is_whole && most.value() >= 0 {
                 Some(most)
             } else {
@@ -124,14 +138,24 @@ impl Log {
             }
         }
         let Some((largest, segment)) = best else {
-            return Ok(None);
+            return Ok(Largest::Nothing);
         };
         let entry = segment.index()?.floor_time(largest);
         let from = (u64::from(entry.position), entry.relative);
         let known = Known::of(&damage, &segment.path);
         let found = first_record(&segment, &known, from, start, |time| time >= largest)?;
-        Ok(found.filter(|found| found.offset < limit))
+        let found = found.filter(|found| found.offset < limit);
+        Ok(found.map_or(Largest::BeyondTheLimit, Largest::Found))
     }
+}
+
+/// What a look-up for the largest timestamp came to.
+enum Largest {
+    Found(TimestampOffset),
+    /// No record has a timestamp.
+    Nothing,
+    /// The largest that a segment knows is of no record below the limit.
+    BeyondTheLimit,
 }
 
 /// The first record of a segment, from an index entry on and not below `start`, whose timestamp

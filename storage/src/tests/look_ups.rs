@@ -258,3 +258,23 @@ fn the_largest_time_is_looked_for_in_as_few_batches_as_can_have_it() {
         assert!(looked <= 1, "{looked} batches");
     }
 }
+
+/// A writer tells the segment the time of its batch a moment before it shows the batch.
+#[test]
+fn the_largest_time_is_found_while_a_batch_is_on_its_way() {
+    let bench = Bench::new(small());
+    for tag in 0..BATCHES {
+        bench.put(batch(tag as u64, 1, 30, time_of(tag)));
+        bench.dir.run_pending();
+    }
+    let largest = || bench.log.max_timestamp(offset(BATCHES)).unwrap().unwrap();
+    let before = largest();
+    let list = bench.log.segments.load_full();
+    let last = list.last().unwrap();
+    last.publish(last.tail(), time(1_000_000));
+    assert_eq!(largest(), before);
+    bench.put(batch(BATCHES as u64, 1, 30, 1_000_000));
+    assert_eq!(largest(), before, "above the limit");
+    let found = bench.log.max_timestamp(offset(BATCHES + 1)).unwrap();
+    assert_eq!(found.unwrap().offset, offset(BATCHES));
+}
