@@ -99,6 +99,7 @@ fn open(dir: &LogDir, name: &str, compact: bool) -> Arc<Log> {
     let spec = LogSpec {
         dir_name: name.to_owned(),
         topic_id: TopicId::from_bytes([1; 16]),
+        leader_epoch: None,
     };
     let config = LogConfig {
         compact,

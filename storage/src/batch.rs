@@ -3,6 +3,7 @@
 //! The CRC of a batch covers only the bytes from `attributes` on. Base offset, length, leader epoch
 //! and magic are believed because they fit what stands before them (storage page, §7.1).
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use palisade_protocol::batch::BATCH_HEADER_LEN;
@@ -25,7 +26,10 @@ pub(crate) const HEADER_LEN: usize = BATCH_HEADER_LEN;
 /// Where the bytes of a batch start that its CRC covers.
 pub(crate) const CRC_START: usize = 21;
 
+// What other batches say against one: compared in `Bad::contradicts_others`.
 const EPOCH_BACK: &str = "leader epoch goes back";
+const BLAMED: &str = "batch does not fit its neighbours";
+// Of a batch by itself.
 const UNREADABLE: &str = "the bytes cannot be read";
 /// Why a batch is damage whose checksum is not that of its bytes.
 pub(crate) const WRONG_CHECKSUM: &str = "wrong checksum";
@@ -85,6 +89,19 @@ pub(crate) struct Bad {
     pub(crate) reason: &'static str,
 }
 
+impl Bad {
+    /// True where other batches show its leader epoch to be wrong, if what its checksum covers is
+    /// right.
+    pub(crate) fn contradicts_others(&self) -> bool {
+        contradicts_others(self.reason)
+    }
+}
+
+/// The same of the reason alone. A batch may be blamed for its place too.
+pub(crate) fn contradicts_others(reason: &'static str) -> bool {
+    matches!(reason, EPOCH_BACK | BLAMED)
+}
+
 /// Which batch is to blame for what shows in a later one; by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Culprit {
@@ -138,6 +155,8 @@ struct Raise {
 
 /// With so many batches behind it of the same leader epoch no batch is to blame for that.
 const BELIEVED: usize = 4;
+/// How many batches behind a lower leader epoch are asked who is to blame for it.
+const AHEAD: usize = 2 * BELIEVED;
 
 impl<'a> Walk<'a> {
     /// Starts at `position` of a mapping, where no batch lies below offset `expected`.
@@ -187,13 +206,43 @@ impl<'a, S: Source> Walk<'a, S> {
                 return Some(Culprit::Unverified(before.position));
             }
         }
-        let raised = self.raised.as_ref()?;
-        let head = bad.position..bad.position + HEADER_LEN as u64;
-        let header = (head.end <= self.end)
-            .then(|| self.source.look(head, parse).ok()?.ok())
-            .flatten()?;
-        let fits = header.partition_leader_epoch >= raised.from;
-        (bad.reason == EPOCH_BACK && fits).then_some(Culprit::Raises(raised.position))
+        let raised = self.raised.as_ref().filter(|_| bad.reason == EPOCH_BACK)?;
+        let (position, from) = (raised.position, raised.from);
+        // Either the raise is wrong, in it and in those that share its epoch, or the lower epochs
+        // behind it are: who blames fewer batches is believed. Batches of the raised epoch behind
+        // the last lower one fit both stories; they only break a tie, for the epoch then exists.
+        let (mut if_raise_is_wrong, mut if_lower_are_wrong) = (1 + raised.shared, 1);
+        let mut undecided = 0;
+        let met = self.header(bad.position)?;
+        if met.partition_leader_epoch < from {
+            return None;
+        }
+        let mut at = bad.position + met.total_len() as u64;
+        for _ in 0..AHEAD {
+            let Some(header) = self.header(at) else { break };
+            match header.partition_leader_epoch.cmp(&self.epoch) {
+                Ordering::Equal => undecided += 1,
+                Ordering::Less => {
+                    if_raise_is_wrong += std::mem::take(&mut undecided);
+                    if_lower_are_wrong += 1;
+                }
+                Ordering::Greater => break,
+            }
+            at += header.total_len() as u64;
+        }
+        let is_wrong = match if_lower_are_wrong.cmp(&if_raise_is_wrong) {
+            Ordering::Greater => true,
+            Ordering::Equal => undecided == 0,
+            Ordering::Less => false,
+        };
+        is_wrong.then_some(Culprit::Raises(position))
+    }
+
+    /// The header at a position, if it parses.
+    fn header(&mut self, position: u64) -> Option<BatchHeader> {
+        let end = position.checked_add(HEADER_LEN as u64)?;
+        let head = (end <= self.end).then_some(position..end)?;
+        self.source.look(head, parse).ok()?.ok()
     }
 
     /// Goes on as if the batch that raised the leader epoch last had not.
@@ -208,6 +257,15 @@ impl<'a, S: Source> Walk<'a, S> {
     pub(crate) fn raised_above(&self, epoch: LeaderEpoch) -> Option<u64> {
         let raised = self.raised.as_ref().filter(|_| self.epoch > epoch);
         raised.map(|raised| raised.position)
+    }
+
+    /// As [`Walk::raised_above`], but only a raise that no batch behind it shares.
+    pub(crate) fn raised_alone_above(&self, epoch: LeaderEpoch) -> Option<u64> {
+        let alone = self
+            .raised
+            .as_ref()
+            .is_some_and(|raised| raised.shared == 0);
+        self.raised_above(epoch).filter(|_| alone)
     }
 
     /// Demands offsets without gaps.
@@ -305,7 +363,7 @@ impl<'a, S: Source> Walk<'a, S> {
     fn step(&mut self) -> Result<Found, &'static str> {
         let left = self.end - self.position;
         if self.is_blamed(self.position) {
-            return Err("batch does not fit its neighbours");
+            return Err(BLAMED);
         }
         if left < HEADER_LEN as u64 {
             return Err("less than a batch header left");

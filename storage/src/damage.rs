@@ -5,14 +5,17 @@
 //! found damaged is marked in its seal, so that the next start finds the same before it serves
 //! anything.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use palisade_protocol::batch::BatchIter;
+
 use crate::aside::Aside;
-use crate::batch::{Bad, BatchHeader, Culprit, Walk};
+use crate::batch::{self, Bad, BatchHeader, Culprit, Walk};
 use crate::cleaner::Pace;
 use crate::error::StorageError;
-use crate::fs::OpenHow;
+use crate::fs::{OpenHow, read_part};
 use crate::log::Log;
 use crate::seal::Seal;
 use crate::segment::{Segment, Tail};
@@ -108,6 +111,45 @@ impl Log {
     /// Ranges that are known not to verify.
     pub fn damage(&self) -> Vec<DamagedRange> {
         self.damage.load().as_ref().clone()
+    }
+
+    /// The bytes of the damage at `from` and the offset behind it, where nothing but leader epochs
+    /// speaks against its batches; blocks.
+    ///
+    /// For who depends on no leader epoch. The batches fill the range, each has the checksum of its
+    /// bytes, and their offsets ascend within it. `None` where that is not so.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn read_contradicted(
+        &self,
+        from: Offset,
+    ) -> Result<Option<(Vec<u8>, Offset)>, StorageError> {
+        let damage = self.damage.load();
+        let range = damage.iter().find(|r| r.from <= from && from < r.to);
+        let Some(range) = range.filter(|range| batch::contradicts_others(range.reason)) else {
+            return Ok(None);
+        };
+        let read = || {
+            let file = self.shared.fs.open(&range.path, OpenHow::Read)?;
+            // Not by a mapping: who cuts the file would not know of it.
+            let bytes = read_part(&*file, range.start, range.end - range.start)?;
+            io::Result::Ok((bytes, file.size()? <= range.end))
+        };
+        let (bytes, is_last) = read().map_err(|e| StorageError::io("read", &range.path, &e))?;
+        let mut end = range.from;
+        for found in BatchIter::new(&bytes) {
+            let found = found.ok().filter(|(_, found)| batch::verify_crc(found));
+            let header = found.and_then(|(_, found)| batch::parse(found).ok());
+            let header = header.filter(|header| header.base_offset >= end);
+            let Some(next) = header.and_then(|header| batch::next_offset(&header)) else {
+                return Ok(None);
+            };
+            end = next;
+        }
+        // What is missing at the end of a file was lost; before a batch it may be compaction's gap.
+        let fits = end == range.to || (end < range.to && !is_last);
+        Ok(fits.then_some((bytes, range.to)))
     }
 
     /// Adds a damaged range that a reader has met.

@@ -198,11 +198,16 @@ pub fn read_all(file: &dyn FsFile, limit: u64) -> io::Result<Vec<u8>> {
     if size > limit {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut bytes = vec![0; usize::try_from(size).map_err(|_| io::ErrorKind::InvalidData)?];
+    read_part(file, 0, size)
+}
+
+/// Reads `length` bytes of a file from `position` on, fewer where it ends before.
+pub(crate) fn read_part(file: &dyn FsFile, position: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| io::ErrorKind::InvalidData)?];
     let mut at = 0;
     while at < bytes.len() {
         let chunk = bytes.get_mut(at..).unwrap_or_default();
-        match file.read_at(chunk, at as u64) {
+        match file.read_at(chunk, position + at as u64) {
             Ok(0) => break,
             Ok(n) => at += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -16,7 +16,7 @@ use crate::meta::{self, MetaProperties};
 use crate::observer::LogObserver;
 use crate::recovery::{self, METADATA_FILE, RecoveryReport};
 use crate::shared::Shared;
-use crate::types::{Offset, PartitionIndex, TimestampMs, TopicId};
+use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 
 mod closing;
 mod coherence;
@@ -66,6 +66,9 @@ pub struct LogSpec {
     pub dir_name: String,
     /// Topic id; a directory with another one is refused.
     pub topic_id: TopicId,
+    /// The partition's leader epoch by the metadata: a last batch above it that no other bears out
+    /// is damage. `None` where that is not known, or may be an older one.
+    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 /// Space of a log directory, in bytes.

@@ -78,6 +78,8 @@ struct Recovery<'a> {
     /// What the next batch must have at least. A segment that is not as it was sealed says nothing
     /// of it: no checksum covers a leader epoch, and what follows would pass for a torn tail.
     lowest_epoch: LeaderEpoch,
+    /// The partition's, as `LogSpec` has it.
+    leader_epoch: Option<LeaderEpoch>,
     /// Base of the first segment whose transaction index must be rebuilt.
     replay_from: Option<Offset>,
     /// Files to sync, each with the bytes that may never have been synced.
@@ -151,6 +153,7 @@ fn recover(
         doubtful: Vec::new(),
         epochs: Vec::new(),
         lowest_epoch: LeaderEpoch::new(-1),
+        leader_epoch: spec.leader_epoch,
         replay_from: None,
         to_sync: Vec::new(),
         forget_producers: false,

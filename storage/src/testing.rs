@@ -13,7 +13,7 @@ use crate::log_dir::{LogDir, LogSpec};
 use crate::meta::CLEAN_FILE;
 use crate::observer::LogObserver;
 use crate::recovery::RecoveryReport;
-use crate::types::{Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId};
 use crate::{AppendAs, Appended, FlushPolicy, StorageError};
 
 pub(crate) const DIR: &str = "/logs";
@@ -29,7 +29,7 @@ pub(crate) fn time(value: i64) -> TimestampMs {
 
 pub(crate) fn leader(epoch: i32) -> AppendAs {
     AppendAs::Leader {
-        epoch: crate::types::LeaderEpoch::new(epoch),
+        epoch: LeaderEpoch::new(epoch),
     }
 }
 
@@ -149,6 +149,8 @@ pub(crate) struct Bench {
     pub(crate) report: RecoveryReport,
     /// A clean stop came before it.
     pub(crate) was_clean: bool,
+    /// What its opener knew of the leader epoch.
+    leader_epoch: Option<LeaderEpoch>,
 }
 
 impl Bench {
@@ -160,7 +162,20 @@ impl Bench {
         Self::try_on(fs, config).unwrap()
     }
 
+    /// Opened by one who knows that the partition is in leader epoch `epoch`.
+    pub(crate) fn led(fs: FaultyFs, config: LogConfig, epoch: i32) -> Self {
+        Self::open(fs, config, Some(LeaderEpoch::new(epoch))).unwrap()
+    }
+
     pub(crate) fn try_on(fs: FaultyFs, config: LogConfig) -> Result<Self, StorageError> {
+        Self::open(fs, config, None)
+    }
+
+    fn open(
+        fs: FaultyFs,
+        config: LogConfig,
+        leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<Self, StorageError> {
         let marker = Path::new(DIR).join(CLEAN_FILE);
         let was_clean = fs.content(&marker).is_some();
         let dir = LogDir::open(Path::new(DIR), fs.as_fs(), manual())?;
@@ -168,6 +183,7 @@ impl Bench {
         let spec = LogSpec {
             dir_name: LOG.into(),
             topic_id: TopicId::from_bytes([5; 16]),
+            leader_epoch,
         };
         let (log, report) = dir.open_log(spec, config, ear.clone(), time(0))?;
         Ok(Self {
@@ -177,6 +193,7 @@ impl Bench {
             ear,
             report,
             was_clean,
+            leader_epoch,
         })
     }
 
@@ -205,17 +222,17 @@ impl Bench {
     pub(crate) fn reopen(self, config: LogConfig) -> Self {
         self.dir.run_pending();
         self.dir.close(7).unwrap();
-        let fs = self.fs.clone();
+        let (fs, leader_epoch) = (self.fs.clone(), self.leader_epoch);
         drop(self);
-        Self::on(fs, config)
+        Self::open(fs, config, leader_epoch).unwrap()
     }
 
     /// Crashes and opens again.
     pub(crate) fn crash(self, crash: crate::fs::Crash, config: LogConfig) -> Self {
-        let fs = self.fs.clone();
+        let (fs, leader_epoch) = (self.fs.clone(), self.leader_epoch);
         fs.restart(crash);
         drop(self);
-        Self::on(fs, config)
+        Self::open(fs, config, leader_epoch).unwrap()
     }
 
     /// Path of a file of the log.

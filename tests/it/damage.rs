@@ -9,6 +9,11 @@ use std::time::Duration;
 use palisade_protocol::ErrorCode;
 use palisade_protocol::batch::BatchIter;
 use palisade_protocol::batch::compression::Codec;
+use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use palisade_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use palisade_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use palisade_protocol::uuid::Uuid;
 use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
@@ -156,6 +161,62 @@ fn flipped_bits_are_found_told_and_refused() {
     assert_eq!(refused(&mut connection, id), Vec::<i64>::new());
 }
 
+/// Changes the leader epoch of the batch at `offset`, which no checksum covers.
+fn change_epoch(segment: &Path, offset: i64, mask: u8) {
+    let bytes = fs::read(segment).expect("a segment");
+    let mut at = 0;
+    for batch in BatchIter::new(&bytes) {
+        let (header, batch) = batch.expect("a whole batch");
+        if header.base_offset.value() == offset {
+            // The last byte of the epoch.
+            let place = at + 15;
+            let file = File::options().write(true).open(segment);
+            let written =
+                file.and_then(|file| file.write_all_at(&[bytes[place] ^ mask], place as u64));
+            return written.expect("a byte can be written");
+        }
+        at += batch.len();
+    }
+    unreachable!("some batch begins at {offset}");
+}
+
+/// In the segment that is appended to, which has no seal, and in what was written since it was last known to be
+/// synced: neighbours and the metadata tell which batch it is.
+#[test]
+fn a_changed_leader_epoch_after_a_kill_costs_its_batch() {
+    let mut node = Node::prepare();
+    node.set("log.flush.offset.checkpoint.interval.ms", "3600000");
+    node.run();
+    let mut connection = login(&node);
+    let id = requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
+    (0..10).for_each(|offset| produce(&mut connection, id, offset));
+    node.kill();
+    node.run();
+    let mut connection = login(&node);
+    (10..20).for_each(|offset| produce(&mut connection, id, offset));
+    node.kill();
+
+    let segment = node
+        .dir()
+        .join(format!("data/{TOPIC}-0/00000000000000000000.log"));
+    let changed = [11, 14, 19];
+    for (offset, mask) in changed.into_iter().zip([0x02, 0x10, 0x40]) {
+        change_epoch(&segment, offset, mask);
+    }
+    node.allow("records are damaged on disk and refused to readers")
+        .allow("log recovered with losses");
+    for round in 0..3 {
+        node.run();
+        let mut connection = login(&node);
+        assert_eq!(refused(&mut connection, id), changed, "start {round}");
+        produce(&mut connection, id, 20 + round);
+        match round {
+            0 => node.kill(),
+            _ => drop(node.terminate()),
+        }
+    }
+}
+
 /// Files beside the logs: what is needed stops the start, what is not is told of; each time with what to do.
 #[test]
 fn damaged_files_are_named_with_what_to_do() {
@@ -244,4 +305,92 @@ fn damaged_files_are_named_with_what_to_do() {
     fs::write(&file, whole).expect("written");
     node.run();
     assert_eq!(refused(&mut login(&node), id), Vec::<i64>::new());
+}
+
+const GROUP: &str = "damaged-group";
+const GROUPS: &str = "__consumer_offsets";
+
+fn commit(connection: &mut Connection, offset: i64) {
+    let request = OffsetCommitRequest {
+        group_id: GROUP.into(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: TOPIC.into(),
+            partitions: vec![OffsetCommitRequestPartition {
+                committed_offset: offset,
+                ..OffsetCommitRequestPartition::default()
+            }],
+            ..OffsetCommitRequestTopic::default()
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    let answer = connection.call(8, &request).expect("an answer");
+    let code = answer.topics[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::NONE, "offset {offset}");
+}
+
+/// Waits until the coordinator says what is committed.
+fn committed(connection: &mut Connection) -> i64 {
+    let request = OffsetFetchRequest {
+        group_id: GROUP.into(),
+        topics: Some(vec![OffsetFetchRequestTopic {
+            name: TOPIC.into(),
+            partition_indexes: vec![0],
+        }]),
+        ..OffsetFetchRequest::default()
+    };
+    eventually("a committed offset", PATIENCE, || {
+        let answer = connection.call(7, &request).expect("an answer");
+        match answer.error_code {
+            ErrorCode::NONE => Ok(answer.topics[0].partitions[0].committed_offset),
+            code => Err(code.name().to_owned()),
+        }
+    })
+}
+
+/// No checksum covers it, and no offset of a group depends on it.
+#[test]
+fn a_flipped_leader_epoch_takes_no_groups_away() {
+    let mut node = Node::prepare();
+    node.set("offsets.topic.num.partitions", "1").run();
+    let mut connection = login(&node);
+    requests::create_topic(&mut connection, TOPIC, 1, &[]).expect("a topic");
+    let find = FindCoordinatorRequest {
+        key: GROUP.into(),
+        ..FindCoordinatorRequest::default()
+    };
+    let found = connection.call(3, &find).expect("an answer");
+    assert_eq!(found.error_code, ErrorCode::NONE);
+    assert_eq!(committed(&mut connection), -1, "the coordinator serves");
+    (1..=3).for_each(|offset| commit(&mut connection, offset));
+    node.kill();
+
+    let log = node.dir().join(format!("data/{GROUPS}-0"));
+    let log = log.join("00000000000000000000.log");
+    let bytes = fs::read(&log).expect("a segment");
+    let last = BatchIter::new(&bytes).last().expect("a batch");
+    let (header, batch) = last.expect("a whole batch");
+    let (damaged, place) = (header.base_offset.value(), bytes.len() - batch.len() + 15);
+    let file = File::options().write(true).open(&log);
+    file.and_then(|file| file.write_all_at(&[bytes[place] ^ 0x40], place as u64))
+        .expect("a byte can be written");
+    node.allow("records are damaged on disk and refused to readers")
+        .allow("log recovered with losses")
+        .allow("leader epochs of batches are damaged");
+    // What is committed since lies behind the damage.
+    for offset in 3..6 {
+        node.run();
+        let mut connection = login(&node);
+        assert_eq!(committed(&mut connection), offset);
+        node.process().wait_for_line(PATIENCE, |line| {
+            line.contains(" WARN ")
+                && line.contains("leader epochs of batches are damaged")
+                && line.contains("partition=0 ranges=1")
+        });
+        let request = requests::fetch_request(GROUPS, Uuid::default(), damaged, 0);
+        let answer = connection.call(12, &request).expect("an answer");
+        let code = answer.responses[0].partitions[0].error_code;
+        assert_eq!(code, ErrorCode::CORRUPT_MESSAGE);
+        commit(&mut connection, offset + 1);
+        node.kill();
+    }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Loaded {
     pub(crate) records: usize,
     /// Records of kinds that are not known, skipped.
     pub(crate) skipped: usize,
+    /// Ranges of batches with wrong leader epochs, replayed like others.
+    pub(crate) contradicted: usize,
 }
 
 /// A part of the log, decoded.
@@ -99,7 +101,15 @@ pub(crate) async fn load(
     let mut next = partition.log_start_offset();
     while next < end {
         let work = move |bytes: &[u8]| decode(bytes, next, end);
-        let chunk = partition.read_with(next, end, CHUNK, work).await??;
+        let chunk = match partition.read_with(next, end, CHUNK, work).await {
+            Err(error @ PartitionError::Storage(StorageError::Corrupt { .. })) => {
+                let work = move |bytes: &[u8], to| decode_up_to(bytes, next, to);
+                let read = partition.read_contradicted(next, work).await?;
+                loaded.contradicted += 1;
+                read.ok_or(error)??
+            }
+            read => read??,
+        };
         let mut budget = Budget::start();
         let each = chunk.bytes / chunk.records.len().max(1);
         for record in &chunk.records {
@@ -177,4 +187,10 @@ pub(super) fn decode(bytes: &[u8], from: Offset, end: Offset) -> Result<Chunk, L
         }
     }
     Ok(chunk)
+}
+
+/// The same of all that the log has before `to`, where offsets may be missing.
+fn decode_up_to(bytes: &[u8], from: Offset, to: Offset) -> Result<Chunk, LoadError> {
+    let next = Some(to);
+    decode(bytes, from, to).map(|chunk| Chunk { next, ..chunk })
 }

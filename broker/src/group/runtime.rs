@@ -13,13 +13,13 @@ use palisade_protocol::{Str, Uuid};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::budget::Budget;
 use super::config::GroupConfig;
 use super::decision::TimerChange;
 use super::error::GroupError;
-use super::load::{LoadError, Loaded, load};
+use super::load::{LoadError, load};
 use super::shard::{Shard, Source};
 use super::step::{Moment, Step};
 use super::timers::Timers;
@@ -259,7 +259,15 @@ impl Runner {
         };
         let mut shard = Shard::new(Arc::clone(&self.budget));
         let end = partition.log_end_offset();
-        let Loaded { records, .. } = load(partition, end, &mut shard).await?;
+        let loaded = load(partition, end, &mut shard).await?;
+        if loaded.contradicted > 0 {
+            warn!(
+                partition = %handle.index,
+                ranges = loaded.contradicted,
+                "leader epochs of batches are damaged, groups are loaded all the same"
+            );
+        }
+        let records = loaded.records;
         if records > 0 {
             info!(
                 partition = %handle.index,

@@ -209,6 +209,10 @@ impl Opening {
         let spec = LogSpec {
             dir_name,
             topic_id: topic.id,
+            // The metadata is caught up before the first log is opened.
+            leader_epoch: topic
+                .partition(index)
+                .map(|partition| partition.leader_epoch),
         };
         let observer = Arc::new(ReplicaObserver::default());
         let listener: Arc<dyn LogObserver> = observer.clone();

@@ -144,4 +144,24 @@ impl OwnPartition {
         };
         self.replica.directory.run(job).await?
     }
+
+    /// The same with the damage at `from` where all that is wrong are leader epochs, on which no
+    /// record of a broker's own topic depends; `None` where it is more.
+    ///
+    /// `work` gets the offset behind the damage too.
+    ///
+    /// # Errors
+    /// `Storage` for disk errors, `Offline`.
+    pub(crate) async fn read_contradicted<T: Send + 'static>(
+        &self,
+        from: Offset,
+        work: impl FnOnce(&[u8], Offset) -> T + Send + 'static,
+    ) -> Result<Option<T>, PartitionError> {
+        let log = Arc::clone(&self.replica.log);
+        let job = move || {
+            let found = log.read_contradicted(from)?;
+            Ok(found.map(|(bytes, to)| work(&bytes, to)))
+        };
+        self.replica.directory.run(job).await?
+    }
 }

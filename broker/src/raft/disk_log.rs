@@ -103,6 +103,7 @@ impl DiskLog {
         let spec = LogSpec {
             dir_name: DIRECTORY.to_owned(),
             topic_id: METADATA_TOPIC_ID,
+            leader_epoch: None,
         };
         let synced = offset_of(mark.value() + 1);
         let observer = Arc::new(NoObserver);

@@ -135,7 +135,12 @@ impl<S: Source> Walk<'_, S> {
     ) -> Result<Found, Misfits> {
         let (mut end, mut offsets) = (misfit.end(), misfit.offsets());
         while let Some(whole) = self.whole(end) {
-            let fits = whole.header.base_offset >= lowest && !self.is_blamed(whole.position);
+            let base = whole.header.base_offset;
+            let fits = match self.exact {
+                true => Some(base) == lowest.checked_add(offsets),
+                false => base >= lowest,
+            };
+            let fits = fits && !self.is_blamed(whole.position);
             let next = whole.next().filter(|next| fits && *next <= self.bound);
             if let Some(next) = next {
                 return Ok(Found {

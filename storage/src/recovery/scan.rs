@@ -28,8 +28,12 @@ pub(super) struct Scan<'a> {
     /// A bad batch at or above the recovery point is a torn tail.
     pub(super) may_be_torn: bool,
     pub(super) epoch: LeaderEpoch,
-    /// Leader epoch of the first batch of the next segment, where that verifies.
+    /// The highest leader epoch that a batch may have, by the first batches of the next segment
+    /// that verify.
     pub(super) epoch_behind: Option<LeaderEpoch>,
+    /// The same by the metadata, which may have been put back from a copy: two batches that agree
+    /// are believed before it.
+    pub(super) partition_epoch: Option<LeaderEpoch>,
 }
 
 /// What a scan found.
@@ -46,8 +50,8 @@ pub(super) struct Scanned {
     pub(super) scanned_bytes: u64,
     /// Position of the first batch above the recovery point.
     pub(super) unsynced_from: Option<u64>,
-    /// Position of the last batch that raised the leader epoch, where the next segment shows that
-    /// to be wrong.
+    /// Position of the last batch that raised the leader epoch, where the next segment or the
+    /// metadata shows that to be wrong.
     raised_last: Option<u64>,
 }
 
@@ -204,9 +208,9 @@ impl Scan<'_> {
                 }
             }
         }
-        if scanned.torn.is_none() {
-            scanned.raised_last = self.epoch_behind.and_then(|epoch| walk.raised_above(epoch));
-        }
+        let by_next = self.epoch_behind.and_then(|epoch| walk.raised_above(epoch));
+        let by_metadata = || walk.raised_alone_above(self.partition_epoch?);
+        scanned.raised_last = by_next.or_else(by_metadata);
         match culprits.is_empty() {
             true => Ok(Ok(scanned)),
             false => Ok(Err(culprits)),
@@ -217,10 +221,11 @@ impl Scan<'_> {
         self.may_be_torn && bad.offset >= self.recovery_point
     }
 
-    /// The batch that was met, where it was written whole and only its place is wrong. Where there
-    /// may be gaps that is damage at any height: a write that was cut short leaves none of it.
+    /// The batch that was met, where it was written whole and only its leader epoch, or where there
+    /// may be gaps its place, is wrong. That is damage at any height: a write that was cut short
+    /// leaves none of it.
     fn misfit(&self, walk: &mut Walk<'_>, bad: &Bad) -> Option<Whole> {
-        if self.exact {
+        if self.exact && !bad.contradicts_others() {
             return None;
         }
         let whole = walk.whole(bad.position)?;

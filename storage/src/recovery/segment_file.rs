@@ -17,6 +17,9 @@ use crate::sync::PublishedEnd;
 use crate::txn_index::AbortedTxn;
 use crate::types::{LeaderEpoch, Offset};
 
+/// Batches of a segment whose leader epochs are asked for: of three the median.
+const FIRST_EPOCHS: usize = 3;
+
 /// One segment file as it lies there.
 struct Present {
     base: Offset,
@@ -134,22 +137,41 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Leader epoch of the first batch of the segment at `base`, if that verifies.
-    fn first_epoch(&self, base: Offset) -> Option<LeaderEpoch> {
+    /// Leader epochs of the first batches of the segment at `base`, as far as they verify.
+    fn first_epochs(&self, base: Offset) -> Option<Vec<LeaderEpoch>> {
         let path = self.home.path(base);
         let file = self.shared.fs.open(&path, OpenHow::Read).ok()?;
         let size = file.size().ok()?;
         let end = Arc::new(PublishedEnd::new(size));
         let region = file.map(usize::try_from(size).ok()?, end).ok()?;
-        let mut walk = Walk::new(&region, 0, size, base)
-            .exact(!self.sparse)
-            .within(base, None)
-            .crc_from(Offset::new(-1));
-        let first = walk.next()?.ok()?;
-        Some(first.header.partition_leader_epoch)
+        let (mut position, mut expected) = (0, base);
+        let mut epochs = Vec::new();
+        while epochs.len() < FIRST_EPOCHS {
+            // Each by itself: one epoch must not speak for the next.
+            let mut walk = Walk::new(&region, position, size, expected)
+                .exact(!self.sparse)
+                .within(base, None)
+                .crc_from(Offset::new(-1));
+            let Some(Ok(found)) = walk.next() else { break };
+            epochs.push(found.header.partition_leader_epoch);
+            (position, expected) = (found.end(), found.next);
+        }
+        Some(epochs)
+    }
+
+    /// The highest epoch that a batch of the segment before one that begins with `epochs` may have:
+    /// the median stays right though one of three is wrong. One alone says less than the metadata.
+    fn bound(&self, mut epochs: Vec<LeaderEpoch>) -> Option<LeaderEpoch> {
+        epochs.sort_unstable();
+        match *epochs.as_slice() {
+            [] => None,
+            [one] => Some(one).filter(|_| self.leader_epoch.is_none()),
+            [_, second, ..] => Some(second),
+        }
     }
 
     fn scan(&mut self, present: &Present) -> Result<Scanned, StorageError> {
+        let behind = present.next_base.and_then(|next| self.first_epochs(next));
         let scan = Scan {
             path: &present.path,
             base: present.base,
@@ -165,13 +187,16 @@ impl Recovery<'_> {
             sealed_end: present.seal.map(|seal| seal.next_offset),
             may_be_torn: present.seal.is_none() && !present.sealed_later,
             epoch: self.lowest_epoch,
-            epoch_behind: present.next_base.and_then(|next| self.first_epoch(next)),
+            epoch_behind: self.bound(behind.unwrap_or_default()),
+            partition_epoch: self.leader_epoch,
         };
         let mut scanned = scan.run(&*present.file)?;
         if present.seal.is_none() {
             let latest = scanned.epochs.last().map(|(epoch, _)| *epoch);
             self.lowest_epoch = latest.unwrap_or(self.lowest_epoch);
-        } else if present.next_base.is_some() && scan.epoch_behind.is_none() {
+        } else if present.next_base.is_some()
+            && scan.epoch_behind.or(scan.partition_epoch).is_none()
+        {
             // Nothing can tell which of them are wrong, and one that is would fence leaders off.
             scanned.epochs.clear();
         }
@@ -332,6 +357,7 @@ impl Recovery<'_> {
                 may_be_torn: false,
                 epoch: LeaderEpoch::new(-1),
                 epoch_behind: None,
+                partition_epoch: self.leader_epoch,
             };
             let mut scanned = scan.run(&*file)?;
             self.report.rebuilt_indexes += 1;

@@ -65,6 +65,7 @@ fn open_log(dir: &LogDir, name: &str) -> Arc<crate::Log> {
     let spec = LogSpec {
         dir_name: name.into(),
         topic_id: TopicId::from_bytes([1; 16]),
+        leader_epoch: None,
     };
     let config = LogConfig {
         segment_bytes: 4096,

@@ -577,6 +577,7 @@ fn a_deleted_log_is_gone_and_its_name_is_free() {
         let spec = LogSpec {
             dir_name: LOG.into(),
             topic_id: TopicId::from_bytes([5; 16]),
+            leader_epoch: None,
         };
         let opened = bench
             .dir
@@ -630,6 +631,7 @@ fn a_directory_belongs_to_one_process_one_node_and_one_topic() {
     let spec = LogSpec {
         dir_name: LOG.into(),
         topic_id: TopicId::from_bytes([6; 16]),
+        leader_epoch: None,
     };
     let error = dir
         .open_log(spec, small(), Arc::new(NoObserver), time(0))

@@ -635,6 +635,7 @@ fn a_page_that_the_disk_does_not_give_back_ends_the_cleaning_of_its_log_alone() 
     let spec = LogSpec {
         dir_name: "u-0".into(),
         topic_id: TopicId::from_bytes([6; 16]),
+        leader_epoch: None,
     };
     let (other, _) = bench
         .dir

@@ -33,9 +33,12 @@ fn large() -> LogConfig {
 /// Header bytes whose change no check can tell: the producer's epoch on the wire is all there is.
 const HEADER: std::ops::Range<usize> = 0..61;
 
+/// No write that is cut short changes it alone: raised_epochs.rs.
+const EPOCH: std::ops::Range<usize> = 12..16;
+
 #[test]
 fn a_flip_above_the_recovery_point_is_a_torn_tail() {
-    for at in HEADER.chain([70]) {
+    for at in HEADER.chain([70]).filter(|at| !EPOCH.contains(at)) {
         let (fs, path, size) = crashed(10, 4);
         fs.flip(&path, size * 7 + at, 0x41);
         let bench = Bench::on(fs.clone(), large());

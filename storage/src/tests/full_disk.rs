@@ -110,6 +110,7 @@ fn the_reserve_is_for_essential_logs_and_the_ballast_for_the_last_writes() {
         let spec = LogSpec {
             dir_name: name.into(),
             topic_id: crate::types::TopicId::NIL,
+            leader_epoch: None,
         };
         let config = LogConfig {
             essential,
@@ -195,6 +196,7 @@ fn retention_runs_at_once_on_a_full_disk() {
     let spec = LogSpec {
         dir_name: LOG.into(),
         topic_id: crate::types::TopicId::NIL,
+        leader_epoch: None,
     };
     let (log, _) = dir
         .open_log(spec, config, Arc::new(NoObserver), time(0))
@@ -231,6 +233,7 @@ fn deleted_records_make_room_at_once_on_a_full_disk() {
     let spec = LogSpec {
         dir_name: LOG.into(),
         topic_id: crate::types::TopicId::NIL,
+        leader_epoch: None,
     };
     let (log, _) = dir
         .open_log(spec, config, Arc::new(NoObserver), time(0))

@@ -45,6 +45,7 @@ fn log(dir: &LogDir, config: LogConfig, observer: Arc<dyn LogObserver>) -> Arc<L
     let spec = LogSpec {
         dir_name: LOG.into(),
         topic_id: TopicId::from_bytes([1; 16]),
+        leader_epoch: None,
     };
     dir.open_log(spec, config, observer, time(0)).unwrap().0
 }
@@ -415,6 +416,7 @@ fn a_log_that_cannot_store_its_epochs_holds_up_no_checkpoint() {
             let spec = LogSpec {
                 dir_name: name.into(),
                 topic_id: TopicId::from_bytes([1; 16]),
+                leader_epoch: None,
             };
             let opened = dir.open_log(spec, config(), Arc::new(NoObserver), time(0));
             let (log, _) = opened.unwrap();
@@ -537,6 +539,7 @@ fn a_closed_directory_opens_no_log() {
     let spec = LogSpec {
         dir_name: LOG.into(),
         topic_id: TopicId::from_bytes([1; 16]),
+        leader_epoch: None,
     };
     let opened = dir.open_log(spec, config(), Arc::new(NoObserver), time(0));
     assert!(matches!(opened, Err(StorageError::Offline)));

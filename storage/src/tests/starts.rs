@@ -13,6 +13,7 @@ fn spec() -> LogSpec {
     LogSpec {
         dir_name: LOG.into(),
         topic_id: TopicId::from_bytes([5; 16]),
+        leader_epoch: None,
     }
 }
 

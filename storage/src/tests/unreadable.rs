@@ -20,6 +20,7 @@ fn open_with(dir: &LogDir, name: &str, config: LogConfig) -> Result<Arc<Log>, St
     let spec = LogSpec {
         dir_name: name.into(),
         topic_id: TopicId::from_bytes([5; 16]),
+        leader_epoch: None,
     };
     let opened = dir.open_log(spec, config, Arc::new(NoObserver), time(0));
     opened.map(|(log, _)| log)

@@ -26,6 +26,7 @@ fn try_open(
     let spec = LogSpec {
         dir_name: DIRECTORY.to_owned(),
         topic_id: METADATA_TOPIC_ID,
+        leader_epoch: None,
     };
     let synced = offset_of(mark.value() + 1);
     let (log, report) =

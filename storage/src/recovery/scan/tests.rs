@@ -91,6 +91,7 @@ fn scan(bench: &Bench, path: &Path, exact: bool, epoch: i32) -> (Scanned, usize)
         may_be_torn: true,
         epoch: LeaderEpoch::new(epoch),
         epoch_behind: None,
+        partition_epoch: None,
     };
     let scanned = scan.run(&counted).unwrap();
     (scanned, counted.maps.into_inner())
