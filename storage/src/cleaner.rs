@@ -369,7 +369,9 @@ impl<'a> Pass<'a> {
             let entries = segment.index()?.len();
             let fits = group.as_ref().is_none_or(|group| {
                 let index = (group.output.entries() + entries) as u64;
-                group.output.len() + tail.position <= config.segment_bytes
+                // Each stays mapped from its commit until its last reader has gone.
+                group.inputs.len() < self.log.shared.maps.limit()
+                    && group.output.len() + tail.position <= config.segment_bytes
                     && tail.next.distance(group.output.base) <= i64::from(i32::MAX)
                     && index * crate::offset_index::ENTRY_LEN as u64 <= config.segment_index_bytes
             });

@@ -107,7 +107,7 @@ pub enum StorageError {
         path: Arc<Path>,
     },
     /// The operating system refused an operation.
-    #[error("{operation} {}: {kind}", path.display())]
+    #[error("{operation} {}: {}", path.display(), reason(*kind, *os_code))]
     Io {
         /// What was attempted.
         operation: &'static str,
@@ -216,6 +216,17 @@ pub enum StorageError {
     BadName(String),
 }
 
+/// The reason in words; for the error that operators meet most often the library has none.
+fn reason(kind: io::ErrorKind, os_code: Option<i32>) -> String {
+    match os_code {
+        Some(libc::EMFILE) => "too many open files".to_owned(),
+        _ => kind.to_string(),
+    }
+}
+
+/// The operation that syncs the names in a directory.
+pub(crate) const SYNC_DIR: &str = "sync names in";
+
 impl StorageError {
     /// Keeps what is told of an I/O error; "no room" errors become [`StorageError::DiskFull`].
     pub(crate) fn io(operation: &'static str, path: &Path, error: &io::Error) -> Self {
@@ -229,6 +240,30 @@ impl StorageError {
             kind: error.kind(),
             os_code: error.raw_os_error(),
         }
+    }
+
+    /// The process or the system had no file descriptor to give.
+    pub(crate) fn found_no_descriptor(&self) -> bool {
+        matches!(
+            self,
+            Self::Io {
+                os_code: Some(libc::EMFILE | libc::ENFILE),
+                ..
+            }
+        )
+    }
+
+    /// A directory was not synced because it could not be opened for that, for want of a file
+    /// descriptor or of memory: nothing was written, and nothing was lost.
+    pub(crate) fn is_unopened_dir(&self) -> bool {
+        matches!(
+            self,
+            Self::Io {
+                operation: SYNC_DIR,
+                os_code: Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM),
+                ..
+            }
+        )
     }
 
     /// Bytes of a file were not given back: the loss of what they belong to, while the rest of the
@@ -250,5 +285,20 @@ struct Number(Option<u32>);
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |pid| write!(f, ", number {pid}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_why_in_words() {
+        let said = |code| {
+            let error = io::Error::from_raw_os_error(code);
+            StorageError::io("open", Path::new("a.log"), &error).to_string()
+        };
+        assert_eq!(said(libc::EMFILE), "open a.log: too many open files");
+        assert_eq!(said(libc::EACCES), "open a.log: permission denied");
     }
 }

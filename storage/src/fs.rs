@@ -60,6 +60,9 @@ pub trait Fs: Send + Sync + Debug {
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory survive a crash.
+    ///
+    /// # Errors
+    /// Codes `EMFILE`, `ENFILE` and `ENOMEM`: the directory was not opened, so no sync has failed.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// The entries of a directory, in no order; names that are not UTF-8 are left out.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;

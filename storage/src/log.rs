@@ -94,6 +94,8 @@ pub struct Log {
     pub(crate) unflushed: AtomicU64,
     /// Time of the first of them; `i64::MAX` when there are none.
     pub(crate) unflushed_since: AtomicI64,
+    /// The last sync found no file descriptor; the next tick asks for another.
+    pub(crate) sync_put_off: AtomicBool,
 }
 
 /// What recovery hands over to a new log.
@@ -159,6 +161,7 @@ impl Log {
             queued: AtomicBool::new(false),
             unflushed: AtomicU64::new(0),
             unflushed_since: AtomicI64::new(i64::MAX),
+            sync_put_off: AtomicBool::new(false),
         })
     }
 

@@ -358,8 +358,8 @@ impl LogDir {
         open.is_some_and(|log| !log.closed.load(Ordering::Acquire))
     }
 
-    /// Does what is due at `now`: interval flushes, rolls by age, delayed removals, idle producers,
-    /// the free space.
+    /// Does what is due at `now`: interval flushes, syncs that were put off, rolls by age, delayed
+    /// removals, idle producers, the free space.
     ///
     /// Call it about once a second; the work itself runs on the directory's threads.
     pub fn tick(&self, now: TimestampMs) {
@@ -369,7 +369,7 @@ impl LogDir {
             if log.is_failed() {
                 continue;
             }
-            if log.flush_is_due(now) {
+            if log.flush_is_due(now) || log.sync_put_off.load(Ordering::Acquire) {
                 log.request_flush(log.log_end_offset());
             }
             if let Some(active) = log.roll_is_due(now) {
@@ -378,9 +378,10 @@ impl LogDir {
         }
         let due = shared.graveyard.is_due(now);
         let check = shared.space.recheck_due(now);
-        if due || check {
+        if due || check || shared.graveyard.has_left() {
             let shared = shared.clone();
             self.shared.disk.push(Box::new(move || {
+                shared.graveyard.bury_left(&*shared.fs, &shared.path);
                 shared.graveyard.bury_due(&*shared.fs, now);
                 shared.space.check();
             }));

@@ -27,7 +27,12 @@ impl MapCache {
         }
     }
 
-    /// Takes in a segment that has just been mapped or sealed.
+    /// How many segments may be mapped.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes in a segment of which something has just been mapped, or that was sealed.
     pub(crate) fn add(&self, segment: &Arc<Segment>) {
         let mut evicted = None;
         {
@@ -63,7 +68,8 @@ impl MapCache {
     }
 }
 
-/// A quarter of the mappings and descriptors the process may have; three maps per segment.
+/// A quarter of the mappings that the process may have, and an eighth of the descriptors, which
+/// partitions and connections need as well; three of each per segment.
 fn default_limit() -> usize {
     let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()
@@ -73,5 +79,5 @@ fn default_limit() -> usize {
     let files = files
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or(usize::MAX);
-    (maps / 4 / 3).min(files / 4 / 3)
+    (maps / 4 / 3).min(files / 8 / 3)
 }

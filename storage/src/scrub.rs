@@ -60,6 +60,8 @@ pub struct ScrubTotals {
     pub damaged_ranges: u64,
     /// Segments that could not be read, or do not match their seal though each batch verifies.
     pub doubtful_segments: u64,
+    /// Segments that were not read, as no file descriptor was left.
+    pub skipped_segments: u64,
 }
 
 /// What one step came to.
@@ -93,6 +95,8 @@ enum Read {
     Verified,
     Differs,
     Gone,
+    /// No file descriptor was left to read it with.
+    Skipped,
     Stopped,
 }
 
@@ -252,13 +256,17 @@ impl Scrubber {
         let looked = self.read(&path, base, &seal, pace).and_then(|read| {
             let closer = match read {
                 Read::Differs => weak.upgrade(),
-                Read::Gone | Read::Verified | Read::Stopped => None,
+                Read::Gone | Read::Skipped | Read::Verified | Read::Stopped => None,
             };
             let examined = closer.map(|segment| log.examine(segment, pace));
             Ok((read, examined.transpose()?))
         });
         match looked {
             Ok((Read::Stopped, _) | (_, Some(Examined::Stopped))) => return false,
+            Ok((Read::Skipped, _)) => {
+                self.totals.skipped_segments += 1;
+                return true;
+            }
             Ok((Read::Verified, _)) => {}
             Ok((Read::Gone, _) | (_, None | Some(Examined::NotListed))) => return true,
             Ok((_, Some(found))) => self.tell(log, &path, found),
@@ -307,7 +315,14 @@ impl Scrubber {
         let file = match self.shared.fs.open(path, OpenHow::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Read::Gone),
-            Err(error) => return Err(StorageError::io("open", path, &error)),
+            Err(error) => {
+                let error = StorageError::io("open", path, &error);
+                // Nothing is known of the disk.
+                return match error.found_no_descriptor() {
+                    true => Ok(Read::Skipped),
+                    false => Err(error),
+                };
+            }
         };
         let mut batches = BatchStream::new(base, seal.next_offset);
         let (mut crc, mut at) = (0, 0);

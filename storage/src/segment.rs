@@ -51,6 +51,10 @@ pub(crate) struct Segment {
     /// The first sync of its bytes has to sync its directory too.
     name_unsynced: AtomicBool,
     pub(crate) touched: AtomicBool,
+    /// What is mapped counts in `maps`, and is given back when others want the room.
+    counted: AtomicBool,
+    /// A reader held what was mapped when that was given back.
+    outlived: AtomicBool,
     /// The files are about to lose their names: what is open stays open. Guarded by `file`.
     pinned: AtomicBool,
 }
@@ -190,6 +194,8 @@ impl Segment {
             synced: AtomicBool::new(false),
             name_unsynced: AtomicBool::new(false),
             touched: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
+            outlived: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
         };
         segment.set_tail(tail);
@@ -299,6 +305,13 @@ impl Segment {
         self.index.store(None);
         *self.file.lock() = None;
         if self.region.load().is_some() {
+            self.count();
+        }
+    }
+
+    /// Has what was mapped of a sealed segment counted, once until it is evicted.
+    fn count(self: &Arc<Self>) {
+        if self.is_sealed() && !self.counted.swap(true, Ordering::AcqRel) {
             self.maps.add(self);
         }
     }
@@ -326,9 +339,7 @@ impl Segment {
         if let Some(theirs) = &*before {
             return Ok(theirs.clone());
         }
-        if self.is_sealed() {
-            self.maps.add(self);
-        }
+        self.count();
         Ok(mine)
     }
 
@@ -355,6 +366,11 @@ impl Segment {
         self.region.load().is_some()
     }
 
+    #[cfg(test)]
+    pub(crate) fn keeps_files(&self) -> bool {
+        self.is_mapped() || self.index.load().is_some()
+    }
+
     /// The indexes; those of a sealed segment are mapped on first use, or rebuilt.
     pub(crate) fn index(self: &Arc<Self>) -> Result<Arc<SegmentIndex>, StorageError> {
         if let Some(index) = self.index.load_full() {
@@ -372,6 +388,7 @@ impl Segment {
         };
         let index = Arc::new(index);
         self.index.store(Some(index.clone()));
+        self.count();
         Ok(index)
     }
 
@@ -405,8 +422,14 @@ impl Segment {
     /// Gives back the mapping and the mapped indexes; readers keep what they hold.
     pub(crate) fn evict(&self) {
         let _file = self.file.lock();
+        // First: what is mapped from here on is counted anew.
+        self.counted.store(false, Ordering::Release);
         if self.is_sealed() && !self.pinned.load(Ordering::Relaxed) {
-            self.region.store(None);
+            if let Some(region) = self.region.swap(None)
+                && Arc::strong_count(&region) > 1
+            {
+                self.outlived.store(true, Ordering::Release);
+            }
             self.index.store(None);
         }
     }
@@ -433,9 +456,11 @@ impl Segment {
         if Arc::strong_count(self) > holders {
             return false;
         }
-        match self.region.swap(None) {
+        let _file = self.file.lock();
+        let is_unread = match self.region.swap(None) {
             None => true,
             Some(region) => Arc::try_unwrap(region).is_ok(),
-        }
+        };
+        is_unread && !self.outlived.load(Ordering::Acquire)
     }
 }

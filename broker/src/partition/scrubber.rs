@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use palisade_protocol::types::TimestampMs;
 use palisade_storage::{Pace, ScrubStep, ScrubTotals, Scrubber, StorageError};
 use parking_lot::{Condvar, Mutex};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::replica_manager::ReplicaManager;
 use super::tab::Tab;
@@ -163,7 +163,11 @@ impl Work {
             bytes,
             damaged_ranges,
             doubtful_segments,
+            skipped_segments,
         } = totals;
+        if skipped_segments > 0 {
+            warn!(%path, skipped_segments, "sealed segments not read: no file descriptors");
+        }
         if damaged_ranges > 0 || doubtful_segments > 0 {
             error!(
                 %path, segments, bytes, damaged_ranges, doubtful_segments,

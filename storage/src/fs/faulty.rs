@@ -58,6 +58,7 @@ struct State {
     refuse_growth_at: Option<u64>,
     capacity: u64,
     short_writes: bool,
+    no_descriptors: bool,
     random: u64,
     locked: HashSet<PathBuf>,
 }
@@ -89,6 +90,7 @@ impl FaultyFs {
             refuse_growth_at: None,
             capacity: 1 << 40,
             short_writes: false,
+            no_descriptors: false,
             random: 1,
             locked: HashSet::new(),
         };
@@ -150,6 +152,12 @@ impl FaultyFs {
     /// Makes some writes shorter than asked.
     pub fn set_short_writes(&self, on: bool) {
         self.shared.lock().short_writes = on;
+    }
+
+    /// Refuses what takes a file descriptor (to open, to list, to sync a directory), as if none
+    /// were left.
+    pub fn set_no_descriptors(&self, on: bool) {
+        self.shared.lock().no_descriptors = on;
     }
 
     /// Stops the file system as a crash does, applies what the crash leaves, and restarts it.
@@ -243,6 +251,13 @@ fn full() -> io::Error {
 }
 
 impl State {
+    fn descriptor(&self) -> io::Result<()> {
+        match self.no_descriptors {
+            true => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            false => Ok(()),
+        }
+    }
+
     fn step(&mut self, needs_space: bool) -> io::Result<()> {
         if self.crashed {
             return Err(dead());
@@ -288,6 +303,7 @@ impl Fs for FaultyFs {
             OpenHow::Create => self.changing(true)?,
             OpenHow::Read | OpenHow::Write => self.looking()?,
         };
+        state.descriptor()?;
         let node = match how {
             OpenHow::Create => state.tree.create_file(path)?,
             OpenHow::Read | OpenHow::Write => state.tree.file_at(path)?,
@@ -312,11 +328,15 @@ impl Fs for FaultyFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.changing(false)?.tree.sync_dir(path)
+        let mut state = self.changing(false)?;
+        state.descriptor()?;
+        state.tree.sync_dir(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        self.looking()?.tree.list(path)
+        let state = self.looking()?;
+        state.descriptor()?;
+        state.tree.list(path)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

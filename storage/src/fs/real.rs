@@ -98,7 +98,12 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let dir = File::open(path)?;
+        dir.sync_all().map_err(|error| match error.raw_os_error() {
+            // This code is the open's alone: who meets it knows that nothing was asked of the disk.
+            Some(libc::ENOMEM) => io::Error::other(error),
+            _ => error,
+        })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {

@@ -21,11 +21,14 @@ impl LogDir {
     /// Renames the log away, which deletes it, and removes its files on the disk thread.
     ///
     /// # Errors
-    /// `Io`: the log is closed, but still there.
+    /// `Io`: the log is closed, but still there. Once it has its new name, [`LogDir::tick`] has the
+    /// rest tried again.
     pub fn delete_log(&self, log: &Arc<Log>) -> Result<(), StorageError> {
         let _maintenance = log.maintenance.lock();
         log.closed.store(true, Ordering::Release);
-        // Whoever holds the append lock has finished when it is ours.
+        // Whoever holds one of these has finished when it is ours: nobody syncs a directory that is
+        // not there any more.
+        drop(log.syncing.lock());
         drop(log.lock_writer());
         self.shared.logs.lock().remove(&log.name);
         let segments = log.segments.load_full();
@@ -40,7 +43,7 @@ impl LogDir {
                 dir: None,
             });
         }
-        self.bury(graves, &target)
+        self.remove_renamed(graves, &target)
     }
 
     /// Removes a log that was found on disk and is not open (a leftover).
@@ -55,7 +58,13 @@ impl LogDir {
             return Err(StorageError::Offline);
         }
         let target = self.rename_away(dir_name, TopicId::NIL, DELETED)?;
-        self.bury(Vec::new(), &target)
+        self.remove_renamed(Vec::new(), &target)
+    }
+
+    /// Removes a log that has its new name.
+    fn remove_renamed(&self, graves: Vec<Grave>, target: &Path) -> Result<(), StorageError> {
+        let removed = self.sync_names().and_then(|()| self.bury(graves, target));
+        removed.inspect_err(|_| self.shared.graveyard.leave(target.to_owned()))
     }
 
     /// Renames a log that was found on disk and is not open, and keeps its files: no start looks
@@ -73,10 +82,12 @@ impl LogDir {
         }
         let topic_id = found.topic_id.unwrap_or(TopicId::NIL);
         let target = self.rename_away(dir_name, topic_id, STRAY)?;
+        self.sync_names()?;
         let name = target.file_name().and_then(|name| name.to_str());
         Ok(name.unwrap_or_default().to_owned())
     }
 
+    /// Gives a log a name that no log has; whether that survives a crash, `sync_names` says.
     fn rename_away(
         &self,
         name: &str,
@@ -103,8 +114,7 @@ impl LogDir {
         };
         failpoint::hit("delete.before_rename").map_err(io)?;
         fs.rename(&from, &target).map_err(io)?;
-        failpoint::hit("delete.before_dir_sync").map_err(io)?;
-        fs.sync_dir(&self.shared.path).map_err(io)?;
+        // The name is free now: what is known of it must not become that of a new log.
         let shared = &self.shared;
         for table in [
             &shared.recovery_points,
@@ -115,6 +125,13 @@ impl LogDir {
             table.remove(name);
         }
         Ok(target)
+    }
+
+    fn sync_names(&self) -> Result<(), StorageError> {
+        let shared = &self.shared;
+        let io = |error| shared.judge(StorageError::io("delete", &shared.path, &error));
+        failpoint::hit("delete.before_dir_sync").map_err(io)?;
+        shared.fs.sync_dir(&shared.path).map_err(io)
     }
 
     /// Has the disk thread remove the graves, then what else is in `dir`, then `dir`.
