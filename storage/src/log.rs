@@ -304,6 +304,24 @@ impl Log {
     }
 
     /// Writes the epochs of all batches if they are others than before; blocks.
+    pub(crate) fn has_new_epochs(&self) -> bool {
+        let end = self.end.load();
+        self.epochs.read().unstored(end).is_some()
+    }
+
+    /// Writes the file of leader epochs where the log has others; blocks. The checkpoint does so
+    /// too, and has less to do then.
+    ///
+    /// # Errors
+    /// `DiskFull` or `Io`.
+    pub fn store_new_epochs(&self) -> Result<(), StorageError> {
+        let _maintenance = self.maintenance.lock();
+        match self.closed.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => self.store_epochs(),
+        }
+    }
+
     pub(crate) fn store_epochs(&self) -> Result<(), StorageError> {
         let Some(entries) = self.epochs.read().unstored(self.end.load()) else {
             return Ok(());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_protocol::types::TimestampMs;
-use palisade_storage::StorageError;
+use palisade_storage::{Log, StorageError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tracing::{info, warn};
 
@@ -13,6 +13,10 @@ use super::replica_manager::ReplicaManager;
 
 /// How often logs look at their clocks: flushes by interval, rolls by age, delayed removals.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Logs whose epochs are stored before other jobs of a directory's thread have their turns: each
+/// takes two syncs or more.
+const LOGS_AT_A_TIME: usize = 16;
 
 /// How often the periodic work runs.
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +151,10 @@ impl ReplicaManager {
         for directory in self.directories() {
             let directory = Arc::clone(directory);
             let owner = Arc::clone(&directory);
-            owner.storage().spawn(move || write_checkpoint(&directory));
+            owner.storage().spawn(move || {
+                let logs = directory.storage().logs_with_new_epochs();
+                checkpoint_behind(directory, logs);
+            });
         }
     }
 
@@ -174,6 +181,23 @@ impl ReplicaManager {
     }
 }
 
+/// Stores the epochs of these logs, a few at a time, so that other jobs of the directory's thread
+/// have their turns in between, and then writes the checkpoint.
+fn checkpoint_behind(directory: Arc<Directory>, mut logs: Vec<Arc<Log>>) {
+    if logs.is_empty() {
+        return write_checkpoint(&directory);
+    }
+    let owner = Arc::clone(&directory);
+    owner.storage().spawn(move || {
+        let rest = logs.split_off(logs.len().min(LOGS_AT_A_TIME));
+        for log in logs {
+            // The checkpoint tries again, and tells what fails.
+            let _ = log.store_new_epochs();
+        }
+        checkpoint_behind(directory, rest);
+    });
+}
+
 fn write_checkpoint(directory: &Directory) {
     if let Err(error) = directory.storage().checkpoint() {
         warn!(path = %directory.storage().path().display(), %error, "checkpoint not written");
@@ -197,6 +221,51 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
     const AT_ONCE: Duration = Duration::from_millis(1);
+
+    /// Whoever writes may have to wait for the directory's thread.
+    #[tokio::test]
+    async fn new_epochs_of_many_logs_leave_the_thread_to_others() {
+        const PARTITIONS: i32 = 100;
+        let fs = FaultyFs::new();
+        let mut node = TestNode::new();
+        node.replicas = open_on(Path::new("/logs"), fs.as_fs(), FlushPolicyName::Os);
+        node = node.topic("t", PARTITIONS, &[]);
+        for partition in 0..PARTITIONS {
+            node.append("t", partition, batch(1)).await;
+        }
+        let stored = move || {
+            let has_file = |partition: &i32| {
+                let file = format!("/logs/t-{partition}/leader-epoch-checkpoint");
+                fs.content(Path::new(&file)).is_some()
+            };
+            (0..PARTITIONS).filter(has_file).count()
+        };
+        assert_eq!(stored(), 0);
+        let directory = Arc::clone(&node.replicas.directories()[0]);
+        let (go, gone) = channel::<()>();
+        directory.storage().spawn(move || {
+            gone.recv().unwrap_err();
+        });
+        node.replicas.checkpoint();
+        let (tell, told) = channel();
+        // Who comes next, and whoever comes then.
+        for _ in 0..3 {
+            let (tell, stored, owner) = (tell.clone(), stored.clone(), Arc::clone(&directory));
+            directory.storage().spawn(move || {
+                owner.storage().spawn(move || tell.send(stored()).unwrap());
+            });
+        }
+        drop(go);
+        for _ in 0..3 {
+            assert!(told.recv().unwrap() <= LOGS_AT_A_TIME);
+        }
+        let all = async {
+            while stored() < 100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(timeout(PATIENCE, all).await.is_ok(), "{} stored", stored());
+    }
 
     #[tokio::test]
     async fn a_log_that_takes_long_to_open_holds_nothing_up() {

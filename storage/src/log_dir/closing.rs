@@ -1,5 +1,6 @@
 //! Checkpoints, and the clean stop.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::LogDir;
@@ -11,6 +12,13 @@ use crate::meta;
 use crate::side_by_side::{DISK_WAITERS, side_by_side};
 
 impl LogDir {
+    /// The logs that have leader epochs which their files do not.
+    pub fn logs_with_new_epochs(&self) -> Vec<Arc<Log>> {
+        let mut logs = self.shared.open_logs();
+        logs.retain(|log| log.has_new_epochs());
+        logs
+    }
+
     /// Writes the recovery points, log starts and high watermarks of all logs; blocks.
     ///
     /// A log whose epochs cannot be stored keeps its older points, and holds up no other.
