@@ -78,6 +78,13 @@ impl Refused {
     }
 }
 
+/// Whether a connection serves requests only behind a handshake or a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Needed,
+    NotNeeded,
+}
+
 /// One connection's place in the counts.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -95,11 +102,13 @@ impl ConnectionCounts {
         }
     }
 
-    /// Counts a connection from `ip` that has proven nothing yet.
+    /// Counts a connection from `ip`, among the unauthenticated ones where proof is needed. Others
+    /// neither count there nor are refused for how many those are.
     ///
     /// # Errors
     /// The bound that is reached; nothing was counted.
-    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
+    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, proof: Proof) -> Result<Place, Refused> {
+        let is_unauthenticated = proof == Proof::Needed;
         // One address must count once, however the listener is bound.
         let ip = ip.to_canonical();
         let mut counts = self.counts.lock();
@@ -112,20 +121,21 @@ impl ConnectionCounts {
         if connections >= *bound.unwrap_or(&self.bounds.per_ip) {
             return Err(Refused::PerIp);
         }
-        if unauthenticated >= self.bounds.unauthenticated_per_ip {
+        if is_unauthenticated && unauthenticated >= self.bounds.unauthenticated_per_ip {
             return Err(Refused::UnauthenticatedPerIp);
         }
-        if all_unauthenticated >= self.bounds.unauthenticated {
+        if is_unauthenticated && all_unauthenticated >= self.bounds.unauthenticated {
             return Err(Refused::Unauthenticated);
         }
-        counts.unauthenticated += 1;
+        let counted = usize::from(is_unauthenticated);
+        counts.unauthenticated += counted;
         let one = counts.by_ip.entry(ip).or_default();
         one.connections += 1;
-        one.unauthenticated += 1;
+        one.unauthenticated += counted;
         Ok(Place {
             counts: Arc::clone(self),
             ip,
-            judged: false,
+            judged: !is_unauthenticated,
         })
     }
 }
@@ -178,13 +188,19 @@ mod tests {
     #[test]
     fn an_address_has_its_share_and_gets_it_back() {
         let counts = counts(2);
-        let mut a = counts.admit(ip(1)).unwrap();
+        let mut a = counts.admit(ip(1), Proof::Needed).unwrap();
         a.judged();
-        let b = counts.admit(ip(1)).unwrap();
-        assert_eq!(counts.admit(ip(1)).unwrap_err(), Refused::PerIp);
-        assert!(counts.admit(ip(2)).is_ok(), "others are not harmed");
+        let b = counts.admit(ip(1), Proof::Needed).unwrap();
+        assert_eq!(
+            counts.admit(ip(1), Proof::Needed).unwrap_err(),
+            Refused::PerIp
+        );
+        assert!(
+            counts.admit(ip(2), Proof::Needed).is_ok(),
+            "others are not harmed"
+        );
         drop(b);
-        assert!(counts.admit(ip(1)).is_ok());
+        assert!(counts.admit(ip(1), Proof::Needed).is_ok());
         drop(a);
         assert!(
             counts.counts.lock().by_ip.is_empty(),
@@ -195,31 +211,53 @@ mod tests {
     #[test]
     fn an_override_replaces_the_common_bound() {
         let counts = counts(100);
-        let _one = counts.admit(ip(9)).unwrap();
-        assert_eq!(counts.admit(ip(9)).unwrap_err(), Refused::PerIp);
+        let _one = counts.admit(ip(9), Proof::Needed).unwrap();
+        assert_eq!(
+            counts.admit(ip(9), Proof::Needed).unwrap_err(),
+            Refused::PerIp
+        );
     }
 
     #[test]
     fn mapped_addresses_count_as_the_same_address() {
         let counts = counts(1);
-        let _one = counts.admit(ip(1)).unwrap();
+        let _one = counts.admit(ip(1), Proof::Needed).unwrap();
         let mapped = IpAddr::V6(std::net::Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped());
-        assert_eq!(counts.admit(mapped).unwrap_err(), Refused::PerIp);
+        assert_eq!(
+            counts.admit(mapped, Proof::Needed).unwrap_err(),
+            Refused::PerIp
+        );
     }
 
     #[test]
     fn those_who_prove_nothing_are_few() {
         let counts = counts(1000);
-        let mut held: Vec<Place> = (0..4).map(|_| counts.admit(ip(1)).unwrap()).collect();
+        let mut held: Vec<Place> = (0..4)
+            .map(|_| counts.admit(ip(1), Proof::Needed).unwrap())
+            .collect();
         assert_eq!(
-            counts.admit(ip(1)).unwrap_err(),
+            counts.admit(ip(1), Proof::Needed).unwrap_err(),
             Refused::UnauthenticatedPerIp
         );
+        let proven = counts.admit(ip(1), Proof::NotNeeded).unwrap();
         held[0].judged();
-        held.push(counts.admit(ip(1)).unwrap());
-        held.extend((0..4).map(|_| counts.admit(ip(2)).unwrap()));
-        assert_eq!(counts.admit(ip(3)).unwrap_err(), Refused::Unauthenticated);
+        held.push(counts.admit(ip(1), Proof::Needed).unwrap());
+        held.extend((0..4).map(|_| counts.admit(ip(2), Proof::Needed).unwrap()));
+        assert_eq!(
+            counts.admit(ip(3), Proof::Needed).unwrap_err(),
+            Refused::Unauthenticated
+        );
+        drop(proven);
+        assert!(counts.admit(ip(3), Proof::NotNeeded).is_ok());
+        assert_eq!(
+            counts.admit(ip(3), Proof::Needed).unwrap_err(),
+            Refused::Unauthenticated,
+            "who has nothing to prove never had a place among those"
+        );
         held[1].judged();
-        assert!(counts.admit(ip(3)).is_ok(), "a login frees a place");
+        assert!(
+            counts.admit(ip(3), Proof::Needed).is_ok(),
+            "a login frees a place"
+        );
     }
 }

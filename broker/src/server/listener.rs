@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Server;
 use super::connection::{self, Accepted};
+use super::limits::Proof;
 use super::pace::Pace;
 use crate::config::{Endpoint, Limits, ListenerConfig, SecurityProtocol};
 use crate::logging::Throttle;
@@ -217,14 +218,12 @@ impl Bound {
     /// Takes one connection; `None` when it was refused. Cancel-safe.
     async fn accept(&self, server: &Arc<Server>) -> io::Result<Option<Accepted>> {
         let (tcp, peer) = self.tcp.accept().await?;
-        let admitted = match server.counts.admit(peer.ip()) {
-            Ok(mut place) => {
-                if self.state.config.protocol == SecurityProtocol::Plaintext {
-                    // It has nothing to prove, however many come before the first is served.
-                    place.judged();
-                }
-                place
-            }
+        let proof = match self.state.config.protocol {
+            SecurityProtocol::Plaintext => Proof::NotNeeded,
+            _ => Proof::Needed,
+        };
+        let admitted = match server.counts.admit(peer.ip(), proof) {
+            Ok(place) => place,
             Err(refused) => {
                 let listener = &self.state.config.name;
                 tracing::debug!(%peer, listener, %refused, "connection refused");
