@@ -82,7 +82,9 @@ fn produce(runtime: &Runtime, rig: &Rig, frame: Bytes) -> Appended {
         panic!("a decoded produce has its records in memory");
     };
     let append = async {
-        let valid = partition.check(batch, NOW).await.expect("a valid batch");
+        let user = &access.caller().principal;
+        let valid = partition.check(batch, NOW, user).await;
+        let valid = valid.expect("a valid batch");
         let epoch = partition.leader_epoch();
         partition.append(valid, epoch, NOW).await
     };

@@ -78,7 +78,8 @@ fn fill(runtime: &Runtime, rig: &Rig) -> Vec<Offset> {
     let batch = payload::batch(BATCH_BYTES, NOW).freeze();
     let mut starts = Vec::new();
     for at in 0..BATCHES {
-        let valid = runtime.block_on(partition.check(batch.clone(), NOW));
+        let user = &access.caller().principal;
+        let valid = runtime.block_on(partition.check(batch.clone(), NOW, user));
         let valid = valid.expect("a valid batch");
         let append = partition.append(valid, partition.leader_epoch(), NOW);
         let appended = runtime.block_on(append).expect("the disk has room");

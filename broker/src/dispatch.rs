@@ -172,9 +172,9 @@ macro_rules! row {
                 type R = palisade_protocol::messages::$module::$request;
                 let key = <R as Request>::KEY;
                 let run = async move {
-                    let decoding = &ctx.broker.decoding;
-                    let (request, _held) = match decoding.decode::<R>(reader, ctx.api_version).await
-                    {
+                    let (decoding, user) = (&ctx.broker.decoding, &ctx.session.principal);
+                    let decoded = decoding.decode::<R>(user, reader, ctx.api_version).await;
+                    let (request, _held) = match decoded {
                         Ok(decoded) => decoded,
                         Err(error) => {
                             return Staged::Done(Outcome::Close(CloseReason::Body { key, error }));

@@ -22,6 +22,7 @@ mod shares;
 pub mod shutdown;
 pub mod startup;
 pub mod task;
+mod turns;
 
 pub use cli::dev::{TestBroker, TestBrokerBuilder, TestBrokerError};
 pub use startup::{Running, StartError, run, start};

@@ -91,10 +91,11 @@ fn open(replicas: &ReplicaManager, image: &ClusterImage) -> Partition<Write> {
 fn cost_of_one_produce(partition: &Partition<Write>, batch: Bytes) -> Cost {
     let epoch = partition.leader_epoch();
     let frame = batch.clone();
+    let user = Principal::user("root");
     let mut appended = None;
     let spent = measure(|| {
         let produce = async {
-            let valid = partition.check(batch, NOW).await.unwrap();
+            let valid = partition.check(batch, NOW, &user).await.unwrap();
             partition.append(valid, epoch, NOW).await
         };
         let produce = pin!(produce);

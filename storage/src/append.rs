@@ -7,6 +7,7 @@ use crate::batch::{self, BatchHeader, HEADER_LEN};
 use crate::config::{FlushPolicy, LogConfig};
 use crate::error::StorageError;
 use crate::failpoint;
+use crate::flusher::Asker;
 use crate::fs::{is_full, set_age, write_all_two_at};
 use crate::log::Log;
 use crate::offset_index::IndexEntry;
@@ -116,9 +117,10 @@ struct After {
 impl Log {
     /// Appends one batch if that needs no waiting.
     ///
-    /// `head` and `section`: the two pieces of exactly one encoded RecordBatch v2 (KIP-98), header and
-    /// CRC already validated, together at most `segment_bytes` bytes. Base offset and leader epoch
-    /// are stamped into it, except for [`AppendAs::Replica`].
+    /// `head` and `section`: the two pieces of exactly one encoded RecordBatch v2 (KIP-98), header
+    /// and CRC already validated, together at most `segment_bytes` bytes. Base offset and leader
+    /// epoch are stamped into it, except for [`AppendAs::Replica`]. Where the flush policy asks for
+    /// a sync, the log waits for it in the line of `asker`.
     ///
     /// # Errors
     /// - `OutOfOrderSequence`, `InvalidProducerEpoch`, `InvalidTxnState`,
@@ -134,6 +136,7 @@ impl Log {
         head: &mut [u8; HEADER_LEN],
         section: &[u8],
         how: AppendAs,
+        asker: Asker,
         now: TimestampMs,
     ) -> Result<TryAppend, StorageError> {
         let mut batch = Pieces { head, section };
@@ -145,7 +148,7 @@ impl Log {
         drop(writer);
         match outcome {
             Ok(Outcome::Done(appended, after)) => {
-                self.finish(after);
+                self.finish(after, asker);
                 Ok(TryAppend::Done(appended))
             }
             Ok(Outcome::Exclusive | Outcome::Roll(_)) => Ok(TryAppend::Busy),
@@ -153,7 +156,8 @@ impl Log {
         }
     }
 
-    /// Appends one batch in one piece, waiting for the lock and for a roll where needed; blocks.
+    /// Appends one batch of the node's own in one piece, waiting for the lock and for a roll where
+    /// needed; blocks.
     ///
     /// # Errors
     /// Those of [`Log::try_append_split`].
@@ -163,7 +167,7 @@ impl Log {
         how: AppendAs,
         now: TimestampMs,
     ) -> Result<Appended, StorageError> {
-        self.append_pieces(Pieces::of(batch)?, how, now)
+        self.append_pieces(Pieces::of(batch)?, how, Asker::NODE, now)
     }
 
     /// The same for a batch whose header lies elsewhere than its records, which are shared.
@@ -175,15 +179,17 @@ impl Log {
         head: &mut [u8; HEADER_LEN],
         section: &[u8],
         how: AppendAs,
+        asker: Asker,
         now: TimestampMs,
     ) -> Result<Appended, StorageError> {
-        self.append_pieces(Pieces { head, section }, how, now)
+        self.append_pieces(Pieces { head, section }, how, asker, now)
     }
 
     fn append_pieces(
         &self,
         mut batch: Pieces<'_>,
         how: AppendAs,
+        asker: Asker,
         now: TimestampMs,
     ) -> Result<Appended, StorageError> {
         let checked = check(&batch, how)?;
@@ -193,7 +199,7 @@ impl Log {
             drop(writer);
             match outcome {
                 Ok(Outcome::Done(appended, after)) => {
-                    self.finish(after);
+                    self.finish(after, asker);
                     return Ok(appended);
                 }
                 // Whoever owns the end holds this lock.
@@ -370,10 +376,10 @@ impl Log {
         after
     }
 
-    fn finish(&self, after: After) {
+    fn finish(&self, after: After, asker: Asker) {
         let Some(me) = self.me.upgrade() else { return };
         if let Some(end) = after.flush {
-            self.request_flush(end);
+            self.request_flush(end, asker);
         }
         if let Some((from, to)) = after.writeback {
             self.shared.flusher.push_writeback(me.clone(), from, to);

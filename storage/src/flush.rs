@@ -4,21 +4,24 @@ use std::sync::atomic::Ordering;
 
 use crate::config::FlushPolicy;
 use crate::error::{SYNC_DIR, StorageError};
+use crate::flusher::Asker;
 use crate::log::Log;
 use crate::types::{Offset, TimestampMs};
 
 impl Log {
-    /// Registers the log with the flusher; the observer is told once `end` is durable.
+    /// Registers the log with the flusher, in the line of `asker`; the observer is told once `end`
+    /// is durable.
     ///
     /// Under the policy `Ack` every append does this itself.
-    pub fn request_flush(&self, end: Offset) {
+    pub fn request_flush(&self, end: Offset, asker: Asker) {
         if self.durable.load() >= end || self.is_failed() {
             return;
         }
-        if !self.queued.swap(true, Ordering::AcqRel)
+        // Who was the last to ask has the log in his line, or in a round that has not come to it.
+        if self.queued.swap(asker.number(), Ordering::AcqRel) != asker.number()
             && let Some(me) = self.me.upgrade()
         {
-            self.shared.flusher.push(me);
+            self.shared.flusher.push(me, asker);
         }
     }
 
@@ -26,7 +29,7 @@ impl Log {
     pub(crate) fn flush_registered(&self) {
         // Before the end is read: whoever appends after this registers again.
         // A swap, so that the end is read after it and not before.
-        self.queued.swap(false, Ordering::AcqRel);
+        self.queued.swap(Asker::NOBODY, Ordering::AcqRel);
         if self.is_failed() {
             return;
         }

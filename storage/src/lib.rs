@@ -66,6 +66,7 @@ pub use cleaner::{CleanOptions, Cleaned, CleanedBy, Dirtiness, Pace};
 pub use config::{Background, FlushPolicy, LogConfig, LogDirOptions};
 pub use damage::DamagedRange;
 pub use error::StorageError;
+pub use flusher::Asker;
 pub use log::{EpochEnd, Log, TimestampOffset};
 pub use log_dir::{FoundLog, LogDir, LogSpec, Usage};
 pub use meta::MetaProperties;

@@ -22,6 +22,7 @@ use crate::config::LogConfig;
 use crate::damage::DamagedRange;
 use crate::epoch_cache::{self, EpochCache};
 use crate::error::StorageError;
+use crate::flusher::Asker;
 use crate::observer::LogObserver;
 use crate::segment::{Segment, SegmentHome};
 use crate::shared::Shared;
@@ -88,8 +89,9 @@ pub struct Log {
     /// Some transaction may bound what is stable; readers ask for the lock only then.
     pub(crate) transactions: AtomicBool,
     pub(crate) closed: AtomicBool,
-    /// The log stands in the flusher's queue.
-    pub(crate) queued: AtomicBool,
+    /// Who was the last to register it with the flusher since its sync began
+    /// ([`crate::flusher::Asker`]).
+    pub(crate) queued: AtomicU64,
     /// Records appended since the last sync was asked for (policy `Interval`).
     pub(crate) unflushed: AtomicU64,
     /// Time of the first of them; `i64::MAX` when there are none.
@@ -158,7 +160,7 @@ impl Log {
             closed: AtomicBool::new(false),
             // Until the first release of the append lock has looked.
             transactions: AtomicBool::new(true),
-            queued: AtomicBool::new(false),
+            queued: AtomicU64::new(Asker::NOBODY),
             unflushed: AtomicU64::new(0),
             unflushed_since: AtomicI64::new(i64::MAX),
             sync_put_off: AtomicBool::new(false),

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::config::{Background, LogConfig, LogDirOptions};
 use crate::error::StorageError;
+use crate::flusher::Asker;
 use crate::fs::{Fs, OpenHow, read_all};
 use crate::log::Log;
 use crate::meta::{self, MetaProperties};
@@ -370,7 +371,7 @@ impl LogDir {
                 continue;
             }
             if log.flush_is_due(now) || log.sync_put_off.load(Ordering::Acquire) {
-                log.request_flush(log.log_end_offset());
+                log.request_flush(log.log_end_offset(), Asker::TIMER);
             }
             if let Some(active) = log.roll_is_due(now) {
                 log.queue_roll(active, now);

@@ -5,11 +5,13 @@
 //! earliest pending upload (KIP-1023).
 //!
 //! Deliberately absent: tiers. What asks for them gets the answer of a topic without any.
-//! Look-ups by timestamp may read the disk and open batches; they run on helper threads.
+//! Look-ups by timestamp may read the disk and open batches; they run on helper threads,
+//! in turns among users.
 
 use std::collections::HashSet;
 
 use palisade_auth::grant::{Describe, Granted, Topic};
+use palisade_auth::principal::Principal;
 use palisade_auth::{Access, Denied};
 use palisade_protocol::ErrorCode;
 use palisade_protocol::messages::list_offsets::{
@@ -201,7 +203,8 @@ async fn find(
         partition.lead(expected)
     };
     let leadership = leadership.map_err(code)?;
-    let found = answer(&partition, &leadership, wanted, sight).await;
+    let user = &scene.access.caller().principal;
+    let found = answer(&partition, &leadership, wanted, sight, user).await;
     found.map_err(code)
 }
 
@@ -211,6 +214,7 @@ async fn answer(
     leadership: &Leadership,
     wanted: Wanted,
     sight: Sight,
+    user: &Principal,
 ) -> Result<ListOffsetsPartitionResponse, PartitionError> {
     let index = partition.index();
     let limit = match sight {
@@ -235,11 +239,11 @@ async fn answer(
         }
         Wanted::Tiered => Ok(nowhere(index)),
         Wanted::MaxTimestamp => {
-            let found = partition.max_timestamp(limit).await?;
+            let found = partition.max_timestamp(limit, user).await?;
             Ok(found.map_or_else(|| nowhere(index), |found| record(index, found)))
         }
         Wanted::At(timestamp) => {
-            let found = by_timestamp(partition, timestamp, limit).await?;
+            let found = by_timestamp(partition, timestamp, limit, user).await?;
             match found {
                 Some(found) => Ok(record(index, found)),
                 None if unsettled => Err(PartitionError::OffsetNotAvailable),
@@ -253,8 +257,9 @@ async fn by_timestamp(
     partition: &Partition<Describe>,
     timestamp: TimestampMs,
     limit: Offset,
+    user: &Principal,
 ) -> Result<Option<TimestampOffset>, PartitionError> {
-    let found = partition.find_by_timestamp(timestamp, limit).await?;
+    let found = partition.find_by_timestamp(timestamp, limit, user).await?;
     Ok(found.filter(|found| found.offset < limit))
 }
 

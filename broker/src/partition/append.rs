@@ -67,8 +67,9 @@ fn write_in_place(
 ) -> Result<TryAppend, StorageError> {
     let began = Instant::now();
     let how = AppendAs::Leader { epoch };
+    let asker = batch.asker();
     let (head, section) = batch.pieces();
-    let done = replica.log.try_append_split(head, section, how, now);
+    let done = replica.log.try_append_split(head, section, how, asker, now);
     replica.directory.note_write(began.elapsed());
     done
 }
@@ -87,8 +88,9 @@ async fn write_on_disk_thread(
         let replica = &turn.0;
         let began = Instant::now();
         let how = AppendAs::Leader { epoch };
+        let asker = batch.asker();
         let (head, section) = batch.pieces();
-        let done = replica.log.append_split(head, section, how, now);
+        let done = replica.log.append_split(head, section, how, asker, now);
         replica.directory.note_write(began.elapsed());
         if let Ok(appended) = &done {
             note(replica, appended, batch.len());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palisade_auth::grant::{Delete, Describe, Read, Write};
+use palisade_auth::principal::Principal;
 use palisade_protocol::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 use palisade_storage::{Appended, EpochEnd, TimestampOffset};
 
@@ -116,18 +117,29 @@ impl Partition<Write> {
     /// `batch`: exactly one encoded RecordBatch v2 (KIP-98) with base offset 0, as received. Waits
     /// where records must be opened, which helper threads do in turns.
     ///
+    /// `user`: who sends it, among whose batches this one has its turn, and its log that at a sync.
+    ///
     /// # Errors
     /// [`Refusal`], with Kafka's code and texts (records.md §4, steps 4 to 8).
-    pub async fn check(&self, batch: Bytes, now: TimestampMs) -> Result<ValidBatch, Refusal> {
+    pub async fn check(
+        &self,
+        batch: Bytes,
+        now: TimestampMs,
+        user: &Principal,
+    ) -> Result<ValidBatch, Refusal> {
         let place = Place {
             topic: &self.replica.topic,
             index: self.replica.index.value(),
         };
         let judged = validate(batch, &self.replica.settings().records, now, place)?;
-        match judged {
-            Judged::Valid(batch) => Ok(batch),
-            Judged::Unopened(opening) => self.replica.directory.opener().open(opening).await,
-        }
+        let batch = match judged {
+            Judged::Valid(batch) => batch,
+            Judged::Unopened(opening) => {
+                let opener = self.replica.directory.opener();
+                opener.open(user, opening).await?
+            }
+        };
+        Ok(batch.sent_by(user))
     }
 
     /// Appends one checked batch in `epoch` and says where it landed.
@@ -199,29 +211,45 @@ impl Partition<Describe> {
 
     /// First record with a timestamp at or above `timestamp` below `up_to`, on a helper thread.
     ///
+    /// `user`: who asks, among whose look-ups this one has its turn.
+    ///
     /// # Errors
     /// `Storage` for damage and disk errors, `Offline`.
     pub(crate) async fn find_by_timestamp(
         &self,
         timestamp: TimestampMs,
         up_to: Offset,
+        user: &Principal,
     ) -> Result<Option<TimestampOffset>, PartitionError> {
         let log = Arc::clone(&self.replica.log);
         let find = move || log.find_by_timestamp(timestamp, up_to);
-        Ok(self.replica.directory.opener().look_up(find).await??)
+        Ok(self
+            .replica
+            .directory
+            .opener()
+            .look_up(user, find)
+            .await??)
     }
 
     /// First record that carries the largest timestamp below `up_to`, on a helper thread.
+    ///
+    /// `user`: as for [`Self::find_by_timestamp`].
     ///
     /// # Errors
     /// `Storage` for damage and disk errors, `Offline`.
     pub(crate) async fn max_timestamp(
         &self,
         up_to: Offset,
+        user: &Principal,
     ) -> Result<Option<TimestampOffset>, PartitionError> {
         let log = Arc::clone(&self.replica.log);
         let find = move || log.max_timestamp(up_to);
-        Ok(self.replica.directory.opener().look_up(find).await??)
+        Ok(self
+            .replica
+            .directory
+            .opener()
+            .look_up(user, find)
+            .await??)
     }
 }
 

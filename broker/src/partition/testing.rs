@@ -108,7 +108,8 @@ impl TestNode {
         let grant = self.access(ROOT).topic::<Write>(topic).unwrap();
         let index = PartitionIndex::new(index);
         let partition = self.replicas.partition(&grant, index).unwrap();
-        let valid = partition.check(batch.freeze(), NOW).await.unwrap();
+        let user = Principal::user(ROOT);
+        let valid = partition.check(batch.freeze(), NOW, &user).await.unwrap();
         let epoch = partition.leader_epoch();
         let appended = partition.append(valid, epoch, NOW).await.unwrap();
         appended.base_offset.value()

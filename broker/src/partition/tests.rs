@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_auth::grant::{Delete, Describe, Read, Write};
+use palisade_auth::principal::Principal;
 use palisade_protocol::PartitionIndex;
 use palisade_protocol::batch::BatchIter;
 use palisade_protocol::types::{LeaderEpoch, TimestampMs, TopicId};
+use palisade_storage::Asker;
 use palisade_storage::fs::FaultyFs;
 use tokio::time::{Instant, timeout};
 
@@ -91,6 +93,27 @@ async fn a_restart_keeps_records_and_high_watermark() {
         assert_eq!(read_all(&node, "t").await, [0..3, 3..5]);
         assert_eq!(append(&node, "t", 1).await, 5);
     }
+}
+
+#[tokio::test]
+async fn a_log_waits_for_its_sync_in_the_line_of_who_sent_the_batch() {
+    let node = TestNode::new().topic("as_sent", 1, &[]).topic(
+        "opened",
+        1,
+        &[("compression.type", "gzip")],
+    );
+    for topic in ["as_sent", "opened"] {
+        let partition = open::<Write>(&node, topic).unwrap();
+        for name in ["alice", "bob"] {
+            let user = Principal::user(name);
+            let checked = partition.check(batch(1).freeze(), NOW, &user).await;
+            let asker = checked.unwrap().asker();
+            assert_eq!(asker, Asker::user(&Principal::user(name)), "{topic}");
+            assert_ne!(asker, Asker::user(&Principal::user("mallory")));
+        }
+    }
+    let own = ValidBatch::built(batch(1).freeze());
+    assert_eq!(own.asker(), Asker::NODE);
 }
 
 #[tokio::test]
@@ -260,7 +283,9 @@ async fn settings_reach_open_partitions() {
         set("t", "segment.bytes", "2000000"),
     ]);
     let partition = open::<Write>(&node, "t").unwrap();
-    let refused = partition.check(batch(3).freeze(), NOW).await.unwrap_err();
+    let user = Principal::user(ROOT);
+    let refused = partition.check(batch(3).freeze(), NOW, &user).await;
+    let refused = refused.unwrap_err();
     assert_eq!(
         refused.code,
         palisade_protocol::ErrorCode::MESSAGE_TOO_LARGE
@@ -330,7 +355,9 @@ async fn appends_go_to_the_disk_thread_while_writes_are_slow() {
 async fn an_old_epoch_appends_nothing() {
     let mut node = TestNode::new().topic("t", 1, &[]);
     let partition = open::<Write>(&node, "t").unwrap();
-    let valid = partition.check(batch(1).freeze(), NOW).await.unwrap();
+    let user = Principal::user(ROOT);
+    let valid = partition.check(batch(1).freeze(), NOW, &user).await;
+    let valid = valid.unwrap();
     node.assign("t", 0, &[1], 3);
     let refused = partition.append(valid, LeaderEpoch::new(0), NOW).await;
     assert!(matches!(refused, Err(PartitionError::NotLeader { .. })));

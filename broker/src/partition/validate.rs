@@ -11,16 +11,17 @@
 use std::fmt;
 
 use bytes::Bytes;
+use palisade_auth::principal::Principal;
 use palisade_protocol::ErrorCode;
 use palisade_protocol::batch::{
     BATCH_HEADER_LEN, BatchHeader, Codec, RecordIter, RecordOutline, TimestampType, seal,
     verify_crc,
 };
 use palisade_protocol::types::TimestampMs;
-use tokio::sync::OwnedSemaphorePermit;
+use palisade_storage::Asker;
 
 use super::settings::RecordRules;
-pub(crate) use opening::{GRAIN, Opening, Progress};
+pub(crate) use opening::{GRAIN, Held, Opening, Progress};
 use records::{Survey, TimeBounds};
 use refusal::Refusal;
 
@@ -41,8 +42,10 @@ pub struct ValidBatch {
     head: [u8; BATCH_HEADER_LEN],
     section: Bytes,
     records: usize,
+    /// In whose line its log waits for a sync.
+    asker: Asker,
     /// Memory that was reserved for a new records section.
-    held: Option<OwnedSemaphorePermit>,
+    held: Option<Held>,
 }
 
 impl ValidBatch {
@@ -59,6 +62,7 @@ impl ValidBatch {
             head: header.to_bytes(),
             records: usize::try_from(header.records_count).unwrap_or(0),
             section: batch.slice(BATCH_HEADER_LEN..),
+            asker: Asker::NODE,
             held: None,
         }
     }
@@ -72,6 +76,17 @@ impl ValidBatch {
     /// Records in the batch.
     pub fn records(&self) -> usize {
         self.records
+    }
+
+    /// The same batch, sent by `user`.
+    pub(super) fn sent_by(mut self, user: &Principal) -> ValidBatch {
+        self.asker = Asker::user(user);
+        self
+    }
+
+    /// In whose line its log waits for a sync.
+    pub(super) fn asker(&self) -> Asker {
+        self.asker
     }
 
     /// The header, for the log to stamp, and the records section.
@@ -242,6 +257,7 @@ fn conclude(
         head,
         section,
         records: usize::try_from(header.records_count).unwrap_or_default(),
+        asker: Asker::NODE,
         held: None,
     })
 }

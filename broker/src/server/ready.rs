@@ -31,6 +31,7 @@ const FAR: Duration = Duration::from_secs(3600);
 pub(super) async fn serve(connection: &mut Connection, session: Arc<Session>) -> End {
     connection.place.judged();
     connection.transport.socket_mut().logged_in();
+    connection.reader.logged_in(session.principal.clone());
     let _registered = connection.server.enter(&session, &connection.switch);
     let mut work = Work {
         connection,

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use palisade_auth::principal::Principal;
 use tokio::time::Instant;
 
 use super::frame_budget::{FREE_BYTES, FrameBudget, Reservation};
@@ -63,6 +64,8 @@ pub(crate) enum ReceiveError {
 /// Reassembles frames, one at a time.
 pub(crate) struct FrameReader {
     budget: FrameBudget,
+    /// Who claims, once that is known.
+    user: Option<Principal>,
     prefix: [u8; PREFIX],
     prefix_len: usize,
     length: Option<usize>,
@@ -77,6 +80,7 @@ impl FrameReader {
     pub(crate) fn new(budget: FrameBudget) -> Self {
         FrameReader {
             budget,
+            user: None,
             prefix: [0; PREFIX],
             prefix_len: 0,
             length: None,
@@ -85,6 +89,11 @@ impl FrameReader {
             reservation: None,
             since: None,
         }
+    }
+
+    /// From the next frame on the claims are this user's.
+    pub(crate) fn logged_in(&mut self, user: Principal) {
+        self.user = Some(user);
     }
 
     /// When the first byte of the unfinished frame came; `None` between frames and while the
@@ -198,10 +207,10 @@ impl FrameReader {
     }
 
     fn poll_reserve(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<()> {
-        let budget = &self.budget;
+        let (budget, user) = (&self.budget, &self.user);
         let wait = self
             .reserving
-            .get_or_insert_with(|| Box::pin(budget.clone().reserve(length)));
+            .get_or_insert_with(|| Box::pin(budget.clone().reserve(user.clone(), length)));
         let reservation = ready!(wait.as_mut().poll(cx));
         self.reserving = None;
         self.reservation = Some(reservation);

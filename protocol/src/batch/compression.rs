@@ -18,6 +18,7 @@ mod snappy;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
+pub use limit::is_limit;
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -115,7 +116,7 @@ pub fn decompress(codec: Codec, data: &[u8], limit: usize) -> Result<Bytes, Batc
     };
     match whole() {
         Ok(output) => Ok(Bytes::from(output)),
-        Err(source) if limit::is_limit(&source) => Err(BatchError::TooLarge { codec, limit }),
+        Err(source) if is_limit(&source) => Err(BatchError::TooLarge { codec, limit }),
         Err(source) => Err(BatchError::Decompress { codec, source }),
     }
 }

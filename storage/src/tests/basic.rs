@@ -7,7 +7,7 @@ use crate::fs::{Crash, FaultyFs};
 use crate::testing::*;
 use crate::types::{BrokerId, LeaderEpoch, TopicId, Uuid};
 use crate::{
-    AppendAs, EpochEnd, FlushPolicy, LogConfig, LogDir, LogSpec, MetaProperties, NoObserver,
+    AppendAs, Asker, EpochEnd, FlushPolicy, LogConfig, LogDir, LogSpec, MetaProperties, NoObserver,
     StorageError, TryAppend,
 };
 
@@ -134,7 +134,7 @@ fn an_append_that_may_not_wait_leaves_the_roll_to_one_that_may() {
         let (head, section) = copy.split_first_chunk_mut().unwrap();
         let tried = bench
             .log
-            .try_append_split(head, section, leader(0), time(1000));
+            .try_append_split(head, section, leader(0), Asker::NODE, time(1000));
         let appended = match tried.unwrap() {
             TryAppend::Done(appended) => appended,
             TryAppend::Busy => {
@@ -521,7 +521,7 @@ fn policies_decide_what_is_synced() {
             offset(expected),
             "{policy:?}"
         );
-        bench.log.request_flush(offset(10));
+        bench.log.request_flush(offset(10), Asker::NODE);
         bench.dir.run_pending();
         assert_eq!(bench.log.durable_end_offset(), offset(10));
     }

@@ -1,3 +1,7 @@
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
+
 use palisade_protocol::Str;
 use palisade_protocol::messages::list_offsets::ListOffsetsTopic;
 
@@ -154,4 +158,32 @@ async fn a_new_leader_waits_for_its_high_watermark() {
     assert_eq!(one(&node, -2).await.1, 0);
     let found = ask(&node, ROOT, 11, &request(&[(0, 0)])).await;
     assert_eq!(found[0].error_code, ErrorCode::OFFSET_NOT_AVAILABLE);
+}
+
+#[tokio::test]
+async fn a_look_up_stands_in_the_line_of_who_asks() {
+    let node = TestNode::new().topic("t", 1, &[]);
+    node.append("t", 0, batch(3)).await;
+    let opener = node.replicas.directories()[0].opener();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mallory = Principal::user("mallory");
+    let busy = || {
+        let (hold, held) = mpsc::channel::<()>();
+        (hold, opener.look_up(&mallory, move || held.recv()))
+    };
+    let [(first_hold, first), (second_hold, second)] = [busy(), busy()];
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    assert!(first.as_mut().poll(&mut cx).is_pending());
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    for timestamp in [-3, NOW.value()] {
+        let asked = request(&[(0, timestamp)]);
+        let mut answer = pin!(ask(&node, ROOT, 11, &asked));
+        assert!(answer.as_mut().poll(&mut cx).is_pending());
+        let mut users = opener.users_of_look_ups();
+        users.sort();
+        assert_eq!(users, ["mallory", ROOT].map(Principal::user), "{timestamp}");
+    }
+    drop((first_hold, second_hold));
+    assert!(first.await.unwrap().is_err());
+    assert!(second.await.unwrap().is_err());
 }

@@ -120,7 +120,8 @@ pub(super) async fn append(
         let text = NO_TRANSACTIONS.to_owned();
         return Outcome::refused(Refusal::with_text(ErrorCode::INVALID_TXN_STATE, text));
     }
-    let valid = match partition.check(batch, scene.now).await {
+    let user = &scene.access.caller().principal;
+    let valid = match partition.check(batch, scene.now, user).await {
         Ok(valid) => valid,
         Err(refusal) => {
             let mut outcome = Outcome::refused(refusal);

@@ -1,7 +1,10 @@
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use palisade_auth::acl::Operation;
+use palisade_auth::principal::Principal;
 use palisade_protocol::batch::{BatchBuilder, Codec};
 use palisade_protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, TopicProduceData,
@@ -99,6 +102,21 @@ async fn batches_get_consecutive_offsets() {
     assert_eq!(rows[0].log_start_offset, 0);
     let rows = send(&node, request(-1, "t", &[(0, batch(1))])).await;
     assert_eq!(rows[0].base_offset, 3);
+}
+
+#[tokio::test]
+async fn a_batch_stands_in_the_line_of_who_sends_it() {
+    let mut node = TestNode::new().topic("t", 1, &[("compression.type", "gzip")]);
+    node.allow(topic_rule("alice", Operation::Write, "t"));
+    let opener = node.replicas.directories()[0].opener();
+    let hold = opener.hold().await;
+    let asked = request(1, "t", &[(0, batch(3))]);
+    let mut answer = pin!(send_as(&node, "alice", VERSION, asked));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(answer.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(opener.users_of_batches(), [Principal::user("alice")]);
+    drop(hold);
+    assert_eq!(codes(&rows(answer.await).await), [ErrorCode::NONE]);
 }
 
 #[tokio::test]

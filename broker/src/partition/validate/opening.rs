@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 use palisade_protocol::ErrorCode;
-use palisade_protocol::batch::compression::{Decoder, Encoder};
+use palisade_protocol::batch::compression::{Decoder, Encoder, is_limit};
 use palisade_protocol::batch::{BATCH_HEADER_LEN, BatchHeader, Codec, RecordScanner};
 use palisade_protocol::types::TimestampMs;
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,6 +19,8 @@ use super::super::settings::RecordRules;
 use super::records::Survey;
 use super::refusal::Refusal;
 use super::{Place, ValidBatch, conclude};
+use crate::logging::Throttle;
+use crate::turns::Turn;
 
 /// Most bytes the records of one compressed batch may take once opened. Without a bound a
 /// few KiB could cost minutes; real batches stay far below.
@@ -44,14 +46,43 @@ pub(crate) struct Opening {
     decoder: Decoder<Reader<Bytes>>,
     scanner: RecordScanner,
     survey: Survey,
-    /// Where the records go that are stored with another codec.
+    /// Where the records go that are stored with another codec; made by the first step, for until
+    /// then this waits for its memory.
     encoder: Option<Encoder<Capped>>,
     piece: Box<[u8]>,
     memory: usize,
-    held: Option<OwnedSemaphorePermit>,
+    held: Option<Held>,
+}
+
+/// Memory that is reserved for a batch, until this is dropped.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// So many grains of what batches share.
+    Grains(OwnedSemaphorePermit),
+    /// All of what large batches have one after the other.
+    All(Turn),
+}
+
+impl Held {
+    /// What of it `bytes` bytes need; the rest is given back.
+    fn shrunk(self, bytes: usize) -> Option<Held> {
+        match self {
+            _ if bytes == 0 => None,
+            Held::Grains(mut grains) => {
+                let stays = bytes.div_ceil(GRAIN);
+                drop(grains.split(grains.num_permits().saturating_sub(stays)));
+                Some(Held::Grains(grains))
+            }
+            Held::All(turn) => Some(Held::All(turn)),
+        }
+    }
 }
 
 /// How far an opening got.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one at a time, taken apart at once"
+)]
 pub(crate) enum Progress {
     /// There is more to do.
     More,
@@ -79,17 +110,11 @@ impl Opening {
         let input = section.clone().reader();
         let decoder = Decoder::new(codec, input, MAX_OPENED_BYTES).map_err(failed)?;
         let mut memory = PIECE + Decoder::memory(codec, &section, MAX_OPENED_BYTES);
-        let encoder = if target == codec {
-            None
-        } else {
-            let most = rules.max_message_bytes.saturating_sub(BATCH_HEADER_LEN);
+        if target != codec {
             memory = memory
                 .saturating_add(Encoder::memory(target, rules.compression_level))
-                .saturating_add(most);
-            let output = Capped::new(most);
-            let encoder = Encoder::new(target, rules.compression_level, output);
-            Some(encoder.map_err(failed)?)
-        };
+                .saturating_add(largest_section(rules));
+        }
         Ok(Opening {
             scanner: RecordScanner::new(header.records_count),
             header,
@@ -102,7 +127,7 @@ impl Opening {
             index: place.index,
             decoder,
             survey,
-            encoder,
+            encoder: None,
             piece: vec![0; PIECE].into_boxed_slice(),
             memory,
             held: None,
@@ -116,13 +141,13 @@ impl Opening {
 
     /// Whether its first step is cheap enough for a connection's task.
     pub(crate) fn is_small(&self) -> bool {
-        self.encoder.is_none() && self.section.len() <= SMALL
+        self.target == self.codec && self.section.len() <= SMALL
     }
 
-    /// Notes that the memory is reserved, in grains; what a new section takes of it is given back
-    /// with the batch.
-    pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
-        self.held = Some(permit);
+    /// Notes that the memory is reserved; what a new section takes of it is given back with the
+    /// batch.
+    pub(crate) fn hold(&mut self, memory: Held) {
+        self.held = Some(memory);
     }
 
     /// Opens about `bytes` more plain bytes.
@@ -130,9 +155,18 @@ impl Opening {
     /// # Errors
     /// [`Refusal`], after which this is over.
     pub(crate) fn step(&mut self, bytes: usize) -> Result<Progress, Refusal> {
+        if self.target != self.codec && self.encoder.is_none() {
+            let output = Capped::new(largest_section(&self.rules));
+            let encoder = Encoder::new(self.target, self.rules.compression_level, output);
+            self.encoder = Some(encoder.map_err(failed)?);
+        }
         let mut done = 0;
         while done < bytes {
-            let count = self.decoder.read(&mut self.piece).map_err(failed)?;
+            let read = self.decoder.read(&mut self.piece);
+            let count = read.map_err(|error| match is_limit(&error) {
+                true => self.too_large(),
+                false => failed(error),
+            })?;
             let plain = self.piece.get(..count).unwrap_or_default();
             if plain.is_empty() {
                 return self.finish().map(Progress::Done);
@@ -153,6 +187,22 @@ impl Opening {
         Ok(Progress::More)
     }
 
+    /// A bound of this node, which no header shows: whoever meets it has to be told.
+    fn too_large(&self) -> Refusal {
+        let Opening { topic, index, .. } = self;
+        static SAID: Throttle = Throttle::new();
+        if SAID.may_speak() {
+            let bytes = self.section.len();
+            let most = MAX_OPENED_BYTES;
+            tracing::warn!(?topic, partition = index, bytes, most, "batch not opened");
+        }
+        let text = format!(
+            "The records of the batch are more than {MAX_OPENED_BYTES} bytes uncompressed, which \
+             is the most that {topic}-{index} opens."
+        );
+        Refusal::with_text(ErrorCode::MESSAGE_TOO_LARGE, text)
+    }
+
     fn finish(&mut self) -> Result<ValidBatch, Refusal> {
         self.scanner.finish().map_err(invalid)?;
         let max_timestamp = self.survey.conclude()?;
@@ -167,15 +217,12 @@ impl Opening {
         };
         let (rules, now) = (&self.rules, self.now);
         let mut batch = conclude(self.header, section, self.target, max_timestamp, rules, now)?;
-        batch.held = self.held.take();
-        if let Some(held) = &mut batch.held {
-            // The codecs' memory goes with this; only a new section stays.
-            let stays = match self.target == self.codec {
-                true => 0,
-                false => batch.section.len().div_ceil(GRAIN),
-            };
-            drop(held.split(held.num_permits().saturating_sub(stays)));
-        }
+        // The codecs' memory goes with this; only a new section stays.
+        let stays = match self.target == self.codec {
+            true => 0,
+            false => batch.section.len(),
+        };
+        batch.held = self.held.take().and_then(|held| held.shrunk(stays));
         Ok(batch)
     }
 }
@@ -187,6 +234,11 @@ impl std::fmt::Debug for Opening {
             .field("target", &self.target)
             .finish_non_exhaustive()
     }
+}
+
+/// The most bytes that the records of one batch may take as stored.
+fn largest_section(rules: &RecordRules) -> usize {
+    rules.max_message_bytes.saturating_sub(BATCH_HEADER_LEN)
 }
 
 /// Final for the client: a code it retries on would send the same bytes again.

@@ -4,12 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use palisade_auth::audit::Action;
+use palisade_auth::principal::Principal;
 use palisade_protocol::ApiKey;
 
 use super::rig::*;
 use crate::config::SecurityProtocol;
 use crate::server::LINGERING;
 use crate::server::connection::Parting;
+use crate::server::frame_budget::FREE_BYTES;
 
 const PLAIN_ALICE: &[u8] = b"\0alice\0secret";
 
@@ -31,6 +33,26 @@ async fn a_login_opens_the_api_and_names_the_principal() {
     let begun = rig.service.begun.lock().clone();
     assert_eq!(begun, [(ApiKey::Metadata, "User:alice".to_owned())]);
     assert_eq!(rig.service.events.reasons(Action::LoginOk), [None]);
+}
+
+#[tokio::test]
+async fn a_login_names_whose_share_frames_are_of() {
+    let rig = sasl().await;
+    let mut client = rig.connect().await;
+    client.call(&handshake(1, "PLAIN")).await;
+    client.call(&token(PLAIN_ALICE)).await;
+    let frame = request(2, 1, 1, &[0; 1 << 20]);
+    client.send(&frame[..FREE_BYTES + 100]).await;
+    let budget = &rig.server.budget;
+    while budget.available() == budget.total() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(budget.users(), [Principal::user("alice")]);
+    drop(client);
+    while budget.available() < budget.total() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(budget.users(), []);
 }
 
 #[tokio::test]

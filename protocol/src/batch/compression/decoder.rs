@@ -34,7 +34,8 @@ enum Kind<R: Read> {
 }
 
 impl<R: BufRead> Decoder<R> {
-    /// Opens `input` for at most `limit` plain bytes, past which reading fails.
+    /// Opens `input` for at most `limit` plain bytes, past which reading fails
+    /// ([`is_limit`](super::is_limit)).
     ///
     /// # Errors
     /// The codec's library has no memory, or `input` fails.

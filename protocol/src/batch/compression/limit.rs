@@ -7,7 +7,7 @@ pub(super) fn limit_reached() -> io::Error {
     io::ErrorKind::FileTooLarge.into()
 }
 
-/// Whether a read failed because of the limit.
-pub(super) fn is_limit(error: &io::Error) -> bool {
+/// Whether a [`Decoder`](super::Decoder) failed because of its limit, and not on its input.
+pub fn is_limit(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::FileTooLarge
 }
