@@ -8,6 +8,7 @@ mod append;
 mod cleaner;
 mod directory;
 mod error;
+mod failures;
 mod handle;
 mod high_watermark;
 mod hosted;

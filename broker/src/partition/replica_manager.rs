@@ -9,10 +9,11 @@ use palisade_auth::grant::{Granted, OperationKind, Topic};
 use palisade_protocol::types::{BrokerId, Offset, PartitionIndex, TimestampMs, TopicId};
 use palisade_storage::{DISK_WAITERS, LogDir, StorageError};
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::directory::Directory;
 use super::error::PartitionError;
+use super::failures::Failures;
 use super::handle::Partition;
 use super::hosted::{Failure, Hosted, HostedTopic, Slot};
 use super::isr::Leadership;
@@ -39,6 +40,14 @@ pub struct ReplicaManager {
     found: Mutex<FoundLogs>,
     recovery_threads: usize,
     call_off: CallOff,
+}
+
+/// What the steps of one change hand on.
+#[derive(Default)]
+struct Work {
+    /// Logs that were opened beforehand, by directory name.
+    opened: HashMap<String, Opened>,
+    failures: Failures,
 }
 
 impl ReplicaManager {
@@ -119,27 +128,28 @@ impl ReplicaManager {
             return;
         }
         let mut hosted = Hosted::clone(&self.hosted.load());
+        let mut work = Work::default();
         for topic in delta.topics_deleted.values() {
-            remove_topic(&mut hosted, &topic.name, topic.id);
+            remove_topic(&mut hosted, &topic.name, topic.id, &mut work.failures);
         }
         if delta.reset {
-            remove_unknown(&mut hosted, image);
+            remove_unknown(&mut hosted, image, &mut work.failures);
         }
         let starting = delta.reset && hosted.iter().next().is_none();
-        let mut opened = self.open_beforehand(&hosted, delta, image, starting, now);
+        work.opened = self.open_beforehand(&hosted, delta, image, starting, now);
         if starting && self.call_off.is_called_off() {
             // Nobody will ask for them, and none may be taken for missing or a stray.
             return;
         }
         for topic in delta.topics_created.values() {
-            self.place_topic(&mut hosted, &mut opened, topic, now);
+            self.place_topic(&mut hosted, &mut work, topic, now);
         }
         for (id, change) in &delta.topics_changed {
             let Some(topic) = image.topics.by_id(*id) else {
                 continue;
             };
             if !change.partitions.is_empty() {
-                self.place_topic(&mut hosted, &mut opened, topic, now);
+                self.place_topic(&mut hosted, &mut work, topic, now);
             }
             if change.config && change.partitions.is_empty() {
                 self.configure_topic(&hosted, topic);
@@ -148,6 +158,7 @@ impl ReplicaManager {
         if delta.reset && image.is_bootstrapped() {
             self.found.lock().set_strays_aside(&hosted);
         }
+        work.failures.tell();
         self.hosted.store(Arc::new(hosted));
     }
 
@@ -193,8 +204,9 @@ impl ReplicaManager {
         if !matches!(slot, Slot::Failed(Failure::Passing)) {
             return false;
         }
-        let none = &mut HashMap::new();
-        *slot = self.place(none, topic, index, partition, slot.clone(), now);
+        let mut work = Work::default();
+        *slot = self.place(&mut work, topic, index, partition, slot.clone(), now);
+        work.failures.tell();
         let opened = matches!(slot, Slot::Open(_));
         if opened {
             info!(topic = %topic.name, partition = %index, "log opened after all");
@@ -223,7 +235,7 @@ impl ReplicaManager {
     fn place_topic(
         &self,
         hosted: &mut Hosted,
-        opened: &mut HashMap<String, Opened>,
+        work: &mut Work,
         topic: &Arc<TopicImage>,
         now: TimestampMs,
     ) {
@@ -231,7 +243,7 @@ impl ReplicaManager {
             Some(present) if present.id == topic.id => present.slots.clone(),
             Some(_) => {
                 // The deletion of its namesake is part of the same delta or of an earlier one.
-                remove_namesake(hosted, &topic.name);
+                remove_namesake(hosted, &topic.name, &mut work.failures);
                 Vec::new()
             }
             None => Vec::new(),
@@ -240,7 +252,7 @@ impl ReplicaManager {
         for (index, partition) in (0_i32..).zip(topic.partitions.iter()) {
             let index = PartitionIndex::new(index);
             let present = before.get(slots.len()).cloned().unwrap_or(Slot::Absent);
-            slots.push(self.place(opened, topic, index, partition, present, now));
+            slots.push(self.place(work, topic, index, partition, present, now));
         }
         let entry = HostedTopic {
             id: topic.id,
@@ -253,7 +265,7 @@ impl ReplicaManager {
 
     fn place(
         &self,
-        opened: &mut HashMap<String, Opened>,
+        work: &mut Work,
         topic: &Arc<TopicImage>,
         index: PartitionIndex,
         partition: &PartitionImage,
@@ -262,13 +274,13 @@ impl ReplicaManager {
     ) -> Slot {
         if !partition.replicas.contains(&self.node) {
             if let Slot::Open(replica) = &present {
-                remove_replica(replica);
+                remove_replica(replica, &mut work.failures);
             }
             return Slot::Absent;
         }
         let replica = match present.clone() {
             Slot::Open(replica) => replica,
-            Slot::Absent | Slot::Failed(_) => match self.open(opened, topic, index, now) {
+            Slot::Absent | Slot::Failed(_) => match self.open(work, topic, index, now) {
                 Ok(replica) => replica,
                 // Why was told when it was found, and this is tried at each change of the topic.
                 Err(PartitionError::Offline) => return Slot::Failed(Failure::Lasting),
@@ -276,7 +288,7 @@ impl ReplicaManager {
                     let failure = Failure::of(&error);
                     // One that is tried again and again is told of once.
                     if !matches!(present, Slot::Failed(before) if before == failure) {
-                        error!(topic = %topic.name, partition = %index, %error, "log not opened");
+                        work.failures.not_opened(&topic.name, index, &error);
                     }
                     return Slot::Failed(failure);
                 }
@@ -333,13 +345,13 @@ impl ReplicaManager {
     /// Takes what was opened beforehand, or opens it now.
     fn open(
         &self,
-        opened: &mut HashMap<String, Opened>,
+        work: &mut Work,
         topic: &Arc<TopicImage>,
         index: PartitionIndex,
         now: TimestampMs,
     ) -> Opened {
         let opening = self.opening(topic, index);
-        match opened.remove(&opening.dir_name()) {
+        match work.opened.remove(&opening.dir_name()) {
             Some(opened) => opened,
             None => opening.run(&self.found, &mut Totals::default(), now),
         }
@@ -389,40 +401,40 @@ impl ReplicaManager {
 }
 
 /// Takes a deleted topic off this node, unless its name belongs to another one by now.
-fn remove_topic(hosted: &mut Hosted, name: &str, id: TopicId) {
+fn remove_topic(hosted: &mut Hosted, name: &str, id: TopicId, failures: &mut Failures) {
     if hosted.topic(name).is_some_and(|topic| topic.id == id) {
-        remove_namesake(hosted, name);
+        remove_namesake(hosted, name, failures);
     }
 }
 
-fn remove_namesake(hosted: &mut Hosted, name: &str) {
+fn remove_namesake(hosted: &mut Hosted, name: &str, failures: &mut Failures) {
     let Some(topic) = hosted.remove(name) else {
         return;
     };
     for slot in &topic.slots {
         if let Slot::Open(replica) = slot {
-            remove_replica(replica);
+            remove_replica(replica, failures);
         }
     }
 }
 
-fn remove_replica(replica: &Arc<Replica>) {
+fn remove_replica(replica: &Arc<Replica>, failures: &mut Failures) {
     replica.go_offline();
     replica.directory.note_removed();
     let deleted = replica.directory.storage().delete_log(&replica.log);
     if let Err(error) = deleted {
-        warn!(topic = %replica.topic, partition = %replica.index, %error, "log not deleted");
+        failures.not_deleted(replica, &error);
     }
 }
 
 /// Takes off what a snapshot no longer names.
-fn remove_unknown(hosted: &mut Hosted, image: &ClusterImage) {
+fn remove_unknown(hosted: &mut Hosted, image: &ClusterImage, failures: &mut Failures) {
     let unknown: BTreeSet<Arc<str>> = hosted
         .iter()
         .filter(|(_, topic)| image.topics.by_id(topic.id).is_none())
         .map(|(name, _)| Arc::clone(name))
         .collect();
     for name in unknown {
-        remove_namesake(hosted, &name);
+        remove_namesake(hosted, &name, failures);
     }
 }
