@@ -26,7 +26,9 @@ pub mod topic_config;
 pub mod topic_name;
 
 pub use actor::{Actor, Internal};
-pub use controller::{Controller, ControllerError, ControllerRequest, ControllerSettings};
+pub use controller::{
+    Controller, ControllerError, ControllerRequest, ControllerSettings, Descriptors,
+};
 pub use delta::{ClusterDelta, TopicDelta};
 pub use handle::{ImageListener, MetadataHandle};
 pub use image::{ClusterImage, ConfigMap, PartitionImage, TopicImage, TopicsImage};

@@ -40,7 +40,7 @@ use crate::group::GroupCoordinator;
 use crate::metadata::controller::{RegisterBroker, SetBrokerFenced};
 use crate::metadata::group_config::GroupDefaults;
 use crate::metadata::{
-    Actor, Bootstrap, BrokerEndpoint, ControllerSettings, Internal, MetadataHandle,
+    Actor, Bootstrap, BrokerEndpoint, ControllerSettings, Descriptors, Internal, MetadataHandle,
     MetadataOptions, MetadataService,
 };
 use crate::partition::{
@@ -237,6 +237,7 @@ fn open(
             num_partitions: config.topics.num_partitions,
             default_replication_factor: config.topics.default_replication_factor,
             delete_topic_enable: config.topics.delete_enabled,
+            descriptors: Descriptors::of_process(),
             topic_defaults: config.topic_defaults.clone(),
             group_defaults: GroupDefaults::of(config),
             authorizer: authorizer.clone(),

@@ -24,6 +24,7 @@ pub struct Node {
     process: Option<Process>,
     settings: BTreeMap<String, String>,
     environment: Vec<(String, String)>,
+    descriptors: Option<&'static str>,
     allowed: Vec<&'static str>,
     /// The process before this one was killed.
     after_kill: bool,
@@ -83,6 +84,7 @@ impl Node {
                 .map(|(key, value)| (key.to_owned(), value))
                 .collect(),
             environment: Vec::new(),
+            descriptors: None,
             allowed: Vec::new(),
             after_kill: false,
             authority,
@@ -126,6 +128,12 @@ impl Node {
         self
     }
 
+    /// Bounds the file descriptors of the process from the next start on: both limits, or `soft:hard`.
+    pub fn limit_descriptors(&mut self, limits: &'static str) -> &mut Node {
+        self.descriptors = Some(limits);
+        self
+    }
+
     /// Declares log lines of level WARN or ERROR that this test causes on purpose, by a part of their text.
     pub fn allow(&mut self, part: &'static str) -> &mut Node {
         self.allowed.push(part);
@@ -156,7 +164,10 @@ impl Node {
             .map(|(key, value)| format!("{key}={value}\n"))
             .collect();
         paths::write_private(&file, text);
-        let mut command = paths::palisade();
+        let mut command = match self.descriptors {
+            None => paths::palisade(),
+            Some(limits) => paths::palisade_below(limits),
+        };
         command.arg("start").arg("--config").arg(&file);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         Process::spawn("palisade", &mut command)

@@ -49,7 +49,17 @@ pub fn beside(name: &str) -> PathBuf {
 
 /// The binary as a command, without the variables of the test run that it would take for settings.
 pub fn palisade() -> Command {
-    let mut command = Command::new(binary());
+    without_settings(Command::new(binary()))
+}
+
+/// The same as a process whose file descriptors are bounded, as `prlimit` takes bounds.
+pub fn palisade_below(descriptors: &str) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={descriptors}")).arg(binary());
+    without_settings(command)
+}
+
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("PALISADE_") || text.starts_with("KAFKA_") {

@@ -9,7 +9,9 @@ use std::{
 
 use rustix::{
     fs::Mode,
-    process::{DumpableBehavior, set_dumpable_behavior, umask},
+    process::{
+        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+    },
 };
 use thiserror::Error;
 
@@ -125,6 +127,7 @@ pub(crate) fn run(
     };
     logging::init(&filter, format);
     harden();
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -194,6 +197,21 @@ fn harden() {
     umask(Mode::RWXG | Mode::RWXO);
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "core dumps cannot be switched off");
+    }
+}
+
+/// Takes as many file descriptors as the process may have, as Java's runtime does for Kafka: shells
+/// often begin with 1,024 of many, and each partition holds one.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, all)
+    {
+        tracing::warn!(%error, "the limit of file descriptors stays as it was");
     }
 }
 

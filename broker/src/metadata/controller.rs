@@ -14,6 +14,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_acls;
 mod delete_topics;
+mod descriptors;
 mod elections;
 mod incremental_alter_configs;
 mod placement;
@@ -46,6 +47,7 @@ use crate::metadata::group_config::GroupDefaults;
 use crate::raft::node::Refused;
 use crate::raft::{RaftNode, RaftStatus};
 
+pub use descriptors::Descriptors;
 pub use producer_ids::{AllocateProducerIds, ProducerIdBlock};
 pub use register_broker::{RegisterBroker, SetBrokerFenced};
 
@@ -73,6 +75,8 @@ pub struct ControllerSettings {
     pub default_replication_factor: i16,
     /// `delete.topic.enable`.
     pub delete_topic_enable: bool,
+    /// What new partitions may take of the process's file descriptors.
+    pub descriptors: Descriptors,
     /// What a topic is like whose own settings are silent.
     pub topic_defaults: TopicDefaults,
     /// The same of a group, and what it may be set to.
@@ -185,6 +189,8 @@ pub trait ControllerRequest: Send + Sync + 'static {
 pub struct Context<'a> {
     /// The proposed image: committed, and the own tail.
     pub image: &'a ClusterImage,
+    /// The committed one, while that is behind: what the node has opened the logs of.
+    pub committed: Option<&'a ClusterImage>,
     /// What the actor may do.
     pub rights: &'a Rights,
     /// Settings of the node.

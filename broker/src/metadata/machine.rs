@@ -252,6 +252,7 @@ impl MetadataMachine {
         let mut chance = Chance::after(intents.as_ref());
         let decided = job.decide(&mut Context {
             image: &self.proposed,
+            committed: (self.last_proposed > self.applied).then_some(&*self.committed),
             rights: &rights,
             settings: &self.settings,
             next_offset: offset_of_index(proposer.next_index()),

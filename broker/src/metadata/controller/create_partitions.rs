@@ -9,6 +9,7 @@ use palisade_protocol::messages::create_partitions::{
 };
 
 use super::create_topics::{MAX_PARTITIONS, count_names};
+use super::descriptors::Room;
 use super::placement::{Placement, check_assignment, new_partition};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
@@ -35,6 +36,7 @@ impl ControllerRequest for CreatePartitionsRequest {
         let mut records = Vec::new();
         let mut changes = Vec::new();
         let mut results = Vec::with_capacity(self.topics.len());
+        let mut descriptors = Room::default();
         let counts = count_names(self.topics.iter().map(|topic| &topic.name));
         for (at, topic) in self.topics.iter().enumerate() {
             let (count, first) = counts[&topic.name];
@@ -43,7 +45,9 @@ impl ControllerRequest for CreatePartitionsRequest {
             }
             let decided = permit(topic, count, context).and_then(|permit| {
                 let room = MAX_PARTITIONS.saturating_sub(records.len());
-                grow(&permit, topic, room, context)
+                let (before, partitions) = grow(&permit, topic, room, context)?;
+                descriptors.take(&topic.name, partitions.len(), context)?;
+                Ok((before, partitions))
             });
             results.push(row(topic, decided.as_ref().err()));
             if let Ok((before, partitions)) = decided

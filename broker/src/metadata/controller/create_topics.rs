@@ -13,6 +13,7 @@ use palisade_protocol::messages::create_topics::{
 use palisade_protocol::{ErrorCode, Str, Uuid};
 
 use super::config_changes::check_lengths;
+use super::descriptors::Room;
 use super::placement::{Placement, check_assignment, new_partition};
 use super::row::RowError;
 use super::{Context, ControllerError, ControllerRequest, Decision};
@@ -51,6 +52,7 @@ impl ControllerRequest for CreateTopicsRequest {
         let mut changes = Vec::new();
         let counts = count_names(self.topics.iter().map(|topic| &topic.name));
         let too_many = partitions_wanted(self, context) >= MAX_PARTITIONS;
+        let mut room = Room::default();
         for (at, topic) in self.topics.iter().enumerate() {
             let (count, first) = counts[&topic.name];
             if first != at {
@@ -61,7 +63,9 @@ impl ControllerRequest for CreateTopicsRequest {
                     let text = "Excessively large number of partitions per request.";
                     return Err(RowError::new(ErrorCode::POLICY_VIOLATION, text));
                 }
-                new_topic(&permit, topic, context)
+                let new = new_topic(&permit, topic, context)?;
+                room.take(&topic.name, new.partitions.len(), context)?;
+                Ok(new)
             });
             match decided {
                 Err(error) => rows.push(failed(topic, &error)),

@@ -8,7 +8,7 @@ use palisade_auth::audit::AuditContext;
 use palisade_auth::{Authorizer, AuthorizerConfig, Caller, Principal, SuperUsers};
 use palisade_protocol::types::{BrokerId, Uuid};
 
-use super::{Context, ControllerRequest, ControllerSettings};
+use super::{Context, ControllerRequest, ControllerSettings, Descriptors};
 use crate::config::TopicDefaults;
 use crate::metadata::actor::{Actor, Internal, Rights};
 use crate::metadata::builder::ImageBuilder;
@@ -26,6 +26,7 @@ pub(in crate::metadata) fn settings() -> ControllerSettings {
         num_partitions: 1,
         default_replication_factor: 1,
         delete_topic_enable: true,
+        descriptors: Descriptors::fixed(1 << 20, || Some(0)),
         topic_defaults: TopicDefaults::default(),
         group_defaults: GroupDefaults::default(),
         authorizer: Authorizer::new(AuthorizerConfig {
@@ -152,6 +153,7 @@ impl Bench {
             version,
             &mut Context {
                 image: &self.image,
+                committed: None,
                 rights: &rights,
                 settings: &self.settings,
                 next_offset: offset_of_index(self.index + 1),

@@ -16,7 +16,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::super::controller::testing::{internal, settings, user};
 use super::super::controller::{RegisterBroker, Reply, SetBrokerFenced, Verdict, submission};
 use super::*;
-use crate::metadata::controller::ControllerRequest;
+use crate::metadata::controller::{ControllerRequest, Descriptors};
 use crate::metadata::intents::AuditTrail;
 use crate::metadata::record::BrokerEndpoint;
 use crate::raft::engine::{Engine, EngineFiles, EngineOptions};
@@ -175,6 +175,25 @@ fn of_two_that_cannot_both_win_one_does() {
         ErrorCode::TOPIC_ALREADY_EXISTS
     );
     assert_eq!(node.metadata.image().topics.len(), 1);
+}
+
+#[test]
+fn a_descriptor_is_given_once() {
+    let settings = ControllerSettings {
+        // A quarter is kept, and one is left.
+        descriptors: Descriptors::fixed(100, || Some(74)),
+        ..settings()
+    };
+    let mut node = start_with(&FaultyFs::new(), &MemoryLog::new(), "one", settings);
+    node.register();
+    let mut first = node.offer(create("orders"), user("root"));
+    let mut second = node.offer(create("payments"), user("root"));
+    node.engine.drive(now()).unwrap();
+    let code_of = |answer: &mut Answer<CreateTopicsRequest>| {
+        code(&answered(answer.try_recv().unwrap().unwrap()))
+    };
+    assert_eq!(code_of(&mut first), ErrorCode::NONE);
+    assert_eq!(code_of(&mut second), ErrorCode::POLICY_VIOLATION);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use palisade_protocol::Str;
 use palisade_protocol::messages::create_partitions::CreatePartitionsAssignment;
 use palisade_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 
+use super::super::Descriptors;
 use super::super::testing::{Bench, allow, user};
 use super::*;
 
@@ -58,6 +59,22 @@ fn submit(
 
 fn count(bench: &Bench, name: &str) -> usize {
     bench.image.topics.get(name).unwrap().partitions.len()
+}
+
+#[test]
+fn topics_leave_the_last_descriptors() {
+    let mut bench = bench();
+    // A quarter is kept, and 5 are left.
+    bench.settings.descriptors = Descriptors::fixed(100, || Some(70));
+    let rows = submit(
+        &mut bench,
+        vec![grow("a", 5, None), grow("b", 5, None)],
+        "root",
+    );
+    assert_eq!(rows[0].0, ErrorCode::NONE);
+    assert_eq!(rows[1].0, ErrorCode::POLICY_VIOLATION);
+    assert!(rows[1].1.contains("file descriptors"), "{}", rows[1].1);
+    assert_eq!((count(&bench, "a"), count(&bench, "b")), (5, 2));
 }
 
 #[test]

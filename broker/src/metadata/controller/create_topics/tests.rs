@@ -6,7 +6,8 @@ use palisade_protocol::messages::create_topics::{
 };
 use palisade_protocol::types::BrokerId;
 
-use super::super::testing::{Bench, allow, user};
+use super::super::Descriptors;
+use super::super::testing::{Bench, allow, internal, user};
 use super::*;
 
 fn topic(name: &'static str) -> CreatableTopic {
@@ -313,6 +314,46 @@ fn too_many_partitions_refuse_the_whole_request() {
         "{rows:?}"
     );
     assert!(bench.image.topics.is_empty());
+}
+
+#[test]
+fn topics_leave_the_last_descriptors() {
+    let mut bench = Bench::new();
+    // A quarter is kept, and 5 are left.
+    bench.settings.descriptors = Descriptors::fixed(100, || Some(70));
+    let of = |name, partitions| CreatableTopic {
+        num_partitions: partitions,
+        ..topic(name)
+    };
+    let mut wanted = request(vec![of("a", 3), of("b", 3), of("c", 2), of("d", 1)]);
+    let expected = [
+        ("a", ErrorCode::NONE),
+        ("b", ErrorCode::POLICY_VIOLATION),
+        ("c", ErrorCode::NONE),
+        ("d", ErrorCode::POLICY_VIOLATION),
+    ];
+    for validate_only in [true, false] {
+        wanted.validate_only = validate_only;
+        let rows = bench.submit(&wanted, 7, user("root")).topics;
+        assert_eq!(codes(&rows), expected);
+        let text = rows[1].error_message.as_deref().unwrap();
+        assert!(text.contains("file descriptors"), "{text}");
+        assert!(
+            text.contains("3 partition(s)") && text.contains("has 2 for"),
+            "{text}"
+        );
+    }
+    assert_eq!(bench.image.topics.len(), 2);
+    // Its own topics the broker always gets, and no others that it is told to make at its start.
+    let wanted = ["__consumer_offsets", "declared"].map(|name| of(name, 50));
+    let rows = bench
+        .submit(&request(wanted.to_vec()), 7, internal())
+        .topics;
+    let expected = [
+        ("__consumer_offsets", ErrorCode::NONE),
+        ("declared", ErrorCode::POLICY_VIOLATION),
+    ];
+    assert_eq!(codes(&rows), expected);
 }
 
 #[test]
