@@ -11,6 +11,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
@@ -100,6 +101,23 @@ where
             error,
             "a task of the node has panicked; its work is not done any more"
         );
+    }
+}
+
+/// Does work that may take long, while other tasks, sockets and timers have another thread.
+///
+/// A worker that has polled the sockets runs the first task they woke before it wakes another
+/// worker: until that task is done no socket is served, however many processors there are. Handing
+/// over costs some microseconds: not for small work.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that hands a worker's tasks over"
+)]
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -195,6 +195,11 @@ impl ConsumerGroup {
         self.members.held() + self.resolved.held()
     }
 
+    /// Topics that members subscribe to, and partitions that they own.
+    pub(crate) fn topics_and_partitions(&self) -> usize {
+        self.names.len() + self.matched.len() + self.owners.len()
+    }
+
     /// Has a node's budget hear of those bytes.
     pub(crate) fn attach(&mut self, budget: &Arc<Budget>) {
         self.members.attach(budget);

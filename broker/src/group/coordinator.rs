@@ -162,8 +162,22 @@ impl GroupCoordinator {
         group: Str,
         event: impl FnOnce(&mut Shard, &Moment<'_>, Asker<T>) -> Step + Send + 'static,
     ) -> Result<Awaited<T>, GroupError> {
+        self.ask_of(group, 0, event).await
+    }
+
+    /// As [`GroupCoordinator::ask`], for a request that names `rows` members, offsets or topics:
+    /// many are looked at beside other tasks.
+    ///
+    /// # Errors
+    /// As [`GroupCoordinator::ask`].
+    pub(crate) async fn ask_of<T: Send + 'static>(
+        &self,
+        group: Str,
+        rows: usize,
+        event: impl FnOnce(&mut Shard, &Moment<'_>, Asker<T>) -> Step + Send + 'static,
+    ) -> Result<Awaited<T>, GroupError> {
         let shard = self.shard_of(&group)?;
-        self.send(shard, Some(group), event).await
+        self.send(shard, Some(group), rows, event).await
     }
 
     /// Has an event happen to every shard of this node that is read, each with a copy of it.
@@ -179,7 +193,7 @@ impl GroupCoordinator {
         let mut awaited = Vec::with_capacity(shards.len());
         for shard in shards {
             match check_phase(&shard) {
-                Ok(()) => awaited.push(self.send(shard, None, event.clone()).await?),
+                Ok(()) => awaited.push(self.send(shard, None, 0, event.clone()).await?),
                 // Whoever leads it now lists its groups; those of a log that does not read are
                 // left out, as in the original: they would keep all others from being listed.
                 Err(GroupError::NotCoordinator | GroupError::NotAvailable) => {}
@@ -193,12 +207,13 @@ impl GroupCoordinator {
         &self,
         shard: Arc<ShardHandle>,
         group: Option<Str>,
+        rows: usize,
         event: impl FnOnce(&mut Shard, &Moment<'_>, Asker<T>) -> Step + Send + 'static,
     ) -> Result<Awaited<T>, GroupError> {
         let (asker, answer) = oneshot::channel();
         let run =
             Box::new(move |shard: &mut Shard, moment: &Moment<'_>| event(shard, moment, asker));
-        let sent = shard.mailbox.send(Command { group, run }).await;
+        let sent = shard.mailbox.send(Command { group, rows, run }).await;
         sent.map_err(|_| GroupError::NotCoordinator)?;
         Ok(Awaited {
             shard,

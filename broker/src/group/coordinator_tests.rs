@@ -1,5 +1,6 @@
 //! The whole coordinator over real logs: elected, deposed, elected again.
 
+mod aside;
 mod expressions;
 mod turns;
 

@@ -20,7 +20,7 @@ use super::config::GroupConfig;
 use super::decision::TimerChange;
 use super::error::GroupError;
 use super::load::{LoadError, load};
-use super::shard::{Shard, Source};
+use super::shard::{MANY, Shard, Source};
 use super::step::{Moment, Step};
 use super::timers::Timers;
 use super::write::{Packed, pack, settle};
@@ -48,6 +48,8 @@ const EXPIRY_TURN: usize = 50;
 pub(crate) struct Command {
     /// The group it concerns; none for one that concerns all.
     pub(crate) group: Option<Str>,
+    /// Members, offsets or topics that its request names.
+    pub(crate) rows: usize,
     /// What happens.
     pub(crate) run: Event,
 }
@@ -213,6 +215,7 @@ impl Runner {
             timers: Timers::default(),
             queue: Vec::new(),
             busy: HashSet::new(),
+            long: false,
             draining: false,
         };
         work.begin().await;
@@ -295,6 +298,8 @@ struct Work<'a> {
     queue: Vec<(Option<Str>, Step)>,
     /// Those groups: what happens to one next waits for its records.
     busy: HashSet<Str>,
+    /// Some of them came of an event that may have taken long.
+    long: bool,
     expiry_at: Instant,
     /// The node stops: nothing is kept waiting.
     draining: bool,
@@ -315,10 +320,7 @@ impl Work<'_> {
     }
 
     async fn begin(&mut self) {
-        let image = self.runner.metadata.image();
-        let steps = self
-            .shard
-            .loaded(&Self::moment_of(self.runner, &self.partition, &image));
+        let steps = self.happen(None, 0, |shard, moment| shard.loaded(moment));
         for step in steps {
             self.take(None, step);
         }
@@ -356,7 +358,7 @@ impl Work<'_> {
         let mut next = Some(first);
         let mut taken = 0;
         let mut began = Instant::now();
-        while let Some(Command { group, run }) = next {
+        while let Some(Command { group, rows, run }) = next {
             let must_wait = match &group {
                 Some(group) => self.busy.contains(group.as_str()),
                 None => !self.queue.is_empty(),
@@ -364,11 +366,7 @@ impl Work<'_> {
             if must_wait {
                 self.flush().await;
             }
-            let image = self.runner.metadata.image();
-            let step = run(
-                &mut self.shard,
-                &Self::moment_of(self.runner, &self.partition, &image),
-            );
+            let step = self.happen(group.as_ref(), rows, run);
             self.take(group, step);
             taken += 1;
             if began.elapsed() >= WORK {
@@ -386,6 +384,21 @@ impl Work<'_> {
         if began.elapsed() >= WORK {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Has an event happen that concerns one group or all, beside other tasks if it may take long.
+    fn happen<T>(
+        &mut self,
+        group: Option<&Str>,
+        rows: usize,
+        event: impl FnOnce(&mut Shard, &Moment<'_>) -> T,
+    ) -> T {
+        let long = rows >= MANY || self.shard.is_large(group);
+        self.long |= long;
+        let image = self.runner.metadata.image();
+        let moment = Self::moment_of(self.runner, &self.partition, &image);
+        let shard = &mut self.shard;
+        aside_if(long, || event(shard, &moment))
     }
 
     /// Does what needs no append at once, and queues the rest.
@@ -423,23 +436,30 @@ impl Work<'_> {
 
     /// Appends and replays everything that is queued.
     async fn flush(&mut self) {
+        let was_long = std::mem::take(&mut self.long);
         while !self.queue.is_empty() {
             let queue = std::mem::take(&mut self.queue);
             let (groups, mut steps): (Vec<_>, Vec<_>) = queue.into_iter().unzip();
-            let results = self.store(&mut steps).await;
-            for ((group, step), result) in groups.into_iter().zip(steps).zip(results) {
-                self.finish(group, step, result);
-            }
+            let records: usize = steps.iter().map(|step| step.records.len()).sum();
+            let long = was_long || records >= MANY;
+            let results = self.store(&mut steps, long).await;
+            aside_if(long, || {
+                for ((group, step), result) in groups.into_iter().zip(steps).zip(results) {
+                    self.finish(group, step, result);
+                }
+            });
         }
         self.busy.clear();
     }
 
     /// Appends and replays the records of steps, and says of each whether all of it was appended.
-    async fn store(&mut self, steps: &mut [Step]) -> Vec<Result<(), GroupError>> {
+    async fn store(&mut self, steps: &mut [Step], long: bool) -> Vec<Result<(), GroupError>> {
         let clock = self.runner.clock;
         let (codec, max_bytes) = (self.runner.config.codec, self.partition.max_batch_bytes());
         let mut results = vec![Ok(()); steps.len()];
-        let packed = pack(steps, &mut results, codec, max_bytes, clock.now());
+        let packed = aside_if(long, || {
+            pack(steps, &mut results, codec, max_bytes, clock.now())
+        });
         let records: Vec<_> = steps
             .iter_mut()
             .map(|step| std::mem::take(&mut step.records))
@@ -448,8 +468,11 @@ impl Work<'_> {
             let epoch = self.runner.handle.epoch;
             let appended = self.partition.append(batch, epoch, clock.now()).await;
             let appended = appended.map(|end| self.end = end);
-            settle(parts, appended, &records, &mut results, |record| {
-                self.shard.replay(record, Source::Decision);
+            let shard = &mut self.shard;
+            aside_if(long, || {
+                settle(parts, appended, &records, &mut results, |record| {
+                    shard.replay(record, Source::Decision);
+                });
             });
         }
         results
@@ -470,9 +493,8 @@ impl Work<'_> {
             if self.busy.contains(key.group().as_str()) {
                 self.flush().await;
             }
-            let image = self.runner.metadata.image();
-            let moment = Self::moment_of(self.runner, &self.partition, &image);
-            let step = self.shard.expired(&key, &moment);
+            let expired = |shard: &mut Shard, moment: &Moment<'_>| shard.expired(&key, moment);
+            let step = self.happen(Some(key.group()), 0, expired);
             self.take(Some(key.group().clone()), step);
             taken += 1;
             if taken % TURN == 0 || began.elapsed() >= WORK {
@@ -532,6 +554,14 @@ impl Work<'_> {
     fn release(&mut self) {
         let step = self.shard.release_parked();
         self.finish(None, step, Ok(()));
+    }
+}
+
+/// Does what may take long beside other tasks, and all else in place.
+fn aside_if<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    match long {
+        true => task::aside(work),
+        false => work(),
     }
 }
 

@@ -9,6 +9,7 @@ mod consumer;
 mod expire;
 mod fetch;
 mod members;
+mod size;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -22,6 +23,7 @@ pub(crate) use admin::{GroupView, ListedGroup, OffsetDeletion};
 pub(crate) use commit::{CommitAsk, CommitRow};
 pub(crate) use consumer::{HeartbeatAsk, LookedUp};
 pub(crate) use fetch::{FetchAsk, FetchedOffset, FetchedTopic, Fetcher};
+pub(crate) use size::MANY;
 
 use super::budget::Budget;
 use super::classic::{ClassicGroup, Effects, JoinAnswer, Reply, SyncAnswer, Token};

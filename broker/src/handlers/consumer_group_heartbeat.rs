@@ -55,6 +55,7 @@ pub(crate) async fn handle(
     if let Err(error) = check_request(&request, ctx.api_version < OWN_IDS, config) {
         return Handled::Now(refused(&error));
     }
+    let name_count = request.subscribed_topic_names.as_ref().map_or(0, Vec::len);
     let group = request.group_id.detached();
     let ask = HeartbeatAsk {
         member_id: match request.member_id.is_empty() {
@@ -74,7 +75,7 @@ pub(crate) async fn handle(
         look_up: look_up(ctx, access, group.clone()),
     };
     let awaited = groups
-        .ask(group.clone(), move |shard, moment, asker| {
+        .ask_of(group.clone(), name_count, move |shard, moment, asker| {
             shard.consumer_heartbeat(&group, ask, asker, moment)
         })
         .await;

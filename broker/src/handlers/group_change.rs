@@ -28,7 +28,7 @@ where
     E: FnOnce(&mut Shard, &Moment<'_>, Asker<Result<T, GroupError>>) -> Step + Send + 'static,
     F: Fn(&T, usize) -> Told + Send + 'static,
 {
-    match ctx.broker.groups.ask(group, event).await {
+    match ctx.broker.groups.ask_of(group, intents.len(), event).await {
         Ok(awaited) => {
             let intents: Vec<_> = intents
                 .into_iter()

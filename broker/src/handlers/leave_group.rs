@@ -38,7 +38,7 @@ pub(crate) async fn handle(
     let awaited = ctx
         .broker
         .groups
-        .ask(group.clone(), move |shard, moment, asker| {
+        .ask_of(group.clone(), named.len(), move |shard, moment, asker| {
             shard.leave(&group, &leaving, asker, moment)
         })
         .await;

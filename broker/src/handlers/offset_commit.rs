@@ -57,6 +57,7 @@ pub(crate) async fn handle(
         fill(&mut response, Err(GroupError::Unknown(text)));
         return Handled::Now(response);
     }
+    let count = rows.len();
     let group = request.group_id.detached();
     let ask = CommitAsk {
         member_id: request.member_id.detached(),
@@ -72,7 +73,7 @@ pub(crate) async fn handle(
     let awaited = ctx
         .broker
         .groups
-        .ask(group.clone(), move |shard, moment, asker| {
+        .ask_of(group.clone(), count, move |shard, moment, asker| {
             shard.hear(&group, &ask.member_id, &principal);
             Step::decided(shard.commit(&group, ask, moment), asker)
         })

@@ -137,10 +137,11 @@ impl Question {
         let fetched = match self.what {
             Ok((fetcher, what)) => {
                 let id = self.group.clone();
+                let rows = what.rows();
                 let event = move |shard: &mut Shard, _: &Moment<'_>, asker| {
                     Step::decided(shard.fetch(&id, &fetcher, what), asker)
                 };
-                let asked = groups.ask(self.group.clone(), event).await;
+                let asked = groups.ask_of(self.group.clone(), rows, event).await;
                 asked.map_err(|error| code(&error))
             }
             Err(code) => Err(code),

@@ -34,12 +34,13 @@ pub(crate) async fn handle(
         return Handled::Now(response(Err(GroupError::InvalidGroupId)));
     }
     let group = request.group_id.detached();
+    let rows = request.assignments.len();
     let ask = ask(ctx, &request);
     drop(request);
     let awaited = ctx
         .broker
         .groups
-        .ask(group.clone(), move |shard, moment, asker| {
+        .ask_of(group.clone(), rows, move |shard, moment, asker| {
             shard.sync(&group, ask, asker, moment)
         })
         .await;

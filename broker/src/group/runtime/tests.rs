@@ -87,7 +87,11 @@ async fn others_run_between_two_long_events() {
         let group = Some("g".into());
         handle
             .mailbox
-            .try_send(Command { group, run })
+            .try_send(Command {
+                group,
+                rows: 0,
+                run,
+            })
             .expect("room");
     }
     let mut run = pin!(runner(&node, &handle, events, open).run());

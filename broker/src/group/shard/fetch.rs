@@ -17,6 +17,19 @@ pub(crate) enum FetchAsk {
     Topics(Vec<(Str, Option<Uuid>, Vec<i32>)>),
 }
 
+impl FetchAsk {
+    /// How many partitions are named.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Topics(topics) => topics
+                .iter()
+                .map(|(_, _, partitions)| partitions.len())
+                .sum(),
+        }
+    }
+}
+
 /// Who asks, for groups that know their members.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetcher {
