@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::config::GroupConfig;
 use super::error::GroupError;
+use super::expressions::Expressions;
 use super::runtime::{Command, Phase, Runner, ShardHandle};
 use super::shard::Shard;
 use super::step::{Asker, Moment, Step, Verdict};
@@ -40,6 +41,7 @@ pub(crate) struct GroupCoordinator {
     config: Arc<GroupConfig>,
     /// What members of all groups keep in memory.
     budget: Arc<Budget>,
+    expressions: Expressions,
     node: BrokerId,
     topics: Arc<ReplicaManager>,
     metadata: MetadataHandle,
@@ -92,6 +94,7 @@ impl GroupCoordinator {
         Arc::new(Self {
             budget: Budget::new(config.members_max_bytes),
             config: Arc::new(config),
+            expressions: Expressions::new(shutdown.clone()),
             node,
             topics,
             metadata,
@@ -106,6 +109,11 @@ impl GroupCoordinator {
     /// The settings of groups.
     pub(crate) fn config(&self) -> &GroupConfig {
         &self.config
+    }
+
+    /// Where expressions are compiled and looked up.
+    pub(crate) fn expressions(&self) -> &Expressions {
+        &self.expressions
     }
 
     /// Whether the topic may be made: it did not fail a moment ago.

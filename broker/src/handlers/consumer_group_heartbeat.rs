@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use palisade_auth::Access;
 use palisade_auth::grant::{Describe, Read};
 use palisade_auth::host::java_text;
 use palisade_protocol::messages::consumer_group_heartbeat::{
@@ -13,20 +12,15 @@ use palisade_protocol::messages::consumer_group_heartbeat::{
     ResponseTopicPartitions,
 };
 use palisade_protocol::{ErrorCode, Str};
-use tokio::task::spawn_blocking;
 
 use super::denied;
-use crate::broker::Broker;
 use crate::context::RequestContext;
 use crate::dispatch::Handled;
 use crate::group::consumer::{Client, Heartbeat, check_request, plain_id};
 use crate::group::error::GroupError;
-use crate::group::shard::{HeartbeatAsk, LookedUp};
-use crate::{rng, task};
-
-mod look_up;
-
-use look_up::LookUp;
+use crate::group::look_up::{LookUpAsk, look_up};
+use crate::group::shard::HeartbeatAsk;
+use crate::rng;
 
 /// From this version on clients make their ids themselves.
 const OWN_IDS: i16 = 1;
@@ -57,6 +51,8 @@ pub(crate) async fn handle(
     }
     let name_count = request.subscribed_topic_names.as_ref().map_or(0, Vec::len);
     let group = request.group_id.detached();
+    let principal = &ctx.session.principal;
+    let judged = groups.expressions().judge(principal, &request).await;
     let ask = HeartbeatAsk {
         member_id: match request.member_id.is_empty() {
             true => plain_id(rng::uuid()),
@@ -70,9 +66,16 @@ pub(crate) async fn handle(
                 .map(Str::detached)
                 .unwrap_or_default(),
             host: Str::from(format!("/{}", java_text(ctx.session.peer.ip()))),
-            principal: ctx.session.principal.clone(),
+            principal: principal.clone(),
         },
-        look_up: look_up(ctx, access, group.clone()),
+        judged,
+        look_up: look_up(LookUpAsk {
+            groups: Arc::clone(groups),
+            group: group.clone(),
+            image: Arc::clone(&ctx.image),
+            access,
+            principal: principal.clone(),
+        }),
     };
     let awaited = groups
         .ask_of(group.clone(), name_count, move |shard, moment, asker| {
@@ -88,49 +91,6 @@ pub(crate) async fn handle(
         })),
         Err(error) => Handled::Now(refused(&error)),
     }
-}
-
-/// Looks expressions up on a helper thread, and brings the outcome to the group, round by round.
-///
-/// It goes on when the connection ends: the group waits for it.
-fn look_up(ctx: &RequestContext, access: Access, group: Str) -> Box<dyn FnOnce(Vec<Str>) + Send> {
-    let broker = Arc::clone(&ctx.broker);
-    let image = Arc::clone(&ctx.image);
-    let principal = ctx.session.principal.clone();
-    Box::new(move |patterns| {
-        task::spawn("group expressions", async move {
-            let mut look_up = LookUp::new(patterns, image, access);
-            while !look_up.is_done() {
-                // Without an outcome the group asks again after a while.
-                let Ok((rest, found)) = spawn_blocking(move || look_up.round()).await else {
-                    return;
-                };
-                look_up = rest;
-                let looked_up = LookedUp {
-                    found,
-                    version: look_up.version(),
-                    more: !look_up.is_done(),
-                    principal: principal.clone(),
-                };
-                let brought = bring(&broker, &group, looked_up);
-                // Whoever coordinates the group now has its members' next heartbeats look again.
-                if brought.await.is_err() {
-                    return;
-                }
-            }
-        });
-    })
-}
-
-/// Brings what a round found, of which the group says itself what becomes of it.
-async fn bring(broker: &Broker, group: &Str, looked_up: LookedUp) -> Result<(), GroupError> {
-    let name = group.clone();
-    let brought = broker
-        .groups
-        .ask(group.clone(), move |shard, moment, asker| {
-            shard.patterns_found(&name, looked_up, asker, moment)
-        });
-    brought.await?.answer().await?
 }
 
 fn response(heartbeat: Heartbeat) -> ConsumerGroupHeartbeatResponse {

@@ -13,6 +13,7 @@ use super::{ConsumerGroup, Member, Moment, Subscriptions};
 use crate::foreign;
 use crate::group::embedded::{Assignment, Subscription, TopicPartitions};
 use crate::group::error::GroupError;
+use crate::group::expressions::Judgement;
 use crate::group::partitions::{OwnedPartitions, PartitionSet};
 use crate::group::record::{
     ClassicMemberMetadata, ClassicProtocol, EpochValue, GroupMetadataMember, GroupMetadataValue,
@@ -137,6 +138,7 @@ impl ConsumerGroup {
         id: &Str,
         outlook: &Outlook,
         request: &ConsumerGroupHeartbeatRequest,
+        judged: &Judgement,
         at: &Moment<'_>,
     ) -> Result<(), GroupError> {
         if !at.config.migration.upgrades() {
@@ -174,7 +176,7 @@ impl ConsumerGroup {
             return Err(GroupError::UnreleasedInstanceId);
         }
         match &request.subscribed_topic_regex {
-            Some(pattern) => Self::new(id.clone()).check_pattern(pattern),
+            Some(pattern) => Self::new(id.clone()).check_pattern(pattern, judged),
             None => Ok(()),
         }
     }

@@ -10,6 +10,7 @@ use super::{Client, ConsumerGroup, Member, MemberState, Moment};
 use crate::group::config::ConsumerGroupConfig;
 use crate::group::decision::{Decision, TimerChange};
 use crate::group::error::GroupError;
+use crate::group::expressions::Judgement;
 use crate::group::partitions::{OwnedPartitions, PartitionSet};
 
 /// The epoch of who joins.
@@ -41,12 +42,14 @@ pub(crate) struct Heartbeat {
 impl ConsumerGroup {
     /// Decides a heartbeat that [`super::check_request`] let pass.
     ///
-    /// `member_id`: the request's, or a new one where the broker makes ids.
+    /// `member_id`: the request's, or a new one where the broker makes ids. `judged`: of the
+    /// request's expression.
     pub(crate) fn heartbeat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
         member_id: &Str,
         client: &Client,
+        judged: &Judgement,
         at: &Moment<'_>,
     ) -> Decision<Heartbeat> {
         let decided = match request.member_epoch {
@@ -54,7 +57,7 @@ impl ConsumerGroup {
             AWAY => self.pause(request, member_id),
             _ => match self.unchanged(request, member_id, client, at) {
                 Some(decision) => return decision,
-                None => self.beat(request, member_id, client, at),
+                None => self.beat(request, member_id, client, judged, at),
             },
         };
         decided.unwrap_or_else(Decision::refuse)
@@ -102,6 +105,7 @@ impl ConsumerGroup {
         request: &ConsumerGroupHeartbeatRequest,
         member_id: &Str,
         client: &Client,
+        judged: &Judgement,
     ) -> usize {
         if request.subscribed_topic_names.is_some() {
             return 0;
@@ -118,7 +122,7 @@ impl ConsumerGroup {
             return 0;
         }
         let mut after = successor(before, replaced, member_id);
-        let described = self.describe_itself(&mut after, request, client);
+        let described = self.describe_itself(&mut after, request, client, judged);
         match described.is_err() || (replaced.is_none() && known.same_subscription(&after)) {
             true => 0,
             false => after.names.bytes(),
@@ -139,6 +143,7 @@ impl ConsumerGroup {
         request: &ConsumerGroupHeartbeatRequest,
         member_id: &Str,
         client: &Client,
+        judged: &Judgement,
         at: &Moment<'_>,
     ) -> Result<Decision<Heartbeat>, GroupError> {
         if self.members.len() >= at.config.max_size && !self.members.contains_key(member_id) {
@@ -148,7 +153,7 @@ impl ConsumerGroup {
         let reported = reported(request);
         let (before, replaced) = self.place(request, member_id, reported.as_ref())?;
         let mut after = successor(before, replaced, member_id);
-        self.describe_itself(&mut after, request, client)?;
+        self.describe_itself(&mut after, request, client, judged)?;
 
         let mut draft = Draft::default();
         if before.is_some_and(|before| before.classic.is_some()) {
@@ -258,6 +263,7 @@ impl ConsumerGroup {
         member: &mut Member,
         request: &ConsumerGroupHeartbeatRequest,
         client: &Client,
+        judged: &Judgement,
     ) -> Result<(), GroupError> {
         if let Some(instance) = &request.instance_id {
             member.instance_id = Some(instance.detached());
@@ -275,7 +281,7 @@ impl ConsumerGroup {
             member.names = names.iter().map(Str::detached).collect();
         }
         if let Some(pattern) = &request.subscribed_topic_regex {
-            self.check_pattern(pattern)?;
+            self.check_pattern(pattern, judged)?;
             member.pattern = Some(pattern.detached()).filter(|pattern| !pattern.is_empty());
         }
         member.client_id = client.id.clone();

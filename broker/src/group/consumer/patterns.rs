@@ -13,11 +13,13 @@ use palisade_protocol::types::{Offset, TimestampMs};
 
 use super::decide::Draft;
 use super::subscription::Subscriptions;
+#[cfg(test)]
+use super::sum::LOOKED_AT;
 use super::{ConsumerGroup, Member, Moment};
 use crate::group::decision::Decision;
 use crate::group::error::GroupError;
+use crate::group::expressions::{Judgement, LOST_AFTER};
 use crate::group::record::{GroupRecord, RegexValue};
-use crate::group::topic_pattern::TopicPattern;
 use crate::group::write::fits;
 
 /// Expressions with the topics they stand for.
@@ -26,18 +28,16 @@ pub(crate) type Found = BTreeMap<Str, BTreeSet<Str>>;
 /// Between two look-ups of expressions whose topics are known, or could not be stored.
 const MIN_REFRESH: Duration = Duration::from_secs(10);
 
-/// After this long a look-up is taken for lost.
-const LOST_AFTER_MS: i64 = 60_000;
-
 impl ConsumerGroup {
-    /// Refuses an expression that is not one; those in use have been checked.
-    pub(super) fn check_pattern(&self, pattern: &Str) -> Result<(), GroupError> {
-        if pattern.is_empty() || self.patterns.contains_key(pattern) {
-            return Ok(());
-        }
-        match TopicPattern::parse(pattern) {
-            Ok(_) => Ok(()),
-            Err(reason) => Err(GroupError::InvalidRegularExpression(reason)),
+    /// Refuses an expression that does not compile; those in use have been checked.
+    pub(super) fn check_pattern(
+        &self,
+        pattern: &Str,
+        judged: &Judgement,
+    ) -> Result<(), GroupError> {
+        match self.patterns.contains_key(pattern) {
+            true => Ok(()),
+            false => judged.clone(),
         }
     }
 
@@ -53,11 +53,16 @@ impl ConsumerGroup {
         if idle || self.is_looking_up(at) {
             return Vec::new();
         }
+        let refresh = self.is_refresh_due(at);
+        let comes_anew =
+            replaced.is_some() || before.is_none_or(|before| before.pattern != after.pattern);
+        if !(refresh || comes_anew || self.may_want(at)) {
+            return Vec::new();
+        }
         let subscriptions = Subscriptions::of(self)
             .without(before.into_iter().chain(replaced))
             .with(after);
         let patterns = subscriptions.patterns();
-        let refresh = self.is_refresh_due(at);
         patterns
             .into_iter()
             .filter(|pattern| refresh || self.is_wanting(pattern, at))
@@ -65,18 +70,30 @@ impl ConsumerGroup {
             .collect()
     }
 
+    /// Whether some expression may have to be looked up, told by counts: every heartbeat asks this.
+    fn may_want(&self, at: &Moment<'_>) -> bool {
+        let not_stored = &self.remembered.not_stored;
+        // Of `resolved`, all but the unused are subscribed to; the other subscribed ones are
+        // unknown. Those that could not be stored are unknown too, and wait.
+        let known = self.resolved.len() - self.unused.len();
+        self.patterns.len() - known > not_stored.len()
+            || not_stored.values().any(|when| is_due_again(*when, at))
+    }
+
     /// Whether what an expression stands for is not known, or not any more.
     fn is_wanting(&self, pattern: &Str, at: &Moment<'_>) -> bool {
+        #[cfg(test)]
+        LOOKED_AT.set(LOOKED_AT.get() + 1);
         match self.remembered.not_stored.get(pattern) {
-            Some(when) => has_passed(MIN_REFRESH, at.now.millis_since(*when)),
+            Some(when) => is_due_again(*when, at),
             None => !self.resolved.contains_key(pattern),
         }
     }
 
     pub(super) fn is_looking_up(&self, at: &Moment<'_>) -> bool {
         self.remembered.looking_up.is_some_and(|began| {
-            let age = at.now.millis_since(began);
-            (0..LOST_AFTER_MS).contains(&age)
+            let lost_after = i64::try_from(LOST_AFTER.as_millis()).unwrap_or(i64::MAX);
+            (0..lost_after).contains(&at.now.millis_since(began))
         })
     }
 
@@ -186,6 +203,11 @@ fn regex_value(topics: &BTreeSet<Str>, version: Offset, now: TimestampMs) -> Reg
         metadata_version: version.value(),
         timestamp: now.value(),
     }
+}
+
+/// Whether an expression that could not be stored at `when` is to be looked up again.
+fn is_due_again(when: TimestampMs, at: &Moment<'_>) -> bool {
+    has_passed(MIN_REFRESH, at.now.millis_since(when))
 }
 
 /// Whether an age of so many milliseconds is more than `wait`; a clock that was set back passes.

@@ -99,7 +99,7 @@ impl ConsumerGroup {
     }
 }
 
-// How many names were looked at in this thread.
+// How many names and expressions were looked at in this thread.
 #[cfg(test)]
 thread_local!(pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 

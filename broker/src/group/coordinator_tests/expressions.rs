@@ -8,12 +8,15 @@ use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbea
 
 use super::*;
 use crate::group::consumer::{Client, Found, Heartbeat};
+use crate::group::expressions::judge;
+use crate::group::look_up::{LookUpAsk, look_up};
 use crate::group::shard::{HeartbeatAsk, LookedUp};
 use crate::group::step::deliver;
+use crate::partition::testing::ROOT;
 
 impl Rig {
     /// A heartbeat of a member, and the expressions that it has looked up.
-    async fn beats(
+    pub(super) async fn beats(
         &self,
         member: &str,
         epoch: i32,
@@ -31,40 +34,45 @@ impl Rig {
         pattern: Option<&str>,
     ) -> (Result<Heartbeat, GroupError>, Vec<Str>) {
         let asked_for = Arc::new(Mutex::new(Vec::new()));
-        loop {
-            let request = ConsumerGroupHeartbeatRequest {
-                group_id: "g".into(),
-                member_id: Str::copy(member),
-                member_epoch: epoch,
-                rebalance_timeout_ms: 60_000,
-                subscribed_topic_regex: pattern.map(Str::copy),
-                topic_partitions: Some(Vec::new()),
-                ..ConsumerGroupHeartbeatRequest::default()
-            };
+        let says = || {
             let sink = Arc::clone(&asked_for);
-            let ask = HeartbeatAsk {
-                member_id: request.member_id.clone(),
-                client: Client {
-                    id: "c".into(),
-                    host: "/h".into(),
-                    principal: Principal::user("alice"),
-                },
-                request,
-                look_up: Box::new(move |patterns| sink.lock().unwrap().extend(patterns)),
-            };
-            let asked = self.groups.ask("g".into(), |shard, moment, asker| {
-                shard.consumer_heartbeat(&"g".into(), ask, asker, moment)
+            let look_up = move |patterns: Vec<Str>| sink.lock().unwrap().extend(patterns);
+            says("g", (member, epoch), pattern, Box::new(look_up))
+        };
+        let heartbeat = self.sends(says).await;
+        let patterns = asked_for.lock().unwrap().clone();
+        (heartbeat, patterns)
+    }
+
+    /// Sends a heartbeat, until the log is read.
+    async fn sends(&self, says: impl Fn() -> HeartbeatAsk) -> Result<Heartbeat, GroupError> {
+        loop {
+            let ask = says();
+            let group = ask.request.group_id.clone();
+            let asked = self.groups.ask(group.clone(), move |shard, moment, asker| {
+                shard.consumer_heartbeat(&group, ask, asker, moment)
             });
             match asked.await {
-                Ok(awaited) => {
-                    let heartbeat = awaited.answer().await.unwrap();
-                    let patterns = asked_for.lock().unwrap().clone();
-                    return (heartbeat, patterns);
-                }
+                Ok(awaited) => return awaited.answer().await.unwrap(),
                 Err(GroupError::Loading) => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// A heartbeat of Alice's in a group, whose expressions are looked up as those of clients.
+    async fn alices(&self, group: &str, epoch: i32, pattern: Option<&str>) -> Heartbeat {
+        let says = || {
+            let look_up = look_up(LookUpAsk {
+                groups: Arc::clone(&self.groups),
+                group: Str::copy(group),
+                image: Arc::clone(&self.node.image),
+                access: self.node.access(ROOT),
+                principal: Principal::user("alice"),
+            });
+            says(group, ("m", epoch), pattern, look_up)
+        };
+        self.sends(says).await.unwrap()
     }
 
     /// What the group's members subscribe to.
@@ -77,7 +85,7 @@ impl Rig {
     }
 
     /// Brings topics for expressions as a look-up does.
-    async fn finds(&self, patterns: &[Str], topics: impl Fn(&Str) -> usize) {
+    pub(super) async fn finds(&self, patterns: &[Str], topics: impl Fn(&Str) -> usize) {
         let topics_of = |pattern: &Str| {
             let names = names(pattern, topics(pattern));
             names.iter().map(|name| Str::copy(name)).collect()
@@ -97,6 +105,34 @@ impl Rig {
         });
         let answer = asked.await.unwrap().answer().await.unwrap();
         assert_eq!(answer, Ok(()));
+    }
+}
+
+fn says(
+    group: &str,
+    (member, epoch): (&str, i32),
+    pattern: Option<&str>,
+    look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
+) -> HeartbeatAsk {
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: Str::copy(group),
+        member_id: Str::copy(member),
+        member_epoch: epoch,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_regex: pattern.map(Str::copy),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    HeartbeatAsk {
+        member_id: request.member_id.clone(),
+        client: Client {
+            id: "c".into(),
+            host: "/h".into(),
+            principal: Principal::user("alice"),
+        },
+        judged: judge(&request),
+        request,
+        look_up,
     }
 }
 
@@ -181,4 +217,34 @@ async fn a_refused_heartbeat_does_not_end_the_look_up_of_another() {
     );
     let (_, wanted) = rig.beats("m0", 1, None).await;
     assert_eq!(wanted, Vec::<Str>::new());
+}
+
+#[tokio::test]
+async fn members_are_answered_while_a_look_up_waits_for_its_turn() {
+    let rig = Rig::over(TestNode::new().topic(TOPIC, 1, &[]).topic("ta", 1, &[]));
+    let (_, look_ups) = rig.groups.expressions().turns();
+    let turn = look_ups.turn(&Principal::user("mallory")).await;
+    assert_eq!(rig.alices("g", 0, Some("t.*")).await.member_epoch, 1);
+    // It is asked for before its heartbeat is answered; the group's own tasks are no more than
+    // these beside it.
+    let mut heartbeats = 0;
+    while look_ups.users().len() < 2 {
+        assert_eq!(rig.alices("g", 1, None).await.member_epoch, 1);
+        heartbeats += 1;
+        assert!(heartbeats < 100, "not in line: {:?}", look_ups.users());
+    }
+    let mut users = look_ups.users();
+    users.sort();
+    assert_eq!(users, ["alice", "mallory"].map(Principal::user));
+    assert_eq!(rig.alices("other", 0, Some("")).await.member_epoch, 1);
+    assert_eq!(rig.alices("g", 1, None).await.member_epoch, 1);
+    assert_eq!(rig.subscribed().await, BTreeSet::new());
+
+    drop(turn);
+    while rig.subscribed().await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.subscribed().await, ["ta".to_owned()].into());
+    drop(look_ups.all().await);
+    assert_eq!(look_ups.users(), []);
 }

@@ -27,6 +27,7 @@ use crate::group::consumer::{
 };
 use crate::group::decision::{Decision, TimerChange, TimerKey};
 use crate::group::error::GroupError;
+use crate::group::expressions::Judgement;
 use crate::group::record::GroupRecord;
 use crate::group::step::{Asker, Moment, Step, deliver};
 use crate::logging::Throttle;
@@ -43,6 +44,8 @@ pub(crate) struct HeartbeatAsk {
     pub(crate) member_id: Str,
     /// Who sends it.
     pub(crate) client: Client,
+    /// Of the request's expression, which the group cannot wait for.
+    pub(crate) judged: Judgement,
     /// Looks expressions up in the background, with the sender's rights.
     pub(crate) look_up: Box<dyn FnOnce(Vec<Str>) + Send>,
 }
@@ -210,7 +213,7 @@ impl Shard {
         let config = config_of(id, now);
         let at = moment(now, &config);
         let beat = |group: &mut ConsumerGroup| {
-            group.heartbeat(&ask.request, &ask.member_id, &ask.client, &at)
+            group.heartbeat(&ask.request, &ask.member_id, &ask.client, &ask.judged, &at)
         };
         let joins = ask.request.member_epoch == 0;
         let group = self
@@ -219,7 +222,8 @@ impl Shard {
             .map(|entry| &mut entry.group);
         match group {
             Some(Group::Consumer(group)) => {
-                let anew = group.written_anew(&ask.request, &ask.member_id, &ask.client);
+                let anew =
+                    group.written_anew(&ask.request, &ask.member_id, &ask.client, &ask.judged);
                 let by = &ask.client.principal;
                 if let Err(error) = self.budget.rewrites().admit(by, anew, now.now) {
                     let timers = self.told_to_come_again(id, &ask.member_id, &error, now);

@@ -28,7 +28,9 @@ impl Shard {
         };
         let instance = ask.request.instance_id.as_deref();
         let outlook = classic.outlook(&ask.member_id, instance, by);
-        if let Err(error) = ConsumerGroup::check_upgrade(id, &outlook, &ask.request, at) {
+        if let Err(error) =
+            ConsumerGroup::check_upgrade(id, &outlook, &ask.request, &ask.judged, at)
+        {
             tell_not_converted(id, by, &error);
             return answer(asker, Err(error));
         }
@@ -51,7 +53,8 @@ impl Shard {
             Ok(upgraded) => upgraded,
             Err(error) => return answer(asker, Err(error)),
         };
-        let mut decision = group.heartbeat(&ask.request, &ask.member_id, &ask.client, at);
+        let mut decision =
+            group.heartbeat(&ask.request, &ask.member_id, &ask.client, &ask.judged, at);
         if decision.answer.is_err() {
             return self.heard(id, decision, owners, ask.look_up, asker);
         }

@@ -60,7 +60,7 @@ fn upgrade(rig: &mut Rig, view: &ClassicView) -> Result<(), GroupError> {
     };
     let (classic, _) = ClassicGroup::from_view("g".into(), view, rig.now, &GroupConfig::defaults());
     let outlook = classic.outlook("n", None, &Principal::user("n"));
-    ConsumerGroup::check_upgrade(&"g".into(), &outlook, &join("n", &["t"]), &at)?;
+    ConsumerGroup::check_upgrade(&"g".into(), &outlook, &join("n", &["t"]), &Ok(()), &at)?;
     let (group, records) = ConsumerGroup::upgrade(&"g".into(), view, &at)?;
     let pairs = records.iter().map(|record| record.encode().unwrap());
     let recorded: usize = pairs.map(|pair| size(&pair)).sum();
@@ -166,7 +166,7 @@ fn the_last_native_member_leaves_a_classic_group() {
         let leave = beat("n", -1);
         let id = leave.member_id.clone();
         let answer = rig
-            .decide(|group, at| group.heartbeat(&leave, &id, &client(), at))
+            .decide(|group, at| group.heartbeat(&leave, &id, &client(), &Ok(()), at))
             .unwrap();
         let view = answer.removed.downgraded.unwrap();
         assert_eq!((view.generation, &*view.protocol_type), (3, "consumer"));

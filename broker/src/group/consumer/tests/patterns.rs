@@ -1,12 +1,13 @@
 //! Subscriptions by expression (coordination.md §4; KIP-848).
 
 use super::super::subscription::WALKED;
+use super::super::sum::LOOKED_AT;
 use super::super::*;
-use super::rig::{MAX_BATCH_BYTES, Request, Rig, beat, join, names, set};
+use super::rig::{MAX_BATCH_BYTES, Request, Rig, beat, client, join, names, set};
 use crate::group::error::GroupError;
 use crate::group::topic_pattern::TopicPattern;
 
-fn like(member: &str, pattern: &str) -> Request {
+pub(super) fn like(member: &str, pattern: &str) -> Request {
     let mut request = join(member, &[]);
     request.subscribed_topic_names = None;
     request.subscribed_topic_regex = Some(Str::copy(pattern));
@@ -14,7 +15,7 @@ fn like(member: &str, pattern: &str) -> Request {
 }
 
 /// Looks up as the coordinator does, with all rights.
-fn look_up(rig: &mut Rig, patterns: &[Str]) {
+pub(super) fn look_up(rig: &mut Rig, patterns: &[Str]) {
     let mut found = patterns
         .iter()
         .map(|pattern| {
@@ -314,4 +315,50 @@ fn what_the_log_refused_is_looked_up_later() {
     rig.send(&beat("a", -1)).unwrap();
     rig.send(&beat("b", -1)).unwrap();
     rig.assert_reloads();
+}
+
+/// Who sends them has them compiled elsewhere; the group asks for the outcome where it needs it.
+#[test]
+fn expressions_are_not_compiled_by_the_group() {
+    let mut rig = Rig::new(&[("ta", 1)]);
+    rig.send(&like("a", "t.*")).unwrap();
+    let judged = Err(GroupError::InvalidRegularExpression("as told".to_owned()));
+    let mut send = |request: &Request, judged| {
+        let id = request.member_id.clone();
+        let heard = rig.decide(|group, at| group.heartbeat(request, &id, &client(), judged, at));
+        heard.map(|heartbeat| heartbeat.member_epoch)
+    };
+    assert_eq!(
+        send(&like("b", "u.*"), &judged).unwrap_err(),
+        judged.clone().unwrap_err()
+    );
+    // Those in use have been checked, and who is refused for something else hears that first.
+    assert!(send(&like("b", "t.*"), &judged).is_ok());
+    let mut unknown = like("c", "u.*");
+    unknown.member_epoch = 3;
+    assert_eq!(send(&unknown, &judged), Err(GroupError::UnknownMember));
+    assert!(send(&like("c", "("), &Ok(())).is_ok());
+}
+
+#[test]
+fn a_heartbeat_looks_at_no_expression_of_others() {
+    let mut rig = Rig::new(&[("ta", 1), ("tb", 1)]);
+    for member in 0..20 {
+        let member = member.to_string();
+        let answer = rig.send(&like(&member, &format!("t.*|{member}"))).unwrap();
+        look_up(&mut rig, &answer.look_up);
+    }
+    let looked_at = |rig: &mut Rig, member: &str| {
+        let epoch = rig.ok(&like(member, "t.*|0")).0;
+        rig.group.patterns_not_found();
+        let before = LOOKED_AT.get();
+        let answer = rig.send(&beat(member, epoch)).unwrap();
+        (LOOKED_AT.get() - before, answer.look_up)
+    };
+    assert_eq!(looked_at(&mut rig, "0"), (0, Vec::new()));
+    // One that nobody used before, and whose look-ups were lost.
+    rig.ok(&like("1", "t.*|0"));
+    rig.ok(&like("2", "t.*|new"));
+    let (looked, wanted) = looked_at(&mut rig, "0");
+    assert!(looked > 0 && wanted == ["t.*|new"], "{looked} {wanted:?}");
 }

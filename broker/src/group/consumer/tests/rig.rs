@@ -15,6 +15,7 @@ use super::super::*;
 use crate::group::config::GroupConfig;
 use crate::group::decision::{Decision, TimerChange, TimerKey};
 use crate::group::error::GroupError;
+use crate::group::expressions::judge;
 use crate::group::record::GroupRecord;
 use crate::metadata::builder::ImageBuilder;
 use crate::metadata::record::{MetadataRecord, PartitionRecord};
@@ -233,13 +234,16 @@ impl Rig {
     ) -> Result<Heartbeat, GroupError> {
         check_request(request, false, &self.config)?;
         let id = request.member_id.clone();
+        let judged = &judge(request);
         self.decide(|group, at| {
             if let Some(quick) = group.unchanged(request, &id, &client(), at) {
-                let slow = group.beat(request, &id, &client(), at).expect("a member");
+                let slow = group
+                    .beat(request, &id, &client(), judged, at)
+                    .expect("a member");
                 assert_eq!((quick.answer, quick.timers), (slow.answer, slow.timers));
                 assert!(quick.records.is_empty() && slow.records.is_empty());
             }
-            group.heartbeat(request, &id, &client(), at)
+            group.heartbeat(request, &id, &client(), judged, at)
         })
     }
 

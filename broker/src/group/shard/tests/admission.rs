@@ -5,6 +5,7 @@ use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbea
 use super::*;
 use crate::group::classic::JoinAnswer;
 use crate::group::consumer::{Client, Heartbeat};
+use crate::group::expressions::judge;
 
 /// 224 KiB for newcomers of one group, 256 KiB with what they add later.
 const LIMIT: usize = 1 << 20;
@@ -50,6 +51,7 @@ impl Bench {
                 host: "/h".into(),
                 principal: Principal::user(user),
             },
+            judged: judge(&request),
             request,
             look_up: Box::new(|_| {}),
         };

@@ -8,6 +8,7 @@ use crate::group::consumer::{Client, Heartbeat};
 use crate::group::decision::{TimerChange, TimerKey};
 use crate::group::embedded::{PARSED, Subscription};
 use crate::group::error::GroupError;
+use crate::group::expressions::judge;
 use crate::group::write::size;
 
 fn newcomer() -> ConsumerGroupHeartbeatRequest {
@@ -60,6 +61,7 @@ impl Bench {
                 host: "/h".into(),
                 principal: Principal::user(user),
             },
+            judged: judge(&request),
             request,
             look_up: Box::new(|_| {}),
         };
