@@ -2,6 +2,7 @@
 
 mod aside;
 mod expressions;
+mod leaving;
 mod turns;
 
 use std::future::poll_fn;

@@ -96,6 +96,10 @@ impl TopicNames {
     }
 }
 
+// How many offsets were walked over in this thread.
+#[cfg(test)]
+thread_local!(pub(super) static WALKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
 /// The offsets of one group, by topic number and partition.
 #[derive(Debug, Default)]
 pub(crate) struct Offsets(HashMap<(u32, i32), Committed>);
@@ -121,15 +125,24 @@ impl Offsets {
         self.0.get(&(names.number(topic)?, partition))
     }
 
+    /// Every offset with its topic's name and partition, in no order.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        names: &'a TopicNames,
+    ) -> impl Iterator<Item = (&'a str, i32, &'a Committed)> {
+        self.0.iter().map(|((topic, partition), committed)| {
+            #[cfg(test)]
+            WALKED.set(WALKED.get() + 1);
+            (names.name(*topic), *partition, committed)
+        })
+    }
+
     /// Every offset, by topic name and partition.
     pub(crate) fn sorted<'a>(
         &'a self,
         names: &'a TopicNames,
     ) -> Vec<(&'a str, i32, &'a Committed)> {
-        let rows = self.0.iter();
-        let mut rows: Vec<_> = rows
-            .map(|((topic, partition), committed)| (names.name(*topic), *partition, committed))
-            .collect();
+        let mut rows: Vec<_> = self.rows(names).collect();
         rows.sort_unstable_by_key(|(topic, partition, _)| (*topic, *partition));
         rows
     }

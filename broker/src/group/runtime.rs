@@ -20,10 +20,10 @@ use super::config::GroupConfig;
 use super::decision::TimerChange;
 use super::error::GroupError;
 use super::load::{LoadError, load};
-use super::shard::{MANY, Shard, Source};
+use super::shard::{Gone, MANY, Shard, Source};
 use super::step::{Moment, Step};
 use super::timers::Timers;
-use super::write::{Packed, pack, settle};
+use super::write::{Packed, goes_on_refused, pack, settle};
 use crate::clock::Clock;
 use crate::logging::Throttle;
 use crate::metadata::MetadataHandle;
@@ -41,8 +41,9 @@ const TURN: usize = 128;
 const WORK: Duration = Duration::from_millis(1);
 /// How long to wait before a log that did not load is read again.
 const RELOAD: Duration = Duration::from_secs(10);
-/// Groups looked at for expired offsets before members get their turn.
-const EXPIRY_TURN: usize = 50;
+/// Groups and offsets looked at for what is to be deleted before members get their turn; one group
+/// is looked at as a whole.
+const LOOKS: usize = 1000;
 
 /// An event on its way to a shard.
 pub(crate) struct Command {
@@ -464,10 +465,22 @@ impl Work<'_> {
             .iter_mut()
             .map(|step| std::mem::take(&mut step.records))
             .collect();
+        let mut failed = None;
         for Packed { batch, parts } in packed {
-            let epoch = self.runner.handle.epoch;
-            let appended = self.partition.append(batch, epoch, clock.now()).await;
-            let appended = appended.map(|end| self.end = end);
+            let appended = match &failed {
+                // Of a step that failed the log keeps what came first, and nothing behind a gap.
+                Some(error) if goes_on_refused(&parts, &results) => {
+                    Err(PartitionError::clone(error))
+                }
+                _ => {
+                    let epoch = self.runner.handle.epoch;
+                    let appended = self.partition.append(batch, epoch, clock.now()).await;
+                    appended.map(|end| self.end = end)
+                }
+            };
+            if let Err(error) = &appended {
+                failed = Some(error.clone());
+            }
             let shard = &mut self.shard;
             aside_if(long, || {
                 settle(parts, appended, &records, &mut results, |record| {
@@ -511,33 +524,41 @@ impl Work<'_> {
     }
 
     async fn expire(&mut self) {
-        for groups in self.shard.names().chunks(EXPIRY_TURN) {
-            for group in groups {
-                let image = self.runner.metadata.image();
-                let moment = Self::moment_of(self.runner, &self.partition, &image);
-                let step = self.shard.expire(group, &moment);
-                self.take(Some(group.clone()), step);
-            }
-            self.flush().await;
-            self.give_way().await;
-        }
+        self.each_group(Shard::expire).await;
     }
 
     async fn drop_deleted_topics(&mut self) {
         let topics = std::mem::take(&mut *self.runner.handle.deleted.lock());
-        if topics.is_empty() {
-            return;
+        // All of them, not only those with offsets now: a commit may come while the groups are
+        // walked.
+        if topics
+            .iter()
+            .any(|(name, _)| self.shard.has_offsets_in(name))
+        {
+            let gone: Gone = topics.into_iter().collect();
+            self.each_group(|shard, group, _| shard.drop_topics(group, &gone))
+                .await;
         }
-        for groups in self.shard.names().chunks(EXPIRY_TURN) {
-            for group in groups {
-                for (name, id) in &topics {
-                    let step = self.shard.drop_topic(group, name, *id);
-                    self.take(Some(group.clone()), step);
-                }
+    }
+
+    /// Has something happen to each group.
+    async fn each_group(&mut self, event: impl Fn(&Shard, &Str, &Moment<'_>) -> Step) {
+        let mut began = Instant::now();
+        let mut looks = 0;
+        for group in self.shard.names() {
+            looks += 1 + self.shard.offsets_of(&group);
+            let step = self.happen(Some(&group), 0, |shard, moment| {
+                event(shard, &group, moment)
+            });
+            self.take(Some(group), step);
+            if looks >= LOOKS || began.elapsed() >= WORK {
+                self.flush().await;
+                self.give_way().await;
+                began = Instant::now();
+                looks = 0;
             }
-            self.flush().await;
-            self.give_way().await;
         }
+        self.flush().await;
     }
 
     /// Lets other tasks run, and members of this shard be served, in the middle of a long work.

@@ -22,6 +22,7 @@ use palisade_protocol::Str;
 pub(crate) use admin::{GroupView, ListedGroup, OffsetDeletion};
 pub(crate) use commit::{CommitAsk, CommitRow};
 pub(crate) use consumer::{HeartbeatAsk, LookedUp};
+pub(crate) use expire::Gone;
 pub(crate) use fetch::{FetchAsk, FetchedOffset, FetchedTopic, Fetcher};
 pub(crate) use size::MANY;
 

@@ -49,7 +49,7 @@ pub(crate) type After =
 pub(crate) struct Step {
     /// To append, then to replay.
     pub(crate) records: Vec<GroupRecord>,
-    /// The records may be spread over several batches.
+    /// The records may be spread over several batches where none holds them all.
     pub(crate) divisible: bool,
     /// Timers to change at once.
     pub(crate) timers: Vec<TimerChange>,

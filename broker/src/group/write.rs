@@ -52,6 +52,15 @@ pub(crate) fn pack(
     packer.packed
 }
 
+/// Whether a batch has records of a step that has failed already. The log must not take it: of such
+/// a step it keeps the first records only.
+pub(crate) fn goes_on_refused(parts: &[Part], results: &[Result<(), GroupError>]) -> bool {
+    let result_of = |part: &Part| results.get(part.step);
+    parts
+        .iter()
+        .any(|part| result_of(part).is_some_and(Result::is_err))
+}
+
 /// Replays the records of a batch that the log took, or gives an error to the steps of one that it
 /// refused. `records`: those of each step.
 ///
@@ -112,13 +121,13 @@ impl Packer {
         let encoded = step.records.iter().map(GroupRecord::encode);
         let encoded: Result<Vec<_>, _> = encoded.collect();
         let encoded = encoded.map_err(|error| GroupError::Unknown(error.to_string()))?;
-        let sizes = encoded.iter().map(size);
-        let (largest, whole) = match step.divisible {
-            true => (sizes.max().unwrap_or(0), 0),
-            false => {
-                let sum = sizes.sum();
-                (sum, sum)
-            }
+        let sizes = || encoded.iter().map(size);
+        let sum = sizes().sum();
+        // What a batch can hold is in the log as a whole, or not at all.
+        let is_spread = step.divisible && !holds(self.codec, sum, self.max_bytes);
+        let (largest, whole) = match is_spread {
+            true => (sizes().max().unwrap_or(0), 0),
+            false => (sum, sum),
         };
         if !holds(self.codec, largest, self.max_bytes) {
             let text = "the records are larger than the log takes";
@@ -126,7 +135,7 @@ impl Packer {
         }
         self.make_room(whole);
         for (at, (key, value)) in encoded.iter().enumerate() {
-            if step.divisible {
+            if is_spread {
                 self.make_room(size_of_pair(key, value.as_ref()));
             }
             self.builder
@@ -291,6 +300,45 @@ mod tests {
             Verdict::Answer(answer, _) => assert_eq!(answer, expected),
             Verdict::Forgotten => panic!("forgotten"),
         }
+    }
+
+    /// Less of it can go wrong in between.
+    #[test]
+    fn what_a_batch_holds_is_not_spread_over_two() {
+        let steps: Vec<Step> = [0..3, 3..6, 6..12]
+            .map(|offsets| Step {
+                records: offsets.map(offset).collect(),
+                divisible: true,
+                ..Step::default()
+            })
+            .into();
+        let four = 4 * size(&offset(0).encode().unwrap());
+        let max_bytes = BatchBuilder::new(Codec::None).uncompressed_len() + four;
+        let mut results = [Ok(()), Ok(()), Ok(())];
+        let packed = pack(&steps, &mut results, Codec::None, max_bytes, NOW);
+        let batches = packed.iter().map(|packed| {
+            let parts = packed.parts.iter();
+            parts.map(|part| (part.step, part.records.len())).collect()
+        });
+        let batches: Vec<Vec<_>> = batches.collect();
+        assert_eq!(results, [Ok(()), Ok(()), Ok(())]);
+        assert_eq!(batches[0], [(0, 3)]);
+        assert_eq!(batches[1][0], (1, 3));
+        // What no batch holds takes the room that is left.
+        assert_eq!(batches[1][1].0, 2);
+        assert_eq!(batches.concat().len(), 4);
+    }
+
+    #[test]
+    fn behind_a_batch_that_was_refused_no_more_of_its_step_is_taken() {
+        let part = |step| Part {
+            step,
+            records: 0..1,
+        };
+        let refused = Err(GroupError::Unknown(String::new()));
+        let results = [Ok(()), refused, Ok(())];
+        assert!(!goes_on_refused(&[part(0), part(2)], &results));
+        assert!(goes_on_refused(&[part(0), part(1)], &results));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! once. SyncGroup fetches the assignment, and Heartbeat tells them to rejoin where there is more
 //! to say.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use palisade_protocol::{Str, Uuid};
 
@@ -301,6 +303,7 @@ impl ConsumerGroup {
     ) -> Decision<ClassicRemoval> {
         self.settle(at.image);
         let mut members: Vec<&Member> = Vec::with_capacity(leaving.len().min(self.members.len()));
+        let mut gone: HashSet<&Str> = HashSet::with_capacity(members.capacity());
         let mut outcomes = Vec::with_capacity(leaving.len());
         for identity in leaving {
             let found = match identity.instance_id {
@@ -308,9 +311,7 @@ impl ConsumerGroup {
                 Some(instance) => self.instance(instance),
             };
             let outcome = match found {
-                Some(member) if members.iter().any(|gone| gone.id == member.id) => {
-                    Err(GroupError::UnknownMember)
-                }
+                Some(member) if gone.contains(&member.id) => Err(GroupError::UnknownMember),
                 Some(member)
                     if identity.instance_id.is_some()
                         && !identity.member_id.is_empty()
@@ -319,6 +320,7 @@ impl ConsumerGroup {
                     Err(GroupError::FencedInstanceId)
                 }
                 Some(member) => {
+                    gone.insert(&member.id);
                     members.push(member);
                     Ok(())
                 }

@@ -49,6 +49,12 @@ impl Draft {
         self.timers.push(TimerChange::Cancel { key });
     }
 
+    /// Whether a batch of at most `max_bytes` can hold all records.
+    pub(super) fn fits(&self, max_bytes: usize) -> bool {
+        let encoded = self.records.iter().filter_map(|one| one.encode().ok());
+        fits_bytes(encoded.map(|pair| size(&pair)).sum(), max_bytes)
+    }
+
     pub(super) fn into_decision<T>(self, answer: T) -> Decision<T> {
         Decision {
             records: self.records,
@@ -158,9 +164,7 @@ impl ConsumerGroup {
         let subscriptions = Subscriptions::of(self)
             .without(before.into_iter().chain(replaced))
             .with(after);
-        for pattern in subscriptions.abandoned_patterns() {
-            draft.records.push(self.no_regex_record(pattern));
-        }
+        self.forget_patterns(&subscriptions, at, draft);
         let hash = subscriptions.hash(at.image);
         if !resubscribed && hash == self.metadata_hash {
             draft.checked = Some(at.image.offset);
@@ -230,8 +234,7 @@ impl ConsumerGroup {
                 assignment_timestamp: at.now.value(),
             }),
         });
-        let encoded = draft.records.iter().filter_map(|one| one.encode().ok());
-        if !fits_bytes(encoded.map(|pair| size(&pair)).sum(), at.max_batch_bytes) {
+        if !draft.fits(at.max_batch_bytes) {
             draft.too_large = Some(of);
         }
         (epoch, own)

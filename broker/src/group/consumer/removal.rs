@@ -6,6 +6,7 @@ use super::subscription::Subscriptions;
 use super::{ConsumerGroup, Member, MemberState, Moment};
 use crate::group::decision::{Decision, TimerChange};
 use crate::group::record::GroupRecord;
+use crate::group::write::RECORD_OVERHEAD;
 
 /// What a removal made of the group besides.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +18,9 @@ pub(crate) struct Removed {
 
 impl ConsumerGroup {
     /// Removes members: their partitions are free, and the group's epoch rises once.
+    ///
+    /// They may be spread over batches. The new epoch comes first: whoever stays is assigned what
+    /// the others had, however many of the records the log takes.
     pub(super) fn remove(
         &self,
         members: &[&Member],
@@ -26,23 +30,54 @@ impl ConsumerGroup {
         if members.is_empty() {
             return Removed::default();
         }
-        if let Some(view) = self.downgrade(members, at) {
-            self.dissolve(draft);
-            draft.records.push(view.to_record(&self.id, at.now));
+        if let Some((mut whole, view)) = self.turned_classic(members, at) {
+            draft.records.append(&mut whole.records);
+            draft.timers.append(&mut whole.timers);
             return Removed {
                 downgraded: Some(view),
             };
         }
+        let subscriptions = Subscriptions::of(self).without(members.iter().copied());
+        let hash = subscriptions.hash(at.image);
+        self.raise_epoch(hash, draft);
         for member in members {
             self.forget(&member.id, draft);
         }
-        let subscriptions = Subscriptions::of(self).without(members.iter().copied());
-        for pattern in subscriptions.abandoned_patterns() {
+        self.forget_patterns(&subscriptions, at, draft);
+        Removed::default()
+    }
+
+    /// The group as a classic one, where nobody but classic members stays and one batch holds the
+    /// change; else it stays a consumer group, of classic members only.
+    fn turned_classic(&self, members: &[&Member], at: &Moment<'_>) -> Option<(Draft, ClassicView)> {
+        // A lower bound first, three records with both ids for each member: making all is slow.
+        let ids = self.members.keys().map(|id| 3 * (self.id.len() + id.len()));
+        let may_fit = ids.sum::<usize>() <= at.max_batch_bytes;
+        let view = may_fit.then(|| self.downgrade(members, at)).flatten()?;
+        let mut whole = Draft::default();
+        self.dissolve(&mut whole);
+        whole.records.push(view.to_record(&self.id, at.now));
+        whole.fits(at.max_batch_bytes).then_some((whole, view))
+    }
+
+    /// Deletes the topics of expressions that nobody will subscribe with. Others go with a later
+    /// decision where they are too many: what has to be in one batch must leave room there.
+    pub(super) fn forget_patterns(
+        &self,
+        subscriptions: &Subscriptions<'_>,
+        at: &Moment<'_>,
+        draft: &mut Draft,
+    ) {
+        // A quarter of a batch, but one expression at least, so that all are gone one day.
+        let mut left = at.max_batch_bytes / 4;
+        for (n, pattern) in subscriptions.abandoned_patterns().into_iter().enumerate() {
+            let bytes = self.id.len() + pattern.len() + RECORD_OVERHEAD;
+            if n > 0 && bytes > left {
+                break;
+            }
+            left = left.saturating_sub(bytes);
             draft.records.push(self.no_regex_record(pattern));
         }
-        let hash = subscriptions.hash(at.image);
-        self.raise_epoch(hash, draft);
-        Removed::default()
     }
 
     /// A member was silent for its session timeout.

@@ -13,6 +13,8 @@ use crate::metadata::ClusterImage;
 pub(super) struct Subscriptions<'a> {
     group: &'a ConsumerGroup,
     without: Vec<&'a Member>,
+    /// Expressions of those, with the count of them that subscribe with each.
+    dropped: BTreeMap<&'a Str, usize>,
     with: Option<&'a Member>,
     resolved: Option<&'a BTreeMap<Str, BTreeSet<Str>>>,
 }
@@ -23,6 +25,7 @@ impl<'a> Subscriptions<'a> {
         Self {
             group,
             without: Vec::new(),
+            dropped: BTreeMap::new(),
             with: None,
             resolved: None,
         }
@@ -30,7 +33,12 @@ impl<'a> Subscriptions<'a> {
 
     /// Leaves members out, as they are, that will be gone or different.
     pub(super) fn without(mut self, members: impl IntoIterator<Item = &'a Member>) -> Self {
-        self.without.extend(members);
+        for member in members {
+            if let Some(pattern) = &member.pattern {
+                *self.dropped.entry(pattern).or_default() += 1;
+            }
+            self.without.push(member);
+        }
         self
     }
 
@@ -48,17 +56,14 @@ impl<'a> Subscriptions<'a> {
 
     /// Whether some member subscribes with an expression.
     fn wants(&self, pattern: &Str) -> bool {
-        let is_his = |member: &&&Member| member.pattern.as_ref() == Some(pattern);
-        let gone = || self.without.iter().filter(is_his).count();
-        let counted = self.group.patterns.get(pattern);
-        self.with.iter().any(|member| is_his(&member)) || counted.is_some_and(|all| *all > gone())
+        let added = self.with.and_then(|member| member.pattern.as_ref());
+        added == Some(pattern) || remains(&self.group.patterns, &self.dropped, pattern)
     }
 
     /// Expressions that some member subscribes with.
     pub(super) fn patterns(&self) -> BTreeSet<&'a Str> {
-        let without = self.without.iter();
-        let off = tally(without.filter_map(|member| member.pattern.as_ref()));
-        let mut patterns: BTreeSet<&Str> = remaining(&self.group.patterns, &off).collect();
+        let remaining = remaining(&self.group.patterns, &self.dropped);
+        let mut patterns: BTreeSet<&Str> = remaining.collect();
         patterns.extend(self.with.and_then(|member| member.pattern.as_ref()));
         patterns
     }
@@ -70,7 +75,7 @@ impl<'a> Subscriptions<'a> {
 
     fn abandoned(&self) -> BTreeSet<&'a Str> {
         let unused = self.group.unused.iter();
-        let dropped = self.without.iter().filter_map(|one| one.pattern.as_ref());
+        let dropped = self.dropped.keys().copied();
         let dropped = dropped.filter(|pattern| self.group.resolved.contains_key(*pattern));
         let all = unused.chain(dropped);
         all.filter(|pattern| !self.wants(pattern)).collect()

@@ -1,6 +1,7 @@
 mod classic;
 mod conversion;
 mod joining;
+mod leaving;
 mod offsets;
 mod patterns;
 mod reconciling;

@@ -3,10 +3,14 @@
 use palisade_protocol::batch::BatchIter;
 
 use super::*;
+use crate::group::offsets::WALKED;
 
-/// Groups of one test: several chunks of an expiry.
-const GROUPS: usize = 500;
-/// Whether the asker runs between two chunks is the scheduler's choice; not each time it is left out.
+/// Offsets of one test: several chunks of an expiry.
+const OFFSETS: usize = 5_000;
+/// Many groups with few offsets, or few with many.
+const GROUPS: [usize; 2] = [2_500, 20];
+/// Whether the asker runs between two chunks is the scheduler's choice; not each time it is left
+/// out.
 const ATTEMPTS: usize = 10;
 
 /// How many offsets there are, asked for a group of its own so that nothing must be appended first.
@@ -51,49 +55,143 @@ async fn is_served_in_between(rig: &Rig) -> bool {
     loop {
         match count(rig).await {
             0 => return is_between,
-            left => is_between |= left < GROUPS,
+            left => is_between |= left < OFFSETS,
         }
     }
 }
 
-/// A log of many groups with one offset each.
-async fn many() -> TestNode {
-    let names = (0..GROUPS).map(|group| format!("group-{group}"));
-    node_with(names.map(|name| commit_of(&name, 7))).await
+fn offset_of(group: usize, topic: &str, at: usize) -> GroupRecord {
+    GroupRecord::Offset {
+        group: format!("group-{group}").into(),
+        topic: Str::copy(topic),
+        partition: i32::try_from(at).unwrap(),
+        value: Some(OffsetCommitValue {
+            offset: 7,
+            leader_epoch: -1,
+            metadata: Str::EMPTY,
+            commit_timestamp: NOW.value(),
+            expire_timestamp: -1,
+            topic_id: Uuid::NIL,
+        }),
+    }
+}
+
+/// A log of so many groups with offsets in one topic.
+async fn many(groups: usize) -> TestNode {
+    let offsets = 0..OFFSETS;
+    node_with(offsets.map(|at| offset_of(at % groups, "t", at))).await
+}
+
+async fn is_served_while_offsets_expire(groups: usize) -> bool {
+    let config = GroupConfig {
+        offsets_retention: Duration::ZERO,
+        offsets_retention_check_interval: Duration::ZERO,
+        ..GroupConfig::defaults()
+    };
+    let rig = Rig::with(many(groups).await, config);
+    is_served_in_between(&rig).await
 }
 
 #[tokio::test]
 async fn members_are_served_while_offsets_expire() {
-    for _ in 0..ATTEMPTS {
-        let config = GroupConfig {
-            offsets_retention: Duration::ZERO,
-            offsets_retention_check_interval: Duration::ZERO,
-            ..GroupConfig::defaults()
-        };
-        let rig = Rig::with(many().await, config);
-        if is_served_in_between(&rig).await {
-            return;
+    for groups in GROUPS {
+        let mut attempts = 0;
+        while !is_served_while_offsets_expire(groups).await {
+            attempts += 1;
+            assert!(attempts < ATTEMPTS, "{groups} groups and nobody is served");
         }
     }
-    panic!("nobody was served in between");
+}
+
+/// Has the coordinator hear that topics are gone.
+fn drop_topics(rig: &Rig, names: impl IntoIterator<Item = String>) {
+    let image = &rig.node.image;
+    let topics = names.into_iter().filter_map(|name| image.topics.get(&name));
+    let delta = ClusterDelta {
+        topics_deleted: topics.map(|topic| (topic.id, Arc::clone(topic))).collect(),
+        ..ClusterDelta::default()
+    };
+    rig.groups.changed(&delta, image);
+}
+
+async fn is_served_while_a_topic_is_dropped(groups: usize) -> bool {
+    let rig = Rig::over(many(groups).await.topic("t", 1, &[]));
+    assert_eq!(count(&rig).await, OFFSETS);
+    drop_topics(&rig, ["t".to_owned()]);
+    is_served_in_between(&rig).await
 }
 
 #[tokio::test]
 async fn members_are_served_while_a_topic_is_dropped() {
-    for _ in 0..ATTEMPTS {
-        let rig = Rig::over(many().await.topic("t", 1, &[]));
-        assert_eq!(count(&rig).await, GROUPS);
-        let topic = Arc::clone(rig.node.image.topics.get("t").unwrap());
-        let delta = ClusterDelta {
-            topics_deleted: [(topic.id, topic)].into_iter().collect(),
-            ..ClusterDelta::default()
-        };
-        rig.groups.changed(&delta, &rig.node.image);
-        if is_served_in_between(&rig).await {
-            return;
+    for groups in GROUPS {
+        let mut attempts = 0;
+        while !is_served_while_a_topic_is_dropped(groups).await {
+            attempts += 1;
+            assert!(attempts < ATTEMPTS, "{groups} groups and nobody is served");
         }
     }
-    panic!("nobody was served in between");
+}
+
+#[tokio::test]
+async fn offsets_of_many_deleted_topics_are_found_in_one_walk() {
+    const GROUPS: usize = 10;
+    const TOPICS: usize = 30;
+    let names = || (0..TOPICS).map(|topic| format!("t{topic:0>2}"));
+    let all: Vec<_> = names()
+        .flat_map(|name| (0..GROUPS).map(move |group| offset_of(group, &name, 0)))
+        .collect();
+    let mut node = node_with(all).await;
+    for name in names() {
+        node = node.topic(&name, 1, &[]);
+    }
+    let rig = Rig::over(node);
+    assert_eq!(count(&rig).await, GROUPS * TOPICS);
+    let walked = WALKED.get();
+    // All but one, whose offsets stay.
+    drop_topics(&rig, names().skip(1));
+    while count(&rig).await > GROUPS {}
+    assert_eq!(WALKED.get() - walked, GROUPS * TOPICS);
+    // Of a topic in which nobody has an offset nothing is looked for.
+    drop_topics(&rig, names().skip(1));
+    assert_eq!(count(&rig).await, GROUPS);
+    assert_eq!(WALKED.get() - walked, GROUPS * TOPICS);
+}
+
+/// Of one that is gone nobody has an offset when the walk begins, and some have before they are
+/// walked: all but the few who were walked already.
+#[tokio::test]
+async fn what_is_committed_while_topics_are_dropped_is_dropped_too() {
+    const COMMITS: usize = 100;
+    let node = many(GROUPS[0]).await;
+    let rig = Rig::over(node.topic("t", 1, &[]).topic("u", 1, &[]));
+    assert_eq!(count(&rig).await, OFFSETS);
+    drop_topics(&rig, ["t", "u"].map(str::to_owned));
+    // The walk begins before these are in the mailbox.
+    tokio::task::yield_now().await;
+    let mut commits = Vec::new();
+    for group in 0..COMMITS {
+        let asked = rig.groups.ask("nobody".into(), move |_, _, asker| {
+            let decision = Decision {
+                records: vec![offset_of(group, "u", 0)],
+                ..Decision::answer(())
+            };
+            Step::decided(decision, asker)
+        });
+        commits.push(asked.await.unwrap());
+    }
+    for commit in commits {
+        commit.answer().await.unwrap().unwrap();
+    }
+    loop {
+        let asked = rig.groups.ask("nobody".into(), |shard, _, asker| {
+            Step::decided(Decision::answer(shard.has_offsets_in("t")), asker)
+        });
+        if !asked.await.unwrap().answer().await.unwrap().unwrap() {
+            break;
+        }
+    }
+    let left = count(&rig).await;
+    assert!(left < COMMITS, "all of them");
 }
 
 #[tokio::test]

@@ -611,10 +611,15 @@ fn join_in_its_place(
         answer: Ok(()),
         timers: Vec::new(),
     };
-    decided(decision, move |shard, now, stored| match stored {
+    let step = decided(decision, move |shard, now, stored| match stored {
         Ok(()) => shard.join(&id, ask, asker, now),
         Err(error) => answer(asker, Err(join_refused(error, ask.member_id))),
-    })
+    });
+    // What is left of an empty group goes bit by bit if it must.
+    Step {
+        divisible: true,
+        ..step
+    }
 }
 
 /// What a classic member is told of its join of a consumer group.

@@ -1,5 +1,8 @@
 //! Offsets and groups that are no longer used (coordination.md §3), and those of deleted topics.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use palisade_protocol::types::TimestampMs;
 use palisade_protocol::{Str, Uuid};
 
@@ -51,25 +54,54 @@ impl Shard {
         }
     }
 
-    /// Deletes a group's offsets in a topic that is gone; a namesake's stay.
-    pub(crate) fn drop_topic(&self, id: &Str, name: &str, topic_id: Uuid) -> Step {
+    /// Whether some group has an offset in a topic of this name.
+    pub(crate) fn has_offsets_in(&self, name: &str) -> bool {
+        self.topics.number(name).is_some()
+    }
+
+    /// How many offsets a group has.
+    pub(crate) fn offsets_of(&self, id: &Str) -> usize {
+        let entry = self.groups.get(id.as_str());
+        entry.map_or(0, |entry| entry.offsets.len())
+    }
+
+    /// Deletes a group's offsets in topics that are gone; a namesake's stay.
+    pub(crate) fn drop_topics(&self, id: &Str, gone: &Gone) -> Step {
         let Some(Entry { offsets, .. }) = self.groups.get(id.as_str()) else {
             return Step::none();
         };
-        if self.topics.number(name).is_none() {
-            return Step::none();
-        }
-        let rows = offsets.sorted(&self.topics).into_iter();
-        let gone = rows.filter(|(topic, _, one)| {
-            *topic == name && (one.topic_id.is_nil() || one.topic_id == topic_id)
-        });
+        let rows = offsets.rows(&self.topics);
+        let rows = rows.filter(|(topic, _, one)| gone.has(topic, one));
         Step {
-            records: gone
+            records: rows
                 .map(|(topic, partition, _)| tombstone(id, topic, partition))
                 .collect(),
             divisible: true,
             ..Step::default()
         }
+    }
+}
+
+/// Topics that were deleted, by name; of one name several may be.
+#[derive(Debug, Default)]
+pub(crate) struct Gone(HashMap<Arc<str>, HashSet<Uuid>>);
+
+impl Gone {
+    /// Whether an offset is of one of them, as far as it says of which topic it is.
+    fn has(&self, topic: &str, committed: &Committed) -> bool {
+        let id = committed.topic_id;
+        let ids = self.0.get(topic);
+        ids.is_some_and(|ids| id.is_nil() || ids.contains(&id))
+    }
+}
+
+impl FromIterator<(Arc<str>, Uuid)> for Gone {
+    fn from_iter<T: IntoIterator<Item = (Arc<str>, Uuid)>>(topics: T) -> Self {
+        let mut gone = Self::default();
+        for (name, id) in topics {
+            gone.0.entry(name).or_default().insert(id);
+        }
+        gone
     }
 }
 

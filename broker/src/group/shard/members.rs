@@ -134,7 +134,11 @@ impl Shard {
             return answer(asker, Ok(unknown.collect()));
         };
         let Group::Classic(group) = &mut entry.group else {
-            return self.leave_consumer(id, leaving, asker, moment);
+            // May be spread: a change to a classic group is decided only where one batch holds it.
+            return Step {
+                divisible: true,
+                ..self.leave_consumer(id, leaving, asker, moment)
+            };
         };
         let (answers, effects) = group.leave(leaving, moment.now, moment.config);
         let mut step = self.step(id, effects);

@@ -347,7 +347,8 @@ fn a_deleted_topic_takes_its_offsets_along() {
     let mut bench = Bench::new();
     bench.commit("g", of(-1, &[("a", 1), ("b", 2)])).unwrap();
     for (id, left) in [(Uuid::from_bytes([4; 16]), 1), (TOPIC_ID, -1)] {
-        let step = bench.with(|shard, _| shard.drop_topic(&"g".into(), "a", id));
+        let gone = [("a".into(), id)].into_iter().collect();
+        let step = bench.with(|shard, _| shard.drop_topics(&"g".into(), &gone));
         bench.take(step);
         assert_eq!((bench.offset("g", "a"), bench.offset("g", "b")), (left, 2));
     }
