@@ -5,7 +5,7 @@
 //! of a topic that someone subscribes to goes to exactly one subscriber; nobody gets a partition
 //! of a topic that it does not subscribe to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use palisade_protocol::types::TopicId;
@@ -70,15 +70,77 @@ impl Assignor {
         members: &[AssignorMember<'_>],
         partitions: &BTreeMap<TopicId, i32>,
     ) -> Vec<PartitionSet> {
-        let same = members.windows(2).all(|pair| match pair {
-            [one, other] => Arc::ptr_eq(&one.topics, &other.topics) || one.topics == other.topics,
-            _ => true,
-        });
+        let lists = Lists::of(members);
         match self {
-            Self::Range => range::assign(members, partitions),
-            Self::Uniform if same => uniform::assign(members, partitions),
-            Self::Uniform => general::assign(members, partitions),
+            Self::Range => range::assign(members, &lists, partitions),
+            Self::Uniform if lists.are_equal() => uniform::assign(members, partitions),
+            Self::Uniform => general::assign(members, &lists, partitions),
         }
+    }
+}
+
+// How many members were looked at for a topic, in this thread.
+#[cfg(test)]
+thread_local!(static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+/// Lists of topics, each shared by many members: thousands of members of thousands of topics are
+/// not to be looked at for each topic.
+struct Lists {
+    /// Each once; equal lists that members do not share count as two.
+    all: Vec<Arc<[TopicId]>>,
+    /// The list of each member, by its place in `all`.
+    of_member: Vec<usize>,
+    /// Per list, how many members share it.
+    sizes: Vec<usize>,
+}
+
+impl Lists {
+    fn of(members: &[AssignorMember<'_>]) -> Self {
+        let mut known: HashMap<*const TopicId, usize> = HashMap::new();
+        let mut lists = Self {
+            all: Vec::new(),
+            of_member: Vec::with_capacity(members.len()),
+            sizes: Vec::new(),
+        };
+        for member in members {
+            let list = *known.entry(member.topics.as_ptr()).or_insert_with(|| {
+                lists.all.push(Arc::clone(&member.topics));
+                lists.sizes.push(0);
+                lists.all.len() - 1
+            });
+            lists.of_member.push(list);
+            if let Some(size) = lists.sizes.get_mut(list) {
+                *size += 1;
+            }
+        }
+        lists
+    }
+
+    fn are_equal(&self) -> bool {
+        let mut pairs = self.all.windows(2);
+        pairs.all(|pair| matches!(pair, [one, other] if one == other))
+    }
+
+    /// Every topic with the lists that it is in.
+    fn by_topic(&self) -> BTreeMap<TopicId, Vec<usize>> {
+        let mut by_topic: BTreeMap<TopicId, Vec<usize>> = BTreeMap::new();
+        for (list, topics) in self.all.iter().enumerate() {
+            for topic in topics.iter() {
+                by_topic.entry(*topic).or_default().push(list);
+            }
+        }
+        by_topic
+    }
+
+    /// The list of a member.
+    fn of_member(&self, member: usize) -> usize {
+        self.of_member.get(member).copied().unwrap_or(0)
+    }
+
+    /// How many members share one of these lists.
+    fn member_count(&self, lists: &[usize]) -> usize {
+        let sizes = lists.iter().filter_map(|list| self.sizes.get(*list));
+        sizes.sum()
     }
 }
 

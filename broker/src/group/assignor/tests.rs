@@ -312,3 +312,78 @@ fn large_groups_are_assigned() {
     assert_sound(&members, &partitions, &after);
     assert!(after.iter().all(|set| set.len() == 10));
 }
+
+/// The same with lists of topics that members share, as a group does it, and what was looked at.
+fn run_shared(
+    assignor: Assignor,
+    subscriptions: &[Vec<u8>],
+    before: &[PartitionSet],
+    partitions: &[i32],
+) -> (Vec<PartitionSet>, usize) {
+    let mut lists: BTreeMap<&[u8], Arc<[TopicId]>> = BTreeMap::new();
+    let none = PartitionSet::default();
+    let ids: Vec<String> = (0..subscriptions.len())
+        .map(|at| format!("m{at:05}"))
+        .collect();
+    let mut members = Vec::new();
+    for (at, topics) in subscriptions.iter().enumerate() {
+        let list = lists
+            .entry(topics)
+            .or_insert_with(|| topics.iter().map(|number| topic(*number)).collect());
+        members.push(AssignorMember {
+            id: &ids[at],
+            instance_id: None,
+            topics: Arc::clone(list),
+            owned: before.get(at).unwrap_or(&none),
+        });
+    }
+    LOOKED_AT.set(0);
+    let sets = assignor.assign(&members, &counts(partitions));
+    (sets, LOOKED_AT.get())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn shared_lists_are_assigned_as_single_ones(
+        first in subscriptions(),
+        second in subscriptions(),
+        partitions in proptest::collection::vec(0..9_i32, 5),
+        later in proptest::collection::vec(0..9_i32, 5),
+    ) {
+        for assignor in [Assignor::Uniform, Assignor::Range] {
+            let before = run(assignor, &first, &[], &partitions);
+            let after = run(assignor, &second, &before, &later);
+            prop_assert_eq!(run_shared(assignor, &second, &before, &later).0, after);
+        }
+    }
+}
+
+/// Members and topics are many at little cost, by an expression; partitions cost their owner's
+/// disk.
+#[test]
+fn the_cost_of_many_members_is_not_that_of_their_topics() {
+    const TOPICS: u8 = 200;
+    let all: Vec<u8> = (0..TOPICS).collect();
+    let partitions = [3; TOPICS as usize];
+    let total: usize = 3 * usize::from(TOPICS);
+    let mut members = vec![all; 5000];
+    for (assignor, differ) in [
+        (Assignor::Range, false),
+        (Assignor::Range, true),
+        (Assignor::Uniform, true),
+    ] {
+        let (before, first) = run_shared(assignor, &members, &[], &partitions);
+        if differ {
+            for member in members.iter_mut().take(2500) {
+                member.truncate(150);
+            }
+        }
+        let (after, second) = run_shared(assignor, &members, &before, &partitions);
+        assert_sound(&members, &partitions, &after);
+        for looked_at in [first, second] {
+            assert!(looked_at <= 10 * total, "{assignor:?}: {looked_at}");
+        }
+    }
+}
