@@ -15,12 +15,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::{PARTITIONS, PATIENCE, coordinator, describe, produce, unrest};
 use crate::rdkafka::{config, create_topic};
 
-const GROUP: &str = "migrating";
-
-fn member(access: &Access, protocol: &str) -> BaseConsumer {
+fn member(access: &Access, group: &str, protocol: &str, instance: Option<&str>) -> BaseConsumer {
     let mut config = config(access);
     config
-        .set("group.id", GROUP)
+        .set("group.id", group)
         .set("group.protocol", protocol)
         .set("auto.offset.reset", "earliest")
         .set("auto.commit.interval.ms", "200");
@@ -29,15 +27,22 @@ fn member(access: &Access, protocol: &str) -> BaseConsumer {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("heartbeat.interval.ms", "500");
     }
+    if let Some(instance) = instance {
+        config.set("group.instance.id", instance);
+    }
+    if let (Some(_), "classic") = (instance, protocol) {
+        // Who waits for the end of a session waits in vain.
+        config.set("session.timeout.ms", "280000");
+    }
     let consumer: BaseConsumer = config.create().expect("a consumer");
-    consumer.subscribe(&[GROUP]).expect("subscribed");
+    consumer.subscribe(&[group]).expect("subscribed");
     consumer
 }
 
 /// A classic group's state and members, `Dead` for any other.
-fn classic(connection: &mut Connection) -> (String, usize) {
+fn classic(connection: &mut Connection, group: &'static str) -> (String, usize) {
     let request = DescribeGroupsRequest {
-        groups: vec![GROUP.into()],
+        groups: vec![group.into()],
         ..DescribeGroupsRequest::default()
     };
     let version = newest(ApiKey::DescribeGroups).min(5);
@@ -48,16 +53,39 @@ fn classic(connection: &mut Connection) -> (String, usize) {
 
 struct Story<'a> {
     access: &'a Access,
+    group: &'static str,
     connection: Connection,
     members: Vec<BaseConsumer>,
     seen: BTreeSet<usize>,
     produced: usize,
 }
 
-impl Story<'_> {
+impl<'a> Story<'a> {
+    fn begin(access: &'a Access, group: &'static str) -> Self {
+        create_topic(access, group, PARTITIONS);
+        Self {
+            access,
+            group,
+            connection: coordinator(access, group),
+            members: Vec::new(),
+            seen: BTreeSet::new(),
+            produced: 0,
+        }
+    }
+
+    fn join(&mut self, protocol: &str, instance: Option<&str>) {
+        let member = member(self.access, self.group, protocol, instance);
+        self.members.push(member);
+    }
+
+    /// Ends the oldest member.
+    fn leave(&mut self) {
+        self.members.remove(0);
+    }
+
     /// Goes on until the group is as wanted and everything that was produced has been seen.
     fn until(&mut self, what: &str, mut wanted: impl FnMut(&mut Connection) -> Option<String>) {
-        produce(self.access, GROUP, self.produced..self.produced + 60);
+        produce(self.access, self.group, self.produced..self.produced + 60);
         self.produced += 60;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -84,14 +112,16 @@ impl Story<'_> {
 
     fn mixed(&mut self, natives: usize, classics: usize) {
         let what = format!("{natives} native and {classics} classic");
+        let group = self.group;
         self.until(&what, |connection| {
-            unrest(&describe(connection, GROUP), natives, classics)
+            unrest(&describe(connection, group), natives, classics)
         });
     }
 
     fn classic(&mut self, members: usize) {
+        let group = self.group;
         self.until(&format!("{members} classic"), |connection| {
-            let found = classic(connection);
+            let found = classic(connection, group);
             (found != ("Stable".to_owned(), members)).then(|| format!("{found:?}"))
         });
     }
@@ -101,32 +131,46 @@ impl Story<'_> {
 fn a_group_migrates_and_comes_back() {
     let target = Target::start();
     let access = target.scram("SCRAM-SHA-512");
-    create_topic(&access, GROUP, PARTITIONS);
-    let mut story = Story {
-        access: &access,
-        connection: coordinator(&access, GROUP),
-        members: Vec::new(),
-        seen: BTreeSet::new(),
-        produced: 0,
-    };
+    let mut story = Story::begin(&access, "migrating");
     for _ in 0..2 {
-        story.members.push(member(&access, "classic"));
+        story.join("classic", None);
     }
     story.classic(2);
     // Rolling upgrade: natives come, classic ones go.
-    story.members.push(member(&access, "consumer"));
+    story.join("consumer", None);
     story.mixed(1, 2);
-    story.members.remove(0);
+    story.leave();
     story.mixed(1, 1);
-    story.members.push(member(&access, "consumer"));
+    story.join("consumer", None);
     story.mixed(2, 1);
-    story.members.remove(0);
+    story.leave();
     story.mixed(2, 0);
     // And back.
-    story.members.push(member(&access, "classic"));
+    story.join("classic", None);
     story.mixed(2, 1);
-    story.members.remove(0);
+    story.leave();
     story.mixed(1, 1);
-    story.members.remove(0);
+    story.leave();
     story.classic(1);
+}
+
+/// Each takes the place of the one before it under its instance id, though a classic one does not say that it goes.
+#[test]
+fn static_members_migrate_one_by_one() {
+    let target = Target::start();
+    let access = target.scram("SCRAM-SHA-512");
+    let mut story = Story::begin(&access, "migrating-statics");
+    let instances = ["first", "second"].map(Some);
+    for instance in instances {
+        story.join("classic", instance);
+    }
+    story.classic(2);
+    for (natives, instance) in instances.into_iter().enumerate() {
+        story.leave();
+        story.join("consumer", instance);
+        story.mixed(natives + 1, 1 - natives);
+    }
+    story.leave();
+    story.join("classic", instances[0]);
+    story.mixed(1, 1);
 }

@@ -89,12 +89,7 @@ fn assigned_bytes(partitions: usize) -> usize {
 
 impl ClassicGroup {
     /// What the group would be as a consumer group, and whether who asks for it is in it.
-    pub(crate) fn outlook(
-        &self,
-        member_id: &str,
-        instance_id: Option<&str>,
-        by: &Principal,
-    ) -> Outlook {
+    pub(crate) fn outlook(&self, member_id: &str, by: &Principal) -> Outlook {
         let is_of_consumers = self.protocol_type() == CONSUMER;
         let of_members = is_of_consumers.then(|| {
             let mut members = self.members.iter();
@@ -109,7 +104,6 @@ impl ClassicGroup {
             sizes: of_members.flatten(),
             held: self.held(),
             has_member: self.members.contains_key(member_id),
-            has_instance: instance_id.is_some_and(|id| self.instances.contains_key(id)),
             failed: self.upgrade_failed.get(by).copied(),
         }
     }

@@ -108,6 +108,10 @@ impl ConsumerGroup {
             // It owns nothing yet that it could be asked to give up, whatever its place had.
             after.epoch = self.target_epoch;
             after.previous_epoch = self.target_epoch;
+            // Of a target that was made meanwhile it has not heard.
+            if after.state == MemberState::Stable {
+                after.state = MemberState::Unreleased;
+            }
         }
         describe_itself(&mut after, ask, &subscription);
         let reported = Self::partitions_of(&subscription.owned_partitions, at.image);

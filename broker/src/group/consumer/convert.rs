@@ -75,8 +75,6 @@ pub(crate) struct Outlook {
     pub(crate) held: usize,
     /// Who asks has the id of a member.
     pub(crate) has_member: bool,
-    /// Who asks has the instance id of a member.
-    pub(crate) has_instance: bool,
     /// When the log last refused to take it as who asks would have had it.
     pub(crate) failed: Option<TimestampMs>,
 }
@@ -172,9 +170,6 @@ impl ConsumerGroup {
         if outlook.members >= at.config.max_size && !outlook.has_member {
             return Err(GroupError::GroupMaxSizeReached(at.config.max_size));
         }
-        if outlook.has_instance {
-            return Err(GroupError::UnreleasedInstanceId);
-        }
         match &request.subscribed_topic_regex {
             Some(pattern) => Self::new(id.clone()).check_pattern(pattern, judged),
             None => Ok(()),
@@ -208,7 +203,9 @@ impl ConsumerGroup {
         }
         // The names of all members are counted in it by now.
         group.settle(at.image);
-        let hash = Subscriptions::of(&group).hash(at.image);
+        // None that the join finds right: the last leader may have left something to nobody, and who
+        // takes a static member's place raises the epoch by nothing else.
+        let hash = !Subscriptions::of(&group).hash(at.image);
         let mut progress = group.progress_of(&members, epoch, hash);
         for record in &progress {
             group.replay(record);

@@ -247,7 +247,10 @@ impl ConsumerGroup {
         }
         match holder {
             None => Ok((self.dynamic(member_id, request, reported)?, None)),
-            Some(holder) if holder.epoch != AWAY => Err(GroupError::UnreleasedInstanceId),
+            // A classic one cannot say that it goes.
+            Some(holder) if holder.epoch != AWAY && holder.classic.is_none() => {
+                Err(GroupError::UnreleasedInstanceId)
+            }
             Some(holder) if holder.id == *member_id => Ok((Some(holder), None)),
             Some(holder) => Ok((self.members.get(member_id), Some(holder))),
         }

@@ -26,8 +26,7 @@ impl Shard {
         let Some(classic) = self.classic(id) else {
             return answer(asker, Err(GroupError::group_not_found(id)));
         };
-        let instance = ask.request.instance_id.as_deref();
-        let outlook = classic.outlook(&ask.member_id, instance, by);
+        let outlook = classic.outlook(&ask.member_id, by);
         if let Err(error) =
             ConsumerGroup::check_upgrade(id, &outlook, &ask.request, &ask.judged, at)
         {

@@ -1,5 +1,6 @@
 //! Classic members in a consumer group (coordination.md §4, Interop).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -324,6 +325,69 @@ fn a_static_classic_member_is_replaced() {
     assert!(rig.group.member(FRESH).is_none());
     request.member_id = Str::from(FRESH);
     assert_eq!(send(&mut rig, &request), Err(GroupError::FencedInstanceId));
+    rig.assert_reloads();
+}
+
+/// It was away while the others were assigned anew.
+#[test]
+fn a_static_classic_member_that_comes_again_goes_to_the_new_target() {
+    let mut rig = Rig::new(&[("t", 6)]);
+    for native in ["n", "o"] {
+        rig.ok(&join(native, &["t"]));
+    }
+    let mut request = classic(&rig, "", &["t"], &set(&[]));
+    request.instance_id = Some(Str::from("i"));
+    send(&mut rig, &request).unwrap();
+    let mut owned: HashMap<&str, PartitionSet> = HashMap::new();
+    let mut settle = |rig: &mut Rig, natives: &[&'static str]| {
+        for native in natives.iter().cycle().take(6) {
+            let epoch = rig.group.member(native).unwrap().epoch;
+            let mut request = beat(native, epoch);
+            request.topic_partitions = owns(owned.entry(*native).or_default());
+            if let (_, Some(assigned)) = rig.ok(&request) {
+                owned.insert(native, assigned);
+            }
+        }
+    };
+    settle(&mut rig, &["n", "o"]);
+    request.member_id = Str::from(FRESH);
+    let epoch = generation(&send(&mut rig, &request).unwrap());
+    let before = sync(&mut rig, FRESH, epoch).unwrap();
+    assert_eq!(before.len(), 2);
+
+    rig.ok(&beat("o", -1));
+    settle(&mut rig, &["n"]);
+    request.member_id = Str::EMPTY;
+    request.chance = Uuid::from_bytes([2; 16]);
+    let joined = send(&mut rig, &request).unwrap();
+    let ClassicJoined::Member { member_id, .. } = &joined else {
+        panic!("{joined:?}");
+    };
+    let after = sync(&mut rig, member_id, generation(&joined)).unwrap();
+    assert_eq!(after.len(), 3);
+    settle(&mut rig, &["n"]);
+    assert_eq!(rig.group.state(), GroupState::Stable);
+    rig.assert_reloads();
+}
+
+/// A classic consumer cannot say that it goes for a while.
+#[test]
+fn a_native_member_takes_the_place_of_a_static_classic_one() {
+    let mut rig = mixed();
+    let mut request = classic(&rig, "", &["t"], &set(&[]));
+    request.instance_id = Some(Str::from("i"));
+    let joined = generation(&send(&mut rig, &request).unwrap());
+    let mut native = join("m", &["t"]);
+    native.instance_id = Some(Str::from("i"));
+    assert_eq!(rig.ok(&native).0, joined);
+    assert_eq!(rig.group.epoch(), joined, "nothing to assign anew");
+    assert!(rig.group.member(FRESH).is_none());
+    assert_eq!(
+        heartbeat(&mut rig, FRESH, joined),
+        Err(GroupError::UnknownMember)
+    );
+    native.member_id = Str::from("other");
+    assert_eq!(rig.err(&native), GroupError::UnreleasedInstanceId);
     rig.assert_reloads();
 }
 

@@ -59,7 +59,7 @@ fn upgrade(rig: &mut Rig, view: &ClassicView) -> Result<(), GroupError> {
         max_batch_bytes: MAX_BATCH_BYTES,
     };
     let (classic, _) = ClassicGroup::from_view("g".into(), view, rig.now, &GroupConfig::defaults());
-    let outlook = classic.outlook("n", None, &Principal::user("n"));
+    let outlook = classic.outlook("n", &Principal::user("n"));
     ConsumerGroup::check_upgrade(&"g".into(), &outlook, &join("n", &["t"]), &Ok(()), &at)?;
     let (group, records) = ConsumerGroup::upgrade(&"g".into(), view, &at)?;
     let pairs = records.iter().map(|record| record.encode().unwrap());
@@ -112,8 +112,31 @@ fn a_group_before_its_first_assignment_is_taken_too() {
         member.assignment = Bytes::new();
     }
     upgrade(&mut rig, &classic_group).unwrap();
-    assert_eq!(rig.ok(&join("n", &[])).0, 1);
-    assert_eq!(rig.ok(&join("m", &["t"])).0, 2);
+    assert_eq!(rig.ok(&join("n", &[])).0, 2);
+    assert_eq!(rig.ok(&join("m", &["t"])).0, 3);
+}
+
+/// Its last leader had not assigned everything yet.
+#[test]
+fn who_takes_a_place_has_all_assigned_anew() {
+    let mut rig = Rig::new(&[("t", 3)]);
+    let mut classic_group = view(&rig);
+    classic_group.members = vec![member(&rig, "c", &[0]), member(&rig, "d", &[1])];
+    for one in &mut classic_group.members {
+        one.instance_id = Some(one.id.clone());
+    }
+    upgrade(&mut rig, &classic_group).unwrap();
+    let mut native = join("n", &["t"]);
+    native.instance_id = Some(Str::from("c"));
+    let (epoch, assigned) = rig.ok(&native);
+    assert_eq!(epoch, 8);
+    let request = classic(&rig, "d", &["t"], &set(&[("t", &[1])]));
+    let mut request = request;
+    request.instance_id = Some(Str::from("d"));
+    send(&mut rig, &request).unwrap();
+    let others = sync(&mut rig, "d", 8).unwrap();
+    assert_eq!(assigned.unwrap().len() + others.len(), 3);
+    rig.assert_reloads();
 }
 
 #[test]
