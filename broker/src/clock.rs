@@ -3,7 +3,8 @@
 //! Timers and deadlines use tokio's monotonic clock; wall time is only for what is written down:
 //! record timestamps, audit lines, expiry instants that other machines gave.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use palisade_auth::audit::UnixMicros;
 use palisade_protocol::types::TimestampMs;
@@ -16,6 +17,12 @@ pub fn now() -> TimestampMs {
 /// The current time in microseconds since the Unix epoch, for the audit log.
 pub fn now_micros() -> UnixMicros {
     UnixMicros::new(i64::try_from(since_epoch().as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The time since some moment in the life of this process, which neither jumps nor goes back.
+pub(crate) fn monotonic() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
 }
 
 #[allow(

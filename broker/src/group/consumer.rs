@@ -29,6 +29,7 @@ mod heartbeat;
 mod member;
 mod names;
 mod offsets;
+mod pace;
 mod patterns;
 mod reconcile;
 mod removal;
@@ -46,6 +47,7 @@ pub(crate) use convert::{ClassicView, ClassicViewMember, Outlook};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use member::{Member, MemberState};
 pub(crate) use offsets::Committer;
+use pace::Pace;
 pub(crate) use patterns::Found;
 pub(crate) use removal::Removed;
 pub(crate) use request::check as check_request;
@@ -114,6 +116,8 @@ struct Remembered {
     not_stored: BTreeMap<Str, TimestampMs>,
     /// The last target that no batch would hold, and when it was made.
     too_large: Option<(TargetOf, TimestampMs)>,
+    /// How long the assignor took last; it runs in decisions that come to nothing, too.
+    pace: Pace,
     /// Classic members that were told to rejoin, and did not yet.
     asked_to_rejoin: BTreeSet<Str>,
 }
@@ -133,7 +137,7 @@ pub(crate) enum GroupState {
 
 impl GroupState {
     /// Kafka's name of it.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
             Self::Assigning => "Assigning",

@@ -7,6 +7,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use palisade_protocol::error_code::ErrorCode;
 use palisade_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use palisade_protocol::messages::metadata::MetadataRequest;
+use palisade_protocol::messages::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use palisade_protocol::messages::sync_group::SyncGroupRequest;
 use palisade_protocol::text::Str;
 use palisade_tests::check::{eventually, tell};
@@ -17,6 +20,7 @@ use palisade_tests::wire::Connection;
 use super::{PATIENCE, coordinator};
 
 const HEARTBEAT: i16 = 1;
+const OFFSET_DELETE: i16 = 0;
 const TOPIC: &str = "breath";
 
 /// Many topics that do not exist, with short names.
@@ -34,6 +38,19 @@ fn beat(group: &str, member: &str, member_epoch: i32) -> ConsumerGroupHeartbeatR
         subscribed_topic_names: Some(vec![TOPIC.into()]),
         topic_partitions: Some(Vec::new()),
         ..ConsumerGroupHeartbeatRequest::default()
+    }
+}
+
+/// Asks for a committed offset of a group to be deleted.
+fn deletion(group: &str) -> OffsetDeleteRequest {
+    let partition = OffsetDeleteRequestPartition::default();
+    let topic = OffsetDeleteRequestTopic {
+        name: TOPIC.into(),
+        partitions: vec![partition],
+    };
+    OffsetDeleteRequest {
+        group_id: group.to_owned().into(),
+        topics: vec![topic],
     }
 }
 
@@ -56,17 +73,16 @@ fn turns(
     }
 }
 
-/// Groups of as many shards as there are workers and more, each of a member that names much, and a
-/// small one that comes and goes. The assignor runs at each join and reads all names, as it may: an
-/// honest request takes its turn among those.
+/// Groups of as many shards as there are workers and more, each of a member that names much. Who has
+/// offsets deleted has all those names read, as often as he asks: an honest request takes its turn
+/// among those.
 #[test]
 fn others_are_answered_between_long_turns() {
     const GROUPS: [&str; 4] = ["breath-0", "breath-1", "breath-2", "breath-3"];
     /// All of them may be on their way at once.
-    const PAIRS: usize = 30;
-    const ALL: usize = GROUPS.len() * PAIRS * 2;
+    const EACH: usize = 60;
+    const ALL: usize = GROUPS.len() * EACH;
     let mut node = Node::prepare();
-    node.set("group.consumer.assignment.interval.ms", "0");
     node.run();
     node.create_admin();
     let access = node.certificate();
@@ -93,10 +109,15 @@ fn others_are_answered_between_long_turns() {
         let hasty = GROUPS.map(|group| {
             let mut connection = Connection::open(&access).expect("a login");
             scope.spawn(move || {
-                turns(&mut connection, &[group], PAIRS, |code| {
-                    assert_eq!(code, ErrorCode::NONE);
+                let request = deletion(group);
+                let asked: Vec<_> = (0..EACH)
+                    .map(|_| connection.ask(OFFSET_DELETE, &request).expect("sent"))
+                    .collect();
+                for id in asked {
+                    let answer = connection.answer::<OffsetDeleteRequest>(OFFSET_DELETE, id);
+                    assert_eq!(answer.expect("an answer").error_code, ErrorCode::NONE);
                     done.fetch_add(1, Ordering::Relaxed);
-                });
+                }
             })
         });
         // How many of theirs were answered while one of hers was not.
@@ -111,7 +132,7 @@ fn others_are_answered_between_long_turns() {
         largest
     });
     tell("breath", &format!("{largest_gap} answers between two"));
-    assert!(largest_gap < 2 * PAIRS, "waited for {largest_gap} of {ALL}");
+    assert!(largest_gap < EACH, "waited for {largest_gap} of {ALL}");
 }
 
 /// A subscription as the embedded protocol of consumers has it.

@@ -123,9 +123,7 @@ impl ConsumerGroup {
         };
         let mut draft = Draft::default();
         let after = self.advance(change, at, &mut draft);
-        if let Some(of) = draft.too_large {
-            return Err(self.refuse_target(of, at));
-        }
+        self.note_target(&draft, at)?;
         draft.set(self.sync_key(&after.id), after.rebalance_timeout());
         let protocol = self
             .protocol_of(&after)
@@ -193,7 +191,7 @@ impl ConsumerGroup {
         if !known {
             return Decision::refuse(GroupError::InconsistentProtocol);
         }
-        let must_rejoin = self.epoch > member.epoch && member.state != MemberState::Unrevoked;
+        let must_rejoin = self.is_ahead_of(member, at) && member.state != MemberState::Unrevoked;
         let mut draft = Draft::default();
         if must_rejoin {
             return self.tell_to_rejoin(&member.id.clone(), draft);
@@ -227,13 +225,22 @@ impl ConsumerGroup {
         let may_have_more =
             member.state == MemberState::Unreleased && !self.waits_for_others(member);
         if topics_changed
-            || self.epoch > member.epoch
+            || self.is_ahead_of(member, at)
             || member.state == MemberState::Unrevoked
             || may_have_more
         {
             return self.tell_to_rejoin(&member.id.clone(), draft);
         }
         draft.into_decision(())
+    }
+
+    /// Whether a member is to come again for the group's epoch: not while it has the last target,
+    /// and the assignor has to wait or no batch holds the next one.
+    fn is_ahead_of(&self, member: &Member, at: &Moment<'_>) -> bool {
+        let of = (self.epoch, self.metadata_hash);
+        let must_wait = || self.was_too_large(of, at) || !self.remembered.pace.is_due();
+        let stays = member.epoch == self.target_epoch && must_wait();
+        self.epoch > member.epoch && !stays
     }
 
     /// Whether the topics subscribed to are no longer those that the epoch stands for.

@@ -38,6 +38,8 @@ pub(super) struct Draft {
     pub(super) checked: Option<Offset>,
     /// The target that should be made, and of which no batch would hold the records.
     pub(super) too_large: Option<TargetOf>,
+    /// It should be made for what this member brings: who brings nothing goes on with the last one.
+    pub(super) is_refused: bool,
 }
 
 impl Draft {
@@ -82,6 +84,10 @@ impl ConsumerGroup {
         }
         let of = self.next_epoch(before, replaced, &after, at, draft);
         let (target_epoch, target) = self.next_target(of, replaced, &after, at, draft);
+        let brings_nothing = replaced
+            .or(before)
+            .is_some_and(|old| old.names == after.names && old.pattern == after.pattern);
+        draft.is_refused = draft.too_large.is_some() && !brings_nothing;
 
         let subscribed = self.subscribes(&after, at.image);
         let id = after.id.clone();
@@ -186,7 +192,8 @@ impl ConsumerGroup {
         epoch
     }
 
-    /// What the member is to own and since which epoch; runs the assignor where that is due.
+    /// What the member is to own and since which epoch; runs the assignor where that is due. What
+    /// it finds and no batch holds is left out: the last target stays.
     fn next_target(
         &self,
         of: TargetOf,
@@ -199,17 +206,27 @@ impl ConsumerGroup {
         let place = replaced.map_or(&after.id, |replaced| &replaced.id);
         let nothing = PartitionSet::default();
         let old_of = |id: &Str| self.targets.get(id).unwrap_or(&nothing);
-        if epoch <= self.target_epoch || !self.may_assign(at) {
+        let is_new = replaced.is_none() && !self.members.contains_key(&after.id);
+        if is_new && self.was_too_large(of, at) {
+            // Let in without a target, it would have all others refused theirs.
+            draft.too_large = Some(of);
+            return (self.target_epoch, nothing);
+        }
+        let last = |draft: &mut Draft| {
             let target = old_of(place).clone();
             if replaced.is_some() {
                 draft.records.push(self.target_record(&after.id, &target));
             }
-            return (self.target_epoch, target);
+            (self.target_epoch, target)
+        };
+        if epoch <= self.target_epoch || !self.may_assign(at) {
+            return last(draft);
         }
         if self.is_too_large(of, at) {
             draft.too_large = Some(of);
-            return (self.target_epoch, old_of(place).clone());
+            return last(draft);
         }
+        let kept = draft.records.len();
         let others = self
             .members()
             .filter(|member| member.id != after.id && member.id != *place);
@@ -236,6 +253,8 @@ impl ConsumerGroup {
         });
         if !draft.fits(at.max_batch_bytes) {
             draft.too_large = Some(of);
+            draft.records.truncate(kept);
+            return last(draft);
         }
         (epoch, own)
     }

@@ -166,10 +166,6 @@ impl ConsumerGroup {
             reported: reported.as_ref(),
         };
         let after = self.advance(change, at, &mut draft);
-        if let Some(of) = draft.too_large {
-            return Err(self.refuse_target(of, at));
-        }
-
         let changed = !replaced
             .or(before)
             .is_some_and(|before| before.assigned.same_partitions(&after.assigned));
@@ -181,6 +177,7 @@ impl ConsumerGroup {
             look_up: self.patterns_to_look_up(before, replaced, &after, at),
             removed: Removed::default(),
         };
+        self.note_target(&draft, at)?;
         if !answer.look_up.is_empty() {
             self.remembered.looking_up = Some(at.now);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use palisade_protocol::Str;
 use palisade_protocol::types::TopicId;
 
+use super::decide::Draft;
 #[cfg(test)]
 use super::sum::LOOKED_AT;
 use super::{ConsumerGroup, Member, Moment, TargetOf};
@@ -15,6 +16,7 @@ use crate::group::assignor::{Assignor, AssignorMember};
 use crate::group::config::ConsumerGroupConfig;
 use crate::group::error::GroupError;
 use crate::group::partitions::PartitionSet;
+use crate::logging::Throttle;
 use crate::metadata::ClusterImage;
 
 /// How long a target that no batch holds is not made again, unless it would be another.
@@ -28,12 +30,13 @@ thread_local!(pub(super) static ASSIGNED: std::cell::Cell<usize> = const { std::
 type Wish<'a> = (&'a BTreeSet<Str>, Option<&'a Str>);
 
 impl ConsumerGroup {
-    /// Whether the assignor may run again; it waits between runs, so that many joins cost one.
+    /// Whether the assignor may run again; it waits between runs, so that many joins cost one, and
+    /// longer if it took long.
     pub(super) fn may_assign(&self, at: &Moment<'_>) -> bool {
         let since = at.now.millis_since(self.target_timestamp);
         let wait = i64::try_from(at.config.assignment_interval.as_millis()).unwrap_or(i64::MAX);
         // A clock that went back would otherwise stop the group for as long as it went.
-        since >= wait || since < 0
+        (since >= wait || since < 0) && self.remembered.pace.is_due()
     }
 
     /// Whether this target was made a moment ago, and no batch would have held it.
@@ -44,16 +47,46 @@ impl ConsumerGroup {
         })
     }
 
-    /// Refuses a request for which a target should be made that no batch holds, as the log would.
-    pub(super) fn refuse_target(&mut self, of: TargetOf, at: &Moment<'_>) -> GroupError {
+    /// Whether no batch would have held this target when it was last made, and the assignor has to
+    /// wait before it may make another.
+    pub(super) fn was_too_large(&self, of: TargetOf, at: &Moment<'_>) -> bool {
+        let known = self.remembered.too_large;
+        let must_wait = || self.is_too_large(of, at) || !self.remembered.pace.is_due();
+        known.is_some_and(|(known, _)| known == of) && must_wait()
+    }
+
+    /// Remembers a target that should have been made and that no batch holds.
+    ///
+    /// # Errors
+    /// As the log would, where it should have been made for what the request brings. All others go
+    /// on with the last one, or else one that comes too much would end them all.
+    pub(super) fn note_target(&mut self, draft: &Draft, at: &Moment<'_>) -> Result<(), GroupError> {
+        let Some(of) = draft.too_large else {
+            return Ok(());
+        };
         if !self.is_too_large(of, at) {
             self.remembered.too_large = Some((of, at.now));
+            if !draft.is_refused {
+                self.tell_too_large(at);
+            }
+        }
+        if !draft.is_refused {
+            return Ok(());
         }
         let (id, most) = (foreign::name(&self.id), at.max_batch_bytes);
-        GroupError::Unknown(format!(
+        Err(GroupError::Unknown(format!(
             "Group {id} keeps its assignment: the records of the next one are larger than a batch \
              of {most} bytes."
-        ))
+        )))
+    }
+
+    /// Who goes on hears nothing of it.
+    fn tell_too_large(&self, at: &Moment<'_>) {
+        static SAID: Throttle = Throttle::new();
+        if SAID.may_speak() {
+            let (group, most) = (self.id.as_str(), at.max_batch_bytes);
+            tracing::warn!(?group, most, "next assignment larger than a batch");
+        }
     }
 
     /// The topics a member subscribes to, as ids of topics that exist, ascending.
@@ -79,6 +112,15 @@ impl ConsumerGroup {
     ) -> Vec<PartitionSet> {
         #[cfg(test)]
         ASSIGNED.set(ASSIGNED.get() + 1);
+        let assign = || self.run_assignor(members, at);
+        self.remembered.pace.run(assign)
+    }
+
+    fn run_assignor(
+        &self,
+        members: &[(&Member, &PartitionSet)],
+        at: &Moment<'_>,
+    ) -> Vec<PartitionSet> {
         let mut lists: HashMap<Wish<'_>, Arc<[TopicId]>> = HashMap::new();
         let seen: Vec<AssignorMember<'_>> = members
             .iter()

@@ -9,3 +9,4 @@ mod rig;
 mod simulation;
 mod statics;
 mod sums;
+mod too_large;

@@ -1,5 +1,8 @@
 //! Requests, members, epochs (coordination.md §4, first table and "Member lookup").
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use super::super::*;
 use super::rig::{MAX_BATCH_BYTES, Request, Rig, beat, join, names, owns, set};
 use crate::group::error::GroupError;
@@ -251,7 +254,7 @@ fn the_silent_are_removed() {
 #[test]
 fn the_assignor_waits_between_runs() {
     let mut rig = Rig::new(&[("t", 2)]);
-    rig.config.assignment_interval = std::time::Duration::from_secs(1);
+    rig.config.assignment_interval = Duration::from_secs(1);
     rig.ok(&join("a", &["t"]));
     // Within the second the group is Assigning; who joins is told the old epoch and nothing.
     assert_eq!(rig.ok(&join("b", &["t"])), (2, Some(set(&[]))));
@@ -266,6 +269,56 @@ fn the_assignor_waits_between_runs() {
     rig.group = rig.reload();
     rig.ok(&join("c", &["t"]));
     assert_eq!(rig.group.state(), GroupState::Assigning);
+}
+
+thread_local! {
+    pub(super) static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// How much time goes by between two looks at the clock.
+    pub(super) static STEP: Cell<Duration> = const { Cell::new(Duration::from_millis(100)) };
+}
+
+/// One group must not have most of a processor, whatever its size.
+#[test]
+fn an_assignor_that_took_long_waits_longer() {
+    let mut rig = Rig::new(&[("t", 2)]);
+    rig.group.remembered.pace = Pace::by(|| NOW.replace(NOW.get() + STEP.get()));
+    rig.ok(&join("a", &["t"]));
+    assert_eq!(
+        NOW.get(),
+        Duration::from_millis(200),
+        "began at 0, done at 100"
+    );
+    STEP.set(Duration::ZERO);
+    // The wall clock may have been set: it says nothing.
+    rig.pass(40_000);
+    assert_eq!(rig.ok(&join("b", &["t"])), (2, Some(set(&[]))));
+    assert_eq!(rig.group.state(), GroupState::Assigning);
+    NOW.set(Duration::from_millis(2_099));
+    assert_eq!(rig.ok(&beat("a", 2)), (2, None));
+    assert_eq!(rig.group.state(), GroupState::Assigning);
+    NOW.set(Duration::from_millis(2_100));
+    rig.ok(&beat("a", 2));
+    assert_eq!(rig.group.state(), GroupState::Reconciling);
+}
+
+/// Let in without a target, the second would have all others refused theirs.
+#[test]
+fn newcomers_whose_target_no_batch_holds_change_nothing() {
+    let mut rig = Rig::new(&[("t", 2), ("u", 2_000)]);
+    rig.group.remembered.pace = Pace::by(|| NOW.replace(NOW.get() + STEP.get()));
+    let epoch = rig.ok(&join("a", &["t"])).0;
+    NOW.set(Duration::from_secs(60));
+    for member in ["b", "c"] {
+        let refused = rig.send(&join(member, &["u"]));
+        assert!(matches!(refused, Err(GroupError::Unknown(_))), "{member}");
+        STEP.set(Duration::ZERO);
+        rig.pass(40_000);
+        assert_eq!(rig.group.epoch(), epoch);
+        rig.ok(&beat("a", epoch));
+    }
+    // Who can be given something comes in.
+    rig.ok(&join("d", &["t"]));
+    assert_eq!(rig.group.members().count(), 2);
 }
 
 #[test]

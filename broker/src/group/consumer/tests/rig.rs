@@ -99,7 +99,7 @@ impl Rig {
     /// Topics with their counts of partitions; the assignor runs in every heartbeat.
     pub(super) fn new(topics: &[(&str, i32)]) -> Self {
         let mut rig = Self {
-            group: ConsumerGroup::new(Str::from("g")),
+            group: timeless(),
             image: ClusterImage::empty(),
             config: ConsumerGroupConfig {
                 assignment_interval: Duration::ZERO,
@@ -326,8 +326,15 @@ impl Rig {
     }
 }
 
-fn reload<'a>(records: impl Iterator<Item = &'a GroupRecord>) -> ConsumerGroup {
+/// A group whose assignor never takes long.
+fn timeless() -> ConsumerGroup {
     let mut group = ConsumerGroup::new(Str::from("g"));
+    group.remembered.pace = Pace::by(|| Duration::ZERO);
+    group
+}
+
+fn reload<'a>(records: impl Iterator<Item = &'a GroupRecord>) -> ConsumerGroup {
+    let mut group = timeless();
     for record in records {
         let (key, value) = record.encode().unwrap();
         group.replay(&GroupRecord::decode(Some(key), value).unwrap());
