@@ -15,6 +15,7 @@ use crate::group::decision::Decision;
 use crate::group::error::GroupError;
 use crate::group::shard::ListedGroup;
 use crate::group::step::Step;
+use crate::task::Budget;
 
 /// Lists what the caller may see.
 pub(crate) async fn handle(
@@ -22,10 +23,7 @@ pub(crate) async fn handle(
     request: ListGroupsRequest,
 ) -> Handled<ListGroupsResponse> {
     let access = ctx.access();
-    let filter = Filter {
-        states: texts(&request.states_filter),
-        types: texts(&request.types_filter),
-    };
+    let filter = Filter::of(&request.states_filter, &request.types_filter).await;
     drop(request);
     let broker = Arc::clone(&ctx.broker);
     Handled::Patient(Box::pin(async move {
@@ -57,23 +55,47 @@ pub(crate) async fn handle(
     }))
 }
 
-/// What the request wants to see, in letters of either case; empty lists want everything.
+/// What the request wants to see of what there is; `None` wants everything.
 struct Filter {
-    states: Vec<String>,
-    types: Vec<String>,
+    states: Option<Vec<&'static str>>,
+    types: Option<Vec<&'static str>>,
 }
 
 impl Filter {
+    /// Takes names in either case; one that no group has matches none. There may be hundreds of
+    /// thousands: each is looked at once, not for each group.
+    async fn of(states: &[Str], types: &[Str]) -> Self {
+        Self {
+            states: known(states, &ListedGroup::STATES).await,
+            types: known(types, &ListedGroup::KINDS).await,
+        }
+    }
+
     fn takes(&self, group: &ListedGroup) -> bool {
-        let named = |list: &[String], name: &str| {
-            list.is_empty() || list.iter().any(|one| one.eq_ignore_ascii_case(name))
+        let named = |list: &Option<Vec<&str>>, name| {
+            let list = list.as_deref();
+            list.is_none_or(|list| list.contains(&name))
         };
         named(&self.states, group.state) && named(&self.types, group.kind)
     }
 }
 
-fn texts(names: &[Str]) -> Vec<String> {
-    names.iter().map(Str::to_string).collect()
+async fn known(asked: &[Str], all: &[&'static str]) -> Option<Vec<&'static str>> {
+    if asked.is_empty() {
+        return None;
+    }
+    let mut budget = Budget::start();
+    let mut known = Vec::new();
+    for name in asked {
+        let found = all.iter().find(|one| one.eq_ignore_ascii_case(name));
+        if let Some(found) = found
+            && !known.contains(found)
+        {
+            known.push(*found);
+        }
+        budget.breathe(name.len()).await;
+    }
+    Some(known)
 }
 
 fn row(group: ListedGroup) -> Row {
@@ -89,5 +111,77 @@ fn failed(error_code: ErrorCode) -> ListGroupsResponse {
     ListGroupsResponse {
         error_code,
         ..ListGroupsResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::classic::State;
+    use crate::group::consumer::GroupState;
+
+    fn listed(state: &'static str, kind: &'static str) -> ListedGroup {
+        ListedGroup {
+            id: "g".into(),
+            protocol_type: Str::EMPTY,
+            state,
+            kind,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_groups_are_compared_with_does_not_grow_with_the_request() {
+        let mut states = vec![Str::from("x"); 10_000];
+        states.extend(vec![Str::from("STABLE"); 10_000]);
+        let filter = Filter::of(&states, &["Consumer".into(), "share".into()]).await;
+        assert_eq!(filter.states.as_deref(), Some(&["Stable"][..]));
+        assert_eq!(filter.types.as_deref(), Some(&["consumer"][..]));
+        assert!(filter.takes(&listed(State::Stable.name(), "consumer")));
+        assert!(!filter.takes(&listed(State::Stable.name(), "classic")));
+        assert!(!filter.takes(&listed(GroupState::Assigning.name(), "consumer")));
+    }
+
+    #[test]
+    fn every_state_can_be_asked_for() {
+        // A state that is new does not compile here: it belongs into both.
+        let of_classic = |state| match state {
+            State::Empty
+            | State::PreparingRebalance
+            | State::CompletingRebalance
+            | State::Stable => state.name(),
+        };
+        let of_consumer = |state| match state {
+            GroupState::Empty
+            | GroupState::Assigning
+            | GroupState::Reconciling
+            | GroupState::Stable => state.name(),
+        };
+        let all = [
+            of_classic(State::Empty),
+            of_classic(State::PreparingRebalance),
+            of_classic(State::CompletingRebalance),
+            of_classic(State::Stable),
+            of_consumer(GroupState::Empty),
+            of_consumer(GroupState::Assigning),
+            of_consumer(GroupState::Reconciling),
+            of_consumer(GroupState::Stable),
+        ];
+        for name in all {
+            assert!(ListedGroup::STATES.contains(&name), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn unknown_names_want_nothing_and_none_want_everything() {
+        let nothing = Filter::of(&["Dead".into()], &[]).await;
+        let everything = Filter::of(&[], &[]).await;
+        for state in ListedGroup::STATES {
+            for kind in ListedGroup::KINDS {
+                let group = listed(state, kind);
+                assert!(everything.takes(&group) && !nothing.takes(&group));
+                let lower = Str::from(state.to_lowercase());
+                assert!(Filter::of(&[lower], &[]).await.takes(&group));
+            }
+        }
     }
 }

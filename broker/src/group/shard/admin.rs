@@ -5,11 +5,15 @@ use palisade_protocol::{ErrorCode, Str};
 use super::expire::group_tombstone;
 use super::{Group, Shard};
 use crate::foreign;
-use crate::group::classic::{Description, InUse};
+use crate::group::classic::{Description, InUse, State};
+use crate::group::consumer::GroupState;
 use crate::group::decision::Decision;
 use crate::group::error::GroupError;
 use crate::group::offsets::tombstone;
 use crate::group::step::{Asker, Step, deliver};
+
+const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
 
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +26,20 @@ pub(crate) struct ListedGroup {
     pub(crate) state: &'static str,
     /// `classic` or `consumer`.
     pub(crate) kind: &'static str,
+}
+
+impl ListedGroup {
+    /// Every state that a group of either kind can be in.
+    pub(crate) const STATES: [&'static str; 6] = [
+        State::Empty.name(),
+        State::PreparingRebalance.name(),
+        State::CompletingRebalance.name(),
+        State::Stable.name(),
+        GroupState::Assigning.name(),
+        GroupState::Reconciling.name(),
+    ];
+    /// Every kind.
+    pub(crate) const KINDS: [&'static str; 2] = [CLASSIC, CONSUMER];
 }
 
 /// A group as DescribeGroups sees it.
@@ -44,13 +62,13 @@ impl Shard {
                 id: id.clone(),
                 protocol_type: Str::copy(group.protocol_type()),
                 state: group.state().name(),
-                kind: "classic",
+                kind: CLASSIC,
             },
             Group::Consumer(group) => ListedGroup {
                 id: id.clone(),
                 protocol_type: Str::from_static("consumer"),
                 state: group.state().name(),
-                kind: "consumer",
+                kind: CONSUMER,
             },
         });
         groups.collect()
