@@ -148,10 +148,30 @@ fn mistakes(config: &Path) {
     assert_eq!(code, 2, "{printed}");
 }
 
+/// Whoever may not see users hears so at once, and what is needed.
+fn nobody(scram: &Access) {
+    let dir = paths::scratch();
+    let admin = scram.write_java(Store::Pem, dir.path(), "admin.properties");
+    let password = dir.path().join("password");
+    paths::write_private(&password, "cli-secret");
+    let create = ["user", "create", "cli-nobody", "--password-file"];
+    done(&admin, &[&create[..], &[&tools::text(&password)]].concat());
+    shows(&admin, &["user", "list"], "cli-nobody", true);
+    let nobody = scram.as_user("SCRAM-SHA-512", "cli-nobody", "cli-secret");
+    let config = nobody.write_java(Store::Pem, dir.path(), "nobody.properties");
+    for command in [&["user", "list"][..], &["user", "delete", "x"]] {
+        let (code, printed) = palisade(&config, command);
+        assert_eq!(code, 1, "{command:?}: {printed}");
+        let words = "DESCRIBE on the cluster is needed";
+        assert!(printed.contains(words), "{command:?}: {printed}");
+    }
+}
+
 #[test]
 fn administers_the_node() {
     let target = Target::start();
     administrate(&target.scram("SCRAM-SHA-512"), &target.certificate());
+    nobody(&target.scram("SCRAM-SHA-512"));
 }
 
 #[test]
@@ -161,6 +181,7 @@ fn administers_apache_kafka() {
     }
     let kafka = ApacheKafka::start();
     administrate(&kafka.scram("SCRAM-SHA-512"), &kafka.certificate());
+    nobody(&kafka.scram("SCRAM-SHA-512"));
 }
 
 /// A refused login and a port where nobody listens end with a status of their own.

@@ -568,3 +568,44 @@ fn an_answer_of_many_rows() {
     let words = "the broker's answer to Metadata has 17825792 bytes, and no more than 16777216 are";
     assert!(err.contains(words), "{err}");
 }
+
+/// A denial in Kafka's own words names no right: that is added, for what was asked first.
+#[test]
+fn denials_without_words() {
+    let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
+    let error_message = Some(Str::from("Cluster authorization failed."));
+    let liar = Liar::open(move |asked, port| {
+        Some(match asked.key {
+            ApiKey::Metadata => asked.answer(&MetadataResponse {
+                brokers: vec![broker(1, "127.0.0.1", port)],
+                controller_id: 1,
+                ..MetadataResponse::default()
+            }),
+            ApiKey::DescribeAcls => asked.answer(&DescribeAclsResponse {
+                error_code,
+                error_message: error_message.clone(),
+                ..DescribeAclsResponse::default()
+            }),
+            ApiKey::DescribeUserScramCredentials => {
+                asked.answer(&DescribeUserScramCredentialsResponse {
+                    error_code,
+                    error_message: error_message.clone(),
+                    ..DescribeUserScramCredentialsResponse::default()
+                })
+            }
+            _ => return None,
+        })
+    });
+    for (command, what) in [
+        (&["user", "delete", "x"][..], "users"),
+        (&["user", "list"], "users"),
+        (&["acl", "list"], "ACLs"),
+    ] {
+        let (code, _, err) = run(&liar, command);
+        let words = format!(
+            "palisade: {what}: Cluster authorization failed; DESCRIBE on the cluster is needed \
+             (CLUSTER_AUTHORIZATION_FAILED)\n"
+        );
+        assert_eq!((code, err), (Some(1), words), "{command:?}");
+    }
+}

@@ -74,7 +74,11 @@ fn codes_stand_behind_words() {
     let nobody = Cli::with_file(&plain);
     let address = dev.text(&["listeners", "PLAINTEXT", "address"]);
     let at = ["--bootstrap", address];
-    for (verb, right) in [("create", "CREATE"), ("delete", "DELETE")] {
+    for (verb, right) in [
+        ("create", "CREATE"),
+        ("delete", "DELETE"),
+        ("describe", "DESCRIBE"),
+    ] {
         let command = [&["topic", verb, "orders"][..], &at].concat();
         let words = format!(
             "topic orders: Topic authorization failed; {right} on the topic is needed \

@@ -13,7 +13,7 @@ use palisade_protocol::{
 use serde_json::{Value, json};
 
 use super::{
-    client::{Admin, ClientError, printable},
+    client::{Admin, ClientError, Right, printable},
     outcome::{accept, first_code, line, some_refused},
     output::Output,
     remote::Remote,
@@ -240,7 +240,7 @@ async fn add(admin: &mut Admin, output: Output, acls: &[&AclBinding]) -> Result<
             false => "added",
         };
         let added = accept(&shown(acl), result.error_code, message);
-        let added = added.map_err(|error| error.needing_right("ALTER"));
+        let added = added.map_err(|error| error.needing(Right::on_it("ALTER")));
         tally.note(acl, done, added);
     }
     tally.show(output)
@@ -318,7 +318,7 @@ async fn remove(
                     )),
                 }
             });
-        let outcome = outcome.map_err(|error| error.needing_right("ALTER"));
+        let outcome = outcome.map_err(|error| error.needing(Right::on_it("ALTER")));
         tally.note(acl, "removed", outcome);
     }
     tally.show(output)
@@ -344,11 +344,9 @@ async fn found(admin: &mut Admin, filter: &AclFilter) -> Result<Vec<AclBinding>,
         permission_type: filter.permission.code(),
     };
     let response = admin.send(&request).await?;
-    accept(
-        "ACLs",
-        response.error_code,
-        response.error_message.as_deref(),
-    )?;
+    let message = response.error_message.as_deref();
+    accept("ACLs", response.error_code, message)
+        .map_err(|error| error.needing(Right::on_it("DESCRIBE")))?;
     Ok(described(&response))
 }
 

@@ -24,3 +24,4 @@ pub(crate) use requests::{COMMIT_BY_NAME, offset_commit};
 pub(crate) use retry::Backoff;
 pub use scram::ScramError;
 pub use settings::{ClientSettings, Credentials};
+pub(crate) use words::Right;

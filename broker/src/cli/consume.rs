@@ -27,7 +27,7 @@ use self::{
     records::Position,
 };
 use super::{
-    client::{ClientError, Cluster, TopicPartition, printable},
+    client::{ClientError, Cluster, Right, TopicPartition, printable},
     interrupt::Interrupt,
     output::Output,
     place::{Place, WORDS},
@@ -107,7 +107,7 @@ impl ConsumeArgs {
 
     pub(crate) async fn run(&self) -> Result<(), ClientError> {
         let outcome = self.read().await;
-        outcome.map_err(|error| error.needing("READ", "READ"))
+        outcome.map_err(|error| error.needing(Right::on("READ", "READ")))
     }
 
     async fn read(&self) -> Result<(), ClientError> {

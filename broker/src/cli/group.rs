@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
-    client::{Backoff, ClientError, Cluster, printable},
+    client::{Backoff, ClientError, Cluster, Right, printable},
     interrupt::Interrupt,
     outcome::{accept, failure, first_code, line, no_answer, once, some_refused},
     output::{self, Output},
@@ -124,11 +124,11 @@ impl GroupArgs {
                 // Nothing but the commit itself needs more than to see.
                 let right = if args.execute { "READ" } else { "DESCRIBE" };
                 let outcome = args.run(&mut cluster, output).await;
-                outcome.map_err(|error| error.needing(right, right))
+                outcome.map_err(|error| error.needing(Right::on(right, right)))
             }
             GroupCommand::Delete { groups } => {
                 let outcome = delete(&mut cluster, output, groups).await;
-                outcome.map_err(|error| error.needing("DESCRIBE", "DELETE"))
+                outcome.map_err(|error| error.needing(Right::on("DESCRIBE", "DELETE")))
             }
         }
     }
@@ -223,7 +223,7 @@ async fn picture(cluster: &mut Cluster, groups: &[String]) -> Result<Picture, Cl
                     return Err(error);
                 };
                 let code = *code;
-                let error = error.needing("DESCRIBE", "DESCRIBE");
+                let error = error.needing(Right::on("DESCRIBE", "DESCRIBE"));
                 objects.push(json!({ "group": group, "error": failure(&error, code) }));
                 refused.push(error);
             }
@@ -308,7 +308,7 @@ async fn delete(
                 rows.push(json!({ "group": group, "deleted": true }));
             }
             Err(error) => {
-                let error = error.needing("DESCRIBE", "DELETE");
+                let error = error.needing(Right::on("DESCRIBE", "DELETE"));
                 let shown = failure(&error, result.error_code);
                 rows.push(json!({ "group": group, "deleted": false, "error": shown }));
                 refused.push(error);

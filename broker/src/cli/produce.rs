@@ -24,7 +24,7 @@ use self::{
     sender::Sender,
 };
 use super::{
-    client::{ClientError, printable},
+    client::{ClientError, Right, printable},
     escape,
     interrupt::Interrupt,
     output::{self, Output},
@@ -155,7 +155,7 @@ impl ProduceArgs {
                 );
                 ClientError::refused(what, code, Some(&text))
             }
-            other => other.needing("WRITE", "WRITE"),
+            other => other.needing(Right::on("WRITE", "WRITE")),
         }
     }
 

@@ -20,7 +20,7 @@ use palisade_protocol::{
 use serde_json::json;
 
 use super::{
-    client::{Admin, ClientError, printable},
+    client::{Admin, ClientError, Right, printable},
     outcome::{accept, failure, first_code, line, no_answer, once, some_refused},
     output::Output,
     remote::Remote,
@@ -213,7 +213,7 @@ impl TopicArgs {
             return output.show(&object, &format!("{name} exists"));
         }
         accept_topic(&name, result.error_code, result.error_message.as_deref())
-            .map_err(|error| error.needing_right("CREATE"))?;
+            .map_err(|error| error.needing(Right::on_it("CREATE")))?;
         let object = json!({
             "topic": name,
             "created": true,
@@ -249,7 +249,7 @@ impl TopicArgs {
             .first()
             .ok_or_else(|| no_answer("CreatePartitions"))?;
         accept_topic(name, result.error_code, result.error_message.as_deref())
-            .map_err(|error| error.needing_right("ALTER"))
+            .map_err(|error| error.needing(Right::on_it("ALTER")))
     }
 
     async fn delete(
@@ -284,7 +284,7 @@ impl TopicArgs {
         for result in &response.responses {
             let name = result.name.as_deref().unwrap_or("?");
             let deleted = accept_topic(name, result.error_code, result.error_message.as_deref());
-            match deleted.map_err(|error| error.needing_right("DELETE")) {
+            match deleted.map_err(|error| error.needing(Right::on_it("DELETE"))) {
                 Ok(()) => {
                     line(&mut text, format_args!("deleted {}", printable(name)));
                     rows.push(json!({ "topic": name, "deleted": true }));
@@ -395,5 +395,5 @@ async fn alter_configs(
         .first()
         .ok_or_else(|| no_answer("IncrementalAlterConfigs"))?;
     accept_topic(name, result.error_code, result.error_message.as_deref())
-        .map_err(|error| error.needing_right("ALTER_CONFIGS"))
+        .map_err(|error| error.needing(Right::on_it("ALTER_CONFIGS")))
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{
     acl,
-    client::{Admin, ClientError, printable},
+    client::{Admin, ClientError, Right, printable},
     outcome::{accept, first_code, line, no_answer, once},
     output::Output,
     password,
@@ -230,7 +230,12 @@ async fn alter(
         .first()
         .ok_or_else(|| no_answer("AlterUserScramCredentials"))?;
     accept_user(name, result.error_code, result.error_message.as_deref())
-        .map_err(|error| error.needing_right("ALTER"))
+        .map_err(|error| error.needing(Right::on_it("ALTER")))
+}
+
+/// A denial of DescribeUserScramCredentials, with which a deletion begins too.
+fn needing_describe(error: ClientError) -> ClientError {
+    error.needing(Right::on_it("DESCRIBE"))
 }
 
 async fn mechanisms_of(admin: &mut Admin, name: &str) -> Result<Vec<i8>, ClientError> {
@@ -241,7 +246,7 @@ async fn mechanisms_of(admin: &mut Admin, name: &str) -> Result<Vec<i8>, ClientE
     };
     let response = admin.send(&request).await?;
     let message = response.error_message.as_deref();
-    accept("users", response.error_code, message)?;
+    accept("users", response.error_code, message).map_err(needing_describe)?;
     let result = response
         .results
         .first()
@@ -255,10 +260,13 @@ async fn mechanisms_of(admin: &mut Admin, name: &str) -> Result<Vec<i8>, ClientE
 }
 
 async fn list(admin: &mut Admin, output: Output) -> Result<(), ClientError> {
-    let request = DescribeUserScramCredentialsRequest { users: None };
+    // Null means all, too, but a Kafka that denies it fails over it and never answers.
+    let request = DescribeUserScramCredentialsRequest {
+        users: Some(Vec::new()),
+    };
     let response = admin.send(&request).await?;
     let message = response.error_message.as_deref();
-    accept("users", response.error_code, message)?;
+    accept("users", response.error_code, message).map_err(needing_describe)?;
     let mut results = response.results;
     results.sort_by(|a, b| a.user.cmp(&b.user));
     let mut text = String::new();

@@ -6,7 +6,10 @@ use palisade_auth::tls::TlsError;
 use palisade_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
 use thiserror::Error;
 
-use super::{scram::ScramError, words};
+use super::{
+    scram::ScramError,
+    words::{self, Right},
+};
 use crate::foreign;
 
 /// Every way in which a command can fail, and with it its exit status.
@@ -151,32 +154,16 @@ impl ClientError {
         }
     }
 
-    /// The same denial, naming what the command needs: `topic` and `group` are operations on them.
-    /// Words that a broker has found itself stay.
-    pub(crate) fn needing(self, topic: &str, group: &str) -> Self {
+    /// The same denial, naming the right that the command needs. Words that a broker has found
+    /// itself stay.
+    pub(crate) fn needing(self, right: Right<'_>) -> Self {
         match self {
             Self::Refused {
                 what,
                 code,
                 message: None,
             } => Self::Refused {
-                message: words::of_missing(code, topic, group),
-                what,
-                code,
-            },
-            other => other,
-        }
-    }
-
-    /// The same denial, naming the operation that the command needs on what it speaks of.
-    pub(crate) fn needing_right(self, operation: &str) -> Self {
-        match self {
-            Self::Refused {
-                what,
-                code,
-                message: None,
-            } => Self::Refused {
-                message: words::of_missing_right(code, operation),
+                message: words::of_missing(code, right),
                 what,
                 code,
             },
@@ -280,7 +267,7 @@ mod tests {
     fn a_denial_names_the_right_that_is_needed() {
         let needing = |code, message| {
             let error = ClientError::refused("it", code, message);
-            error.needing("WRITE", "READ").to_string()
+            error.needing(Right::on("WRITE", "READ")).to_string()
         };
         assert_eq!(
             needing(ErrorCode::TOPIC_AUTHORIZATION_FAILED, None),
@@ -301,7 +288,7 @@ mod tests {
     fn a_denial_names_the_operation_that_is_needed() {
         let needing = |code| {
             let error = ClientError::refused("it", code, None);
-            error.needing_right("ALTER").to_string()
+            error.needing(Right::on_it("ALTER")).to_string()
         };
         assert_eq!(
             needing(ErrorCode::CLUSTER_AUTHORIZATION_FAILED),

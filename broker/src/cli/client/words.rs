@@ -2,6 +2,35 @@
 
 use palisade_protocol::ErrorCode;
 
+/// The operation whose lack a denial may mean, by kind of resource.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Right<'a> {
+    topic: &'a str,
+    group: &'a str,
+    /// `None` where a denial of the cluster has other reasons.
+    cluster: Option<&'a str>,
+}
+
+impl<'a> Right<'a> {
+    /// One on topics and one on groups.
+    pub(crate) const fn on(topic: &'a str, group: &'a str) -> Self {
+        Self {
+            topic,
+            group,
+            cluster: None,
+        }
+    }
+
+    /// The same on whatever the denial speaks of.
+    pub(crate) const fn on_it(operation: &'a str) -> Self {
+        Self {
+            topic: operation,
+            group: operation,
+            cluster: Some(operation),
+        }
+    }
+}
+
 /// A code in words, for answers that bring none of their own.
 pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
@@ -108,30 +137,23 @@ pub(super) fn of(code: ErrorCode) -> Option<&'static str> {
     })
 }
 
-/// A denial in words that name the right that was missing on whatever it is; `None` for other codes.
-pub(super) fn of_missing_right(code: ErrorCode, operation: &str) -> Option<String> {
-    match code {
-        ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Some(format!(
-            "Cluster authorization failed; {operation} on the cluster is needed"
-        )),
-        _ => of_missing(code, operation, operation),
-    }
+/// A denial in words that name the right that was missing; `None` for other codes, and where it is
+/// not known.
+pub(super) fn of_missing(code: ErrorCode, right: Right<'_>) -> Option<String> {
+    let (resource, operation) = match code {
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => ("Topic", right.topic),
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => ("Group", right.group),
+        ErrorCode::CLUSTER_AUTHORIZATION_FAILED => ("Cluster", right.cluster?),
+        _ => return None,
+    };
+    let on = resource.to_lowercase();
+    Some(format!(
+        "{resource} authorization failed; {operation} on the {on} is needed"
+    ))
 }
 
-/// A denial in words that name the right on topics or groups that was missing; `None` for other codes.
-pub(super) fn of_missing(code: ErrorCode, topic: &str, group: &str) -> Option<String> {
-    match code {
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED => Some(format!(
-            "Topic authorization failed; {topic} on the topic is needed"
-        )),
-        ErrorCode::GROUP_AUTHORIZATION_FAILED => Some(format!(
-            "Group authorization failed; {group} on the group is needed"
-        )),
-        _ => None,
-    }
-}
-
-/// Whether a broker's text says no more than the code's name, as "Topic authorization failed." does.
+/// Whether a broker's text says no more than the code's name, as "Topic authorization failed."
+/// does.
 pub(super) fn only_names(text: &str, code: ErrorCode) -> bool {
     let bare = |text: &str| -> String {
         let letters = text.chars().filter(|letter| letter.is_alphanumeric());

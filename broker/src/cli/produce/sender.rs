@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     super::{
-        client::{Backoff, ClientError, Cluster, Line, printable},
+        client::{Backoff, ClientError, Cluster, Line, Right, printable},
         interrupt::Interrupt,
         output, progress,
     },
@@ -336,7 +336,7 @@ impl Sender {
         let what = format!("{}-{index}", printable(&self.options.topic));
         let message = answer.error_message.as_deref();
         let error = ClientError::refused(what, answer.error_code, message);
-        let error = error.needing("WRITE", "WRITE");
+        let error = error.needing(Right::on("WRITE", "WRITE"));
         match answer.error_code {
             // A repeated batch that is there already needs no third attempt.
             ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => self.backlog.accept(index),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        client::{Admin, ClientError, printable},
+        client::{Admin, ClientError, Right, printable},
         outcome::{failure, line, some_refused},
         output::Output,
     },
@@ -51,7 +51,8 @@ pub(super) async fn run(
     let mut refused = Vec::new();
     for topic in &metadata.topics {
         let view = View::of(topic, &configs);
-        match accept_topic(view.name, topic.error_code, None) {
+        let seen = accept_topic(view.name, topic.error_code, None);
+        match seen.map_err(|error| error.needing(Right::on_it("DESCRIBE"))) {
             Ok(()) => {
                 text.push_str(&view.text());
                 rows.push(view.json());
