@@ -301,6 +301,11 @@ fn words_that_would_find_nothing() {
             &["acl", "add", "allow User:x read topic:a,topic:b"],
             "one rule is about one resource",
         ),
+        (
+            &["acl", "add", "allow User:x read topic:a*b"],
+            "the name of a topic has letters",
+        ),
+        (&["acl", "add", "deny user:x read topic:a"], "write User:x"),
     ] {
         refused(&cli, arguments, 2, words);
     }
@@ -331,6 +336,29 @@ fn every_rule_that_is_none_is_named() {
     let words = "palisade: permit User:x read topic:a: \"permit\": expected allow or deny";
     assert_eq!(err.trim_end(), words);
     assert_eq!(cli.done(&["acl", "list"]), "");
+
+    let wrong = ["permit User:x read topic:a", "allow x read topic:a"];
+    for (rules, count) in [(&[good, wrong[0], wrong[1]][..], 3), (&wrong[..1], 1)] {
+        let rules = rules.iter().flat_map(|rule| ["--acl", rule]);
+        let mut command = paths::palisade();
+        command.args(["dev", "--port", "0"]).args(rules);
+        let process = Process::spawn("palisade dev", &mut command);
+        assert_eq!(process.wait(PATIENCE).code(), Some(2), "{count}");
+        let said = process.lines().join("\n");
+        let wanted = match count {
+            1 => format!(
+                "palisade: --acl: {}: \"permit\": expected allow or deny",
+                wrong[0]
+            ),
+            _ => format!(
+                "palisade: --acl: 2 of 3 arguments are no rules\n  {}: \"permit\": expected allow or \
+                 deny\n  {}: \"x\": expected Type:name, for example User:alice, or User:* for \
+                 everyone",
+                wrong[0], wrong[1]
+            ),
+        };
+        assert_eq!(said, wanted);
+    }
 }
 
 /// Output that cannot be written is a failure; a reader that has seen enough is none.

@@ -291,6 +291,16 @@ fn dev_arguments() {
         2,
         "--override: unknown key num.partitons; did you mean num.partitions?",
     );
+    refused(
+        &["dev", "--user", "a:b", "--user", "a:c"],
+        2,
+        "--user a is given more than once on the command line",
+    );
+    refused(
+        &["dev", "--acl", "deny user:a read topic:x"],
+        2,
+        "write User:a; letters count in it",
+    );
     let help = done(&["dev", "--help"]);
     for part in [
         "RULE: allow|deny PRINCIPAL OPERATION",

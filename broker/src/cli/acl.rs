@@ -1,7 +1,10 @@
 //! `palisade acl`: access control lists of a cluster, written as rules.
 
 use clap::{Args, Subcommand};
-use palisade_auth::acl::{AclBinding, AclFilter, Operation, PatternType, Permission, ResourceType};
+use palisade_auth::{
+    acl::{AclBinding, AclFilter, Operation, PatternType, Permission, ResourceType, WILDCARD},
+    principal::USER,
+};
 use palisade_protocol::{
     ErrorCode, Str,
     messages::{
@@ -63,14 +66,29 @@ pub(crate) fn rule(text: &str) -> Result<Rule, String> {
     Rule::parse(text).map_err(|error| error.to_string())
 }
 
-/// A rule to add. One about a topic that cannot exist would be stored and never hold; such rules can
-/// be removed, for others may have made them.
-fn new_rule(text: &str) -> Result<Rule, String> {
+/// A rule to add. One about a topic that cannot exist, or of `user:` somebody, would be stored and
+/// never hold; such rules can be removed, for others may have made them.
+pub(crate) fn new_rule(text: &str) -> Result<Rule, String> {
     let rule = rule(text)?;
-    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '*');
+    for acl in &rule.0 {
+        if let Some((kind, name)) = acl.principal.split_once(':')
+            && kind != USER
+            && kind.eq_ignore_ascii_case(USER)
+        {
+            let principal = &acl.principal;
+            return Err(format!(
+                "{principal:?}: write {USER}:{name}; letters count in it"
+            ));
+        }
+    }
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let topics = rule.0.iter();
     let mut topics = topics.filter(|acl| acl.resource_type == ResourceType::Topic);
-    match topics.find(|acl| !acl.resource_name.chars().all(is_legal)) {
+    let is_none = |acl: &&AclBinding| {
+        let name = &*acl.resource_name;
+        name != WILDCARD && !name.chars().all(is_legal)
+    };
+    match topics.find(is_none) {
         None => Ok(rule),
         Some(acl) => Err(format!(
             "{:?}: the name of a topic has letters, digits, '.', '_' and '-' only; one rule is \
@@ -80,8 +98,14 @@ fn new_rule(text: &str) -> Result<Rule, String> {
     }
 }
 
-/// Reads rules, and has a line for each that is none.
-fn all(texts: &[String], read: fn(&str) -> Result<Rule, String>) -> Result<Vec<Rule>, ClientError> {
+/// Reads rules, and goes on behind one that is wrong.
+///
+/// # Errors
+/// All that are wrong, a line for each.
+pub(crate) fn read_all(
+    texts: &[String],
+    read: fn(&str) -> Result<Rule, String>,
+) -> Result<Vec<Rule>, String> {
     let mut rules = Vec::new();
     let mut wrong = Vec::new();
     for text in texts {
@@ -92,13 +116,13 @@ fn all(texts: &[String], read: fn(&str) -> Result<Rule, String>) -> Result<Vec<R
     }
     match wrong.as_slice() {
         [] => Ok(rules),
-        [only] => Err(ClientError::Usage(only.clone())),
-        lines => Err(ClientError::Usage(format!(
+        [only] => Err(only.clone()),
+        lines => Err(format!(
             "{} of {} arguments are no rules\n  {}",
             lines.len(),
             texts.len(),
             lines.join("\n  ")
-        ))),
+        )),
     }
 }
 
@@ -119,7 +143,7 @@ impl AclArgs {
         let output = self.remote.output();
         match &self.command {
             AclCommand::Add { rules } => {
-                let rules = all(rules, new_rule)?;
+                let rules = read_all(rules, new_rule).map_err(ClientError::Usage)?;
                 let mut admin = self.remote.connect().await?;
                 add(&mut admin, output, &bindings(&rules)).await
             }
@@ -132,7 +156,7 @@ impl AclArgs {
                 list(&mut admin, output, &filter).await
             }
             AclCommand::Remove { rules } => {
-                let rules = all(rules, rule)?;
+                let rules = read_all(rules, rule).map_err(ClientError::Usage)?;
                 let mut admin = self.remote.connect().await?;
                 remove(&mut admin, output, &bindings(&rules)).await
             }

@@ -94,8 +94,8 @@ pub struct DevArgs {
     /// topic:NAME, group:NAME, transactional-id:NAME or cluster; a trailing * means every name that
     /// begins so, a lone * every name. A word with blanks stands in double quotes:
     /// 'allow "User:CN=a b,O=c" read topic:x'.
-    #[arg(long = "acl", value_name = "RULE", value_parser = acl::rule)]
-    acls: Vec<Rule>,
+    #[arg(long = "acl", value_name = "RULE")]
+    acls: Vec<String>,
     /// Add a loopback listener without TLS and login, whose clients are User:ANONYMOUS
     #[arg(long)]
     plaintext: bool,
@@ -143,7 +143,7 @@ fn user(text: &str) -> Result<DeclaredUser, String> {
 impl DevArgs {
     pub(crate) async fn run(self) -> Result<(), NodeError> {
         let mut signals = Signals::listen().map_err(NodeError::system("signals"))?;
-        self.check()?;
+        let rules = self.check()?;
         let home = Home::open(self.data_dir.as_deref())?;
         let json = self.json;
         let say = |text: &str| {
@@ -155,7 +155,7 @@ impl DevArgs {
         let stopping = || say("stopping; Ctrl-C again ends it at once");
         let at_once = || say(&format!("ended at once; {}", home.left_at_once()));
         let call_off = CallOff::default();
-        let starting = self.start(&home, &call_off);
+        let starting = self.start(&home, rules, &call_off);
         let started = node::started(starting, &mut signals, &call_off, stopping, at_once).await?;
         if let Some((running, announcement)) = started {
             if !call_off.is_called_off() {
@@ -187,8 +187,8 @@ impl DevArgs {
         Ok(())
     }
 
-    /// Finds what makes no sense before anything is written.
-    fn check(&self) -> Result<(), NodeError> {
+    /// Finds what makes no sense before anything is written, and reads the rules of `--acl`.
+    fn check(&self) -> Result<Vec<Rule>, NodeError> {
         if let Err(error) = TcpListener::bind((self.bind.as_str(), 0)) {
             return Err(NodeError::Usage(format!(
                 "--bind {:?}: cannot listen there ({error}); give an address of this machine, such \
@@ -203,6 +203,15 @@ impl DevArgs {
                 foreign::line(&twice.name)
             )));
         }
+        let mut named = BTreeSet::new();
+        if let Some(twice) = self.users.iter().find(|user| !named.insert(&user.name)) {
+            return Err(NodeError::Usage(format!(
+                "--user {} is given more than once on the command line",
+                foreign::line(&twice.name)
+            )));
+        }
+        let rules = acl::read_all(&self.acls, acl::new_rule)
+            .map_err(|wrong| NodeError::Usage(format!("--acl: {wrong}")))?;
         let keys = self
             .overrides
             .iter()
@@ -215,12 +224,13 @@ impl DevArgs {
                 )));
             }
         }
-        Ok(())
+        Ok(rules)
     }
 
     async fn start(
         self,
         home: &Home,
+        rules: Vec<Rule>,
         call_off: &CallOff,
     ) -> Result<(Running, Announcement), NodeError> {
         let dev_dir = home.dev_dir();
@@ -232,7 +242,7 @@ impl DevArgs {
         let ports = PortPlan::new(&dev_dir, &self.bind, self.port, self.plaintext);
         let config = self.configure(home, &material, &host_name, ports.chosen)?;
         let topic = self.topics.first().map(|topic| topic.name.clone());
-        let declarations = self.declarations(&admin);
+        let declarations = self.declarations(rules, &admin);
         let prepare = async |broker: &SharedBroker| declare_in(broker, &declarations).await;
         let running = start_prepared(config, Vec::new(), call_off, prepare).await?;
         let ready = Ready {
@@ -287,7 +297,7 @@ impl DevArgs {
         Ok(config)
     }
 
-    fn declarations(self, admin: &Written) -> Declarations {
+    fn declarations(self, rules: Vec<Rule>, admin: &Written) -> Declarations {
         let mut users = vec![DeclaredUser {
             name: ADMIN.to_owned(),
             password: admin.password.clone(),
@@ -297,7 +307,7 @@ impl DevArgs {
         Declarations {
             users,
             topics: self.topics,
-            acls: self.acls.into_iter().flat_map(|rule| rule.0).collect(),
+            acls: rules.into_iter().flat_map(|rule| rule.0).collect(),
         }
     }
 }

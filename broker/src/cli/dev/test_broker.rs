@@ -288,6 +288,8 @@ impl TestBrokerBuilder {
             // The text holds a password, which no error may show.
             user(text).map_err(|reason| Failure::Declaration(format!("user: {reason}")))
         });
+        // A mistake in them is told here, where no option is spoken of.
+        all(&self.acls, acl::new_rule)?;
         Ok(DevArgs {
             data_dir: self.data_dir,
             bind: "127.0.0.1".to_owned(),
@@ -295,7 +297,7 @@ impl TestBrokerBuilder {
             json: false,
             topics: all(&self.topics, topic)?,
             users: users.collect::<Result<_, _>>()?,
-            acls: all(&self.acls, acl::rule)?,
+            acls: self.acls,
             plaintext: self.plaintext,
             overrides: self.overrides,
         })
@@ -315,9 +317,9 @@ fn live(
         .build()
         .map_err(NodeError::system("threads"))?;
     runtime.block_on(async {
-        arguments.check()?;
+        let rules = arguments.check()?;
         let home = Home::open(arguments.data_dir.as_deref())?;
-        let (running, announcement) = arguments.start(&home, &CallOff::default()).await?;
+        let (running, announcement) = arguments.start(&home, rules, &CallOff::default()).await?;
         // An owner who is gone by now, or goes later, means the same: the end.
         if started.send(announcement).is_ok() {
             let _ = stopping.await;

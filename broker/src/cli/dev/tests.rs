@@ -64,7 +64,8 @@ async fn what_is_declared_is_in_force_and_nothing_else() {
         "--acl",
         "allow User:alice describe topic:ord*",
     ]);
-    let (running, announcement) = dev.start(&home, &CallOff::default()).await.unwrap();
+    let rules = dev.check().unwrap();
+    let (running, announcement) = dev.start(&home, rules, &CallOff::default()).await.unwrap();
 
     let mut admin = client(&announcement.files).await;
     assert_eq!(topics(&mut admin).await, ["orders", "private"]);
@@ -107,7 +108,8 @@ async fn a_second_start_finds_everything_again() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::open(Some(dir.path())).unwrap();
     let dev = arguments(&["--topic", "kept:2", "--user", "bob:x", "--user", "gone:x"]);
-    let (running, first) = dev.start(&home, &CallOff::default()).await.unwrap();
+    let rules = dev.check().unwrap();
+    let (running, first) = dev.start(&home, rules, &CallOff::default()).await.unwrap();
     let mut admin = client(&first.files).await;
     for mechanism in [1, 2] {
         let request = AlterUserScramCredentialsRequest {
@@ -129,7 +131,8 @@ async fn a_second_start_finds_everything_again() {
         "--acl",
         "allow User:bob all topic:kept",
     ]);
-    let (running, second) = dev.start(&home, &CallOff::default()).await.unwrap();
+    let rules = dev.check().unwrap();
+    let (running, second) = dev.start(&home, rules, &CallOff::default()).await.unwrap();
     assert_eq!(second.cluster_id, first.cluster_id);
     assert_eq!(second.admin, first.admin);
     assert_eq!(second.files, first.files);
@@ -152,7 +155,7 @@ async fn a_second_start_finds_everything_again() {
     running.shutdown().await.unwrap();
 
     let error = match arguments(&["--topic", "kept:3"])
-        .start(&home, &CallOff::default())
+        .start(&home, Vec::new(), &CallOff::default())
         .await
     {
         Ok(_) => panic!("started"),
@@ -169,7 +172,8 @@ async fn a_second_start_finds_everything_again() {
 async fn an_open_listener_gives_no_rights() {
     let home = Home::open(None).unwrap();
     let dev = arguments(&["--plaintext", "--topic", "orders"]);
-    let (running, announcement) = dev.start(&home, &CallOff::default()).await.unwrap();
+    let rules = dev.check().unwrap();
+    let (running, announcement) = dev.start(&home, rules, &CallOff::default()).await.unwrap();
     let address = &announcement.listeners["PLAINTEXT"].address;
     assert!(address.starts_with("127.0.0.1:"), "{address}");
     let settings = ClientSettings::load(None, Some(address)).unwrap();
@@ -201,7 +205,8 @@ fn arguments_are_taken_apart() {
     );
     assert!(user("alice").is_err() && user(":x").is_err() && user("alice:").is_err());
     let dev = arguments(&["--acl", "deny User:* all topic:*"]);
-    assert_eq!(dev.acls, [Rule::parse("deny User:* all topic:*").unwrap()]);
+    let rule = Rule::parse("deny User:* all topic:*").unwrap();
+    assert_eq!(dev.check().unwrap(), [rule]);
     assert_eq!(dev.bind, "127.0.0.1");
 }
 
