@@ -69,7 +69,7 @@ pub use error::StorageError;
 pub use flusher::Asker;
 pub use log::{EpochEnd, Log, TimestampOffset};
 pub use log_dir::{FoundLog, LogDir, LogSpec, Usage};
-pub use meta::MetaProperties;
+pub use meta::{META_FILE, MetaProperties};
 pub use mmap::{HeapBytes, Region};
 pub use observer::{LogObserver, NoObserver};
 pub use read::{LogRead, LogSlice, TryRead};

@@ -12,7 +12,8 @@ use crate::error::StorageError;
 use crate::fs::Fs;
 use crate::types::{BrokerId, Uuid};
 
-const META_FILE: &str = "meta.properties";
+/// What every log directory has, of Kafka's too, from its first start on.
+pub const META_FILE: &str = "meta.properties";
 pub(crate) const CLEAN_FILE: &str = "clean-shutdown";
 /// Layout version of a log directory written and read.
 const VERSION: u32 = 1;

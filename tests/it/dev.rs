@@ -144,8 +144,8 @@ fn changed_password() {
     let remembered = dir.path().join("kept/dev/admin.password");
     let remembered = fs::canonicalize(&remembered).expect("the file that was made");
     let hint = format!("Write it to {}, or remove that file", remembered.display());
-    let lines = dev.process().lines();
-    assert!(lines.iter().any(|line| line.contains(&hint)), "{lines:#?}");
+    dev.process()
+        .wait_for_line(PATIENCE, |line| line.contains(&hint));
     let admin = dev.by_scram("admin", "a password of my own");
     Connection::open(&admin).expect("the new password");
     assert!(dev.process().terminate().success());
@@ -221,6 +221,39 @@ fn a_directory_that_others_may_write() {
         let dev = Dev::start(&["--data-dir", &tools::text(&dir)]);
         assert!(dev.process().terminate().success());
     }
+}
+
+/// A second broker in somebody's log directory, with users and keys of its own, is what nobody wants.
+#[test]
+fn a_log_directory_of_another_node() {
+    let scratch = paths::scratch();
+    let dir = fs::canonicalize(scratch.path()).expect("the directory");
+    let (theirs, home) = (dir.join("theirs"), dir.join("home"));
+    let kept = tools::text(&home);
+    let mut node = Node::prepare();
+    node.set("log.dirs", tools::text(&theirs));
+    node.run();
+    node.terminate();
+    let before = Dev::start(&["--data-dir", &kept]);
+    assert!(before.process().terminate().success());
+    for (logs, instead) in [
+        (theirs, "`palisade start --config FILE`".to_owned()),
+        (home.join("data"), format!("--data-dir {kept}")),
+    ] {
+        let refused = Process::spawn("palisade dev", dev(&["--data-dir"]).arg(&logs));
+        let exit = refused.wait(PATIENCE);
+        assert_eq!(exit.code(), Some(2), "{}", refused.output());
+        let said = refused.stream(Stream::Err).join("\n");
+        let there = format!("palisade: {} holds the logs of a", logs.display());
+        assert!(
+            said.starts_with(&there) && said.contains(&instead),
+            "{said}"
+        );
+        assert!(!logs.join("dev").exists(), "{said}");
+    }
+    let after = Dev::start(&["--data-dir", &kept]);
+    let id = ["cluster_id"];
+    assert_eq!(after.text(&id), before.text(&id));
 }
 
 /// A broker whose block for people is complete.

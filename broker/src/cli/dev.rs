@@ -274,7 +274,7 @@ impl DevArgs {
         ports: Ports,
     ) -> Result<Config, NodeError> {
         let mut sources = DevSettings {
-            log_dir: &home.path.join("data"),
+            log_dir: &home.path.join(home::LOGS),
             bind: &self.bind,
             host_name,
             ports,

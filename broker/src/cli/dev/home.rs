@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use palisade_storage::failpoint;
+use palisade_storage::{META_FILE, failpoint};
 use rustix::process::geteuid;
 
 use super::{
@@ -22,6 +22,9 @@ use crate::{
     config::OtherWriter,
     startup::{Running, StopError},
 };
+
+/// Name of the directory of the logs.
+pub(super) const LOGS: &str = "data";
 
 /// How long whoever ends at once waits for a removal: nobody notices it, and most are done by then.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -51,6 +54,7 @@ impl Home {
         };
         let refused = || NodeError::system(dir.display().to_string());
         alone_in(dir)?;
+        refuse_others_logs(dir)?;
         // Before anything is made there: it may be about to go.
         leftovers::keep_around(dir).map_err(refused())?;
         let make = || {
@@ -169,6 +173,35 @@ fn alone_in(dir: &Path) -> Result<(), NodeError> {
     }
 }
 
+/// Refuses the log directory of another node, Kafka's included: its users and topics would not be
+/// there, and clients would find a second cluster. A directory with `dev` in it is one of ours.
+fn refuse_others_logs(dir: &Path) -> Result<(), NodeError> {
+    if dev_dir(dir).is_dir() {
+        return Ok(());
+    }
+    // What would be its logs, too: it would take them for its own, and give their admin another
+    // password.
+    let logs = [dir.to_owned(), dir.join(LOGS)];
+    let Some(others) = logs.iter().find(|logs| logs.join(META_FILE).exists()) else {
+        return Ok(());
+    };
+    let others = others.canonicalize().unwrap_or_else(|_| others.to_owned());
+    let shown = others.display();
+    let home = others
+        .parent()
+        .filter(|home| others.ends_with(LOGS) && dev_dir(home).is_dir());
+    Err(NodeError::Usage(match home {
+        Some(home) => format!(
+            "{shown} holds the logs of a palisade dev; give --data-dir {}, which has its keys too",
+            home.display()
+        ),
+        None => format!(
+            "{shown} holds the logs of a node that has a configuration; start it by `palisade start \
+             --config FILE`, or give --data-dir another directory"
+        ),
+    }))
+}
+
 fn dev_dir(home: &Path) -> PathBuf {
     home.join("dev")
 }
@@ -194,6 +227,34 @@ mod tests {
         let said = Home::open(Some(&path)).unwrap().close().unwrap();
         assert!(said.starts_with("everything stays in "), "{said}");
         assert!(path.is_dir());
+    }
+
+    /// Killed at any moment of its first start, and started by `palisade start` since.
+    #[test]
+    fn what_a_dev_has_begun_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["dev", "data"] {
+            drop(Home::open(Some(dir.path())).unwrap());
+            private_file::make_dir(&dir.path().join(name)).unwrap();
+        }
+        // Here the keys are, whatever lies beside them.
+        for part in ["data", "."] {
+            fs::write(dir.path().join(part).join(META_FILE), "").unwrap();
+            drop(Home::open(Some(dir.path())).unwrap());
+        }
+    }
+
+    /// Made by `palisade start`, whose configuration calls its logs as a dev calls its own.
+    #[test]
+    fn the_home_of_a_log_directory_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        private_file::make_dir(&dir.path().join(LOGS)).unwrap();
+        fs::write(dir.path().join(LOGS).join(META_FILE), "").unwrap();
+        let Err(NodeError::Usage(said)) = Home::open(Some(dir.path())) else {
+            panic!("opened");
+        };
+        assert!(said.contains("data holds the logs of a node"), "{said}");
+        assert!(!dev_dir(dir.path()).exists(), "nothing was made");
     }
 
     #[test]
