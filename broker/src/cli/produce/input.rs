@@ -1,12 +1,14 @@
 //! Lines into records, on a thread of its own: reading a terminal or a pipe blocks.
 
 use std::{
+    fmt,
     io::{self, BufRead, BufReader, Read},
     thread,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value};
+use serde::de::{self, Deserialize, Deserializer};
+use serde_json::{Map, Value, error::Category};
 use tokio::sync::mpsc;
 
 use super::printable;
@@ -173,7 +175,7 @@ impl Parser {
 }
 
 fn json(line: &[u8]) -> Result<Record, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
+    let Strict(value) = serde_json::from_slice(line).map_err(|error| reason(&error))?;
     let Value::Object(object) = value else {
         return Err("no JSON object".to_owned());
     };
@@ -204,6 +206,11 @@ fn json(line: &[u8]) -> Result<Record, String> {
             .map(Some)
             .ok_or_else(|| format!("{name} is no whole number")),
     };
+    let timestamp = number("timestamp")?;
+    // -1 is what `consume --json` prints of a record that has none.
+    if timestamp.is_some_and(|time| time < -1) {
+        return Err("timestamp is negative, and only -1 says that there is none".to_owned());
+    }
     let mut headers = Vec::new();
     match object.get("headers") {
         None | Some(Value::Null) => {}
@@ -225,11 +232,90 @@ fn json(line: &[u8]) -> Result<Record, String> {
         partition: number("partition")?
             .map(|index| i32::try_from(index).map_err(|_| "partition is out of range"))
             .transpose()?,
-        timestamp: number("timestamp")?,
+        timestamp,
         key: bytes(&object, "key")?,
         value: bytes(&object, "value")?,
         headers,
     })
+}
+
+/// Why a line does not parse. The line that serde_json names is always the first, and ours is named
+/// anyway; the column is kept where the JSON itself is broken.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if error.classify() != Category::Data {
+        return format!("no JSON: {text}");
+    }
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+}
+
+/// A value in whose objects each key stands once: [`Value`] itself takes the last of several.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(StrictVisitor).map(Self)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> de::Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = from.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((key, Strict(value))) = from.next_entry::<String, _>()? {
+            if object.contains_key(&key) {
+                let key = printable(&key);
+                let text = format!("key {key} stands twice in one object");
+                return Err(de::Error::custom(text));
+            }
+            object.insert(key, value);
+        }
+        Ok(Value::Object(object))
+    }
 }
 
 /// What is wrong with the keys of an object, if one is none of these.
@@ -289,9 +375,12 @@ mod tests {
             br#"{"value":"v","key":"a","key_base64":"YQ=="}"#,
             br#"{"value":"v","partition":4294967296}"#,
             br#"{"value":"v","headers":{}}"#,
+            br#"{"value":"v","timestamp":-2}"#,
         ] {
-            assert!(json(wrong).is_err());
+            assert!(json(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }
+        let without = json(br#"{"value":"v","timestamp":-1}"#).unwrap();
+        assert_eq!(without.timestamp, Some(-1));
     }
 
     /// A slip of the pen must not become a tombstone.
@@ -322,6 +411,29 @@ mod tests {
             let error = json(wrong.as_bytes()).expect_err(wrong);
             assert!(error.starts_with(reason), "{wrong}: {error}");
         }
+    }
+
+    /// Of two values one would be lost, and nobody knows which one was meant.
+    #[test]
+    fn objects_say_each_key_once() {
+        let json = parser(Shape::Json);
+        for (line, key) in [
+            (r#"{"value":"a","value":"b"}"#, "value"),
+            (r#"{"value":"a","value":null}"#, "value"),
+            (r#"{"value":"a","k\u0065y":"k","key":"k"}"#, "key"),
+            (r#"{"value":"a","headers":[],"headers":[]}"#, "headers"),
+            (r#"{"value":"a","headers":[{"key":"h","key":"i"}]}"#, "key"),
+            (r#"{"value":"a","\u001b":1,"\u001b":1}"#, "\\u{1b}"),
+        ] {
+            let error = json.record(7, line.as_bytes().to_vec()).expect_err(line);
+            let reason = format!("key {key} stands twice in one object");
+            assert_eq!(error, (7, reason), "{line}");
+        }
+        let twice = r#"{"value":"a","headers":[{"key":"h"},{"key":"h"}]}"#;
+        let record = json.record(7, twice.as_bytes().to_vec()).unwrap();
+        assert_eq!(record.headers.len(), 2);
+        let error = json.record(7, b"{\"value\":1,}".to_vec()).unwrap_err();
+        assert!(error.1.starts_with("no JSON: "), "{error:?}");
     }
 
     #[test]
