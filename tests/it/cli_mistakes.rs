@@ -361,6 +361,27 @@ fn every_rule_that_is_none_is_named() {
     }
 }
 
+/// Whoever types no more than `palisade start` hears where a configuration is looked for.
+#[test]
+fn a_start_without_a_configuration() {
+    let file = paths::scratch();
+    let file = file.path().join("empty.properties");
+    File::create(&file).expect("a file");
+    let hint = "without --config FILE only the environment and --override are read";
+    for (config, is_hinted) in [(None, true), (Some(&file), false)] {
+        let mut command = paths::palisade();
+        command.arg("start");
+        if let Some(file) = config {
+            command.arg("--config").arg(file);
+        }
+        let process = Process::spawn("palisade start", &mut command);
+        assert_eq!(process.wait(PATIENCE).code(), Some(2), "{config:?}");
+        let said = process.lines().join("\n");
+        assert!(said.contains("listeners is not set"), "{said}");
+        assert_eq!(said.contains(hint), is_hinted, "{said}");
+    }
+}
+
 /// Output that cannot be written is a failure; a reader that has seen enough is none.
 #[test]
 fn standard_output() {

@@ -33,10 +33,17 @@ impl StartArgs {
             .process_environment()
             .overrides(self.overrides)
             .host_name(node::host_name());
+        let has_file = self.config.is_some();
         if let Some(path) = self.config {
             sources = sources.file(path);
         }
-        let (config, warnings) = Config::load_and(&sources, unusable)?;
+        let loaded = Config::load_and(&sources, unusable);
+        let (config, warnings) = loaded.map_err(|errors| match has_file {
+            true => NodeError::Config(errors),
+            false => NodeError::Usage(format!(
+                "{errors}\n  without --config FILE only the environment and --override are read"
+            )),
+        })?;
         node::warn(&warnings);
         leftovers::keep_around(&config.data_dir).map_err(NodeError::system("log directory"))?;
         let settings = config.clone();

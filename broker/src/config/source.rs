@@ -118,6 +118,11 @@ pub(crate) fn gather(
                     errors.push(ConfigError::SecretOnCommandLine { key: name });
                     continue;
                 }
+                let is_same = |one: &Given| one.origin == Origin::CommandLine && one.name == name;
+                if given.iter().any(is_same) {
+                    let text = format!("--override {name} is given again, and the last one wins");
+                    warnings.push(Warning::Note(text));
+                }
                 given.push(Given {
                     name,
                     value: Zeroizing::new(value.to_owned()),

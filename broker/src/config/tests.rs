@@ -296,7 +296,11 @@ fn warnings_name_what_is_without_meaning_or_dangerous() {
          listener.name.sasl_plaintext.sasl.jaas.config={PLAIN_MODULE} required user_a=b;\n\
          palisade.danger.disable.audit=true\nnum.partitions=1\nnum.partitions=2\n"
     );
-    let (config, warnings) = Config::load(&sources(&text).environment(variables.to_vec())).unwrap();
+    let (config, warnings) = {
+        let twice = ["num.partitions=3", "num.partitions=2"].map(str::to_owned);
+        let sources = sources(&text).environment(variables.to_vec());
+        Config::load(&sources.overrides(twice.to_vec())).unwrap()
+    };
     assert!(config.audit.is_none());
     assert_eq!(config.topics.num_partitions, 2);
     let texts: Vec<String> = warnings.0.iter().map(ToString::to_string).collect();
@@ -305,6 +309,7 @@ fn warnings_name_what_is_without_meaning_or_dangerous() {
         [
             "t.properties:12: num.partitions is set again in line 13, which wins",
             "environment variables that are no keys: KAFKA_FOO, KAFKA_HEAP_OPTS",
+            "--override num.partitions is given again, and the last one wins",
             "keys without meaning here: listener.name.sasl_plaintext.ssl.provider, \
              num.io.threads, rsm.config.a, zookeeper.connect",
             "listeners without encryption: SASL_PLAINTEXT",
