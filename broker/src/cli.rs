@@ -129,7 +129,12 @@ mod tests {
             (&["consume"][..], "Print one JSON object per record"),
             (&["consume"], "%v or %s value"),
             (&["consume"], "offset:N or N,"),
-            (&["group", "describe"], "`describe --watch` one each time"),
+            (&["group", "describe"], "with --json one object each time"),
+            (
+                &["produce"],
+                "key, partition (rather than --partition), timestamp and headers count",
+            ),
+            (&["produce"], "topic and offset do not"),
             (&["group", "reset-offsets"], "offset:N or N,"),
             (&["topic", "list"], "Print one JSON object instead of text"),
             (&["produce"], "(null: a tombstone) or value_base64"),
@@ -138,6 +143,30 @@ mod tests {
         ] {
             let text = help(verbs);
             assert!(text.contains(words), "{verbs:?}: {text}");
+        }
+        // What stands behind `or` ends a list, and no option speaks of another command.
+        let reset = help(&["group", "reset-offsets"]);
+        let place = reset.split("Where to: ").nth(1).unwrap();
+        let place = place.split("; where no record").next().unwrap();
+        let list = place.replace("RFC 3339, or", "");
+        assert_eq!(list.matches(", or ").count(), 1, "{place}");
+        assert!(!reset.contains("describe"), "{reset}");
+        let what = "<--topic <TOPIC[:P,P]>|--all-topics>";
+        assert!(reset.contains(what), "{reset}");
+    }
+
+    /// A command's own options come first, then those that all commands have.
+    #[test]
+    fn own_options_stand_together() {
+        for (verbs, last) in [
+            (&["group", "reset-offsets"][..], "--dry-run"),
+            (&["topic", "create"], "--if-not-exists"),
+            (&["produce"], "--file"),
+            (&["consume"], "--format"),
+        ] {
+            let text = help(verbs);
+            let (own, common) = (text.find(last), text.find("--bootstrap <"));
+            assert!(own.is_some() && own < common, "{verbs:?}: {text}");
         }
     }
 }

@@ -27,9 +27,6 @@ use super::{
 
 /// Arguments of `palisade group`.
 #[derive(Debug, Args)]
-#[command(mut_arg("json", |arg| arg.help(
-    "Print one JSON object instead of text (of `describe --watch` one each time)"
-)))]
 pub(crate) struct GroupArgs {
     #[command(subcommand)]
     command: GroupCommand,
@@ -53,8 +50,8 @@ enum GroupCommand {
         /// Names of the groups
         #[arg(required = true)]
         groups: Vec<String>,
-        /// Do it again and again, until interrupted; on a terminal in the same place. A group that
-        /// is not there is waited for
+        /// Do it again and again, until interrupted; on a terminal in the same place, with --json
+        /// one object each time. A group that is not there is waited for
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
               default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
         watch: Option<u64>,

@@ -49,7 +49,8 @@ pub(crate) struct ProduceArgs {
     #[arg(long, value_name = "TEXT", value_parser = separator)]
     key_separator: Option<Separator>,
     /// Lines are JSON objects as 'palisade consume --json' prints them; each has value
-    /// (null: a tombstone) or value_base64
+    /// (null: a tombstone) or value_base64; key, partition (rather than --partition), timestamp and
+    /// headers count where they stand, topic and offset do not
     #[arg(long, conflicts_with_all = ["key_separator", "null_marker"])]
     json_input: bool,
     /// Header of every record, repeatable

@@ -10,6 +10,9 @@ use super::{
     output::Output,
 };
 
+/// Place of these options in help texts: behind the command's own, among which clap would mix them.
+const BEHIND: usize = 100;
+
 /// Options of every administration command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Remote {
@@ -18,17 +21,18 @@ pub(crate) struct Remote {
         long,
         alias = "bootstrap-server",
         value_name = "HOST:PORT",
-        global = true
+        global = true,
+        display_order = BEHIND
     )]
     bootstrap: Option<String>,
     /// Client settings: Java properties, or librdkafka's
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, display_order = BEHIND)]
     command_config: Option<PathBuf>,
     /// Print one JSON object instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = BEHIND)]
     json: bool,
     /// Longest wait for one answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, global = true,
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, global = true, display_order = BEHIND,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use palisade_protocol::ErrorCode;
 use serde_json::json;
 
@@ -23,15 +23,15 @@ use super::{
 
 /// Arguments of `palisade group reset-offsets`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["topics", "all_topics"]))]
 pub(super) struct ResetArgs {
     /// Name of the group; one that is not there is made
     group: String,
     /// Topic, or some of its partitions, as orders or orders:0,3; repeatable
-    #[arg(long = "topic", value_name = "TOPIC[:P,P]", value_parser = topic,
-          required_unless_present = "all_topics")]
+    #[arg(long = "topic", value_name = "TOPIC[:P,P]", value_parser = topic)]
     topics: Vec<(String, Option<BTreeSet<i32>>)>,
     /// All topics of which the group has committed offsets
-    #[arg(long, conflicts_with = "topics")]
+    #[arg(long)]
     all_topics: bool,
     #[arg(long, help = to_help(), value_name = "PLACE", value_parser = Target::parse,
           allow_negative_numbers = true)]
@@ -46,8 +46,8 @@ pub(super) struct ResetArgs {
 
 fn to_help() -> String {
     format!(
-        "Where to: {WORDS}, or shift:N (from what is committed, also backwards); where no record is \
-         as late as TIME, the end; what lies outside the log becomes its nearest offset"
+        "Where to: shift:N (from what is committed, also backwards), {WORDS}; where no record is as \
+         late as TIME, the end; what lies outside the log becomes its nearest offset"
     )
 }
 
@@ -82,7 +82,7 @@ impl Target {
                 .map_err(|_| "expected shift:N or shift:-N".to_owned()),
             None => Place::parse(text)
                 .map(Self::At)
-                .map_err(|expected| expected.replace(WORDS, &format!("{WORDS}, or shift:N"))),
+                .map_err(|expected| expected.replace(WORDS, &format!("shift:N, {WORDS}"))),
         }
     }
 }
