@@ -117,7 +117,13 @@ fn answer(runtime: &Runtime, rig: &Rig, frame: Bytes, buffer: &mut BytesMut) -> 
     };
     let read = runtime.block_on(partition.read(Offset::new(wanted.fetch_offset), limits));
     let read = read.expect("the offset exists");
-    assert!(read.is_resident(), "the log is in the page cache");
+    // Another process may have wanted the memory: that fetch is a slow one.
+    if !read.is_resident()
+        && let Some(slice) = &read.slice
+    {
+        let brought_in = slice.make_resident(0..slice.len());
+        brought_in.expect("the disk gives what it took");
+    }
     let response = FetchResponse {
         responses: vec![FetchableTopicResponse {
             topic_id: topic.topic_id,

@@ -268,6 +268,7 @@ fn every_api_asks_for_its_right() {
         node.allow("transactional producer refused");
     }
     let mut world = World::start(&target);
+    requests::await_coordinators(&mut world.admin, GROUP, Duration::from_secs(60));
     for row in &rows() {
         world.restore();
         world.grant(row.base);

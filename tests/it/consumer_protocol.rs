@@ -17,9 +17,8 @@ use std::time::Duration;
 use palisade_protocol::messages::consumer_group_describe::{
     ConsumerGroupDescribeRequest, DescribedGroup,
 };
-use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use palisade_tests::access::Access;
-use palisade_tests::check::eventually;
+use palisade_tests::requests;
 use palisade_tests::wire::Connection;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -31,19 +30,7 @@ const PARTITIONS: i32 = 6;
 /// Opens a connection, and has the topic of groups made.
 pub(crate) fn coordinator(access: &Access, group: &str) -> Connection {
     let mut connection = Connection::open(access).expect("a login");
-    eventually("a coordinator", PATIENCE, || {
-        let request = FindCoordinatorRequest {
-            key: group.to_owned().into(),
-            ..FindCoordinatorRequest::default()
-        };
-        let answer = connection
-            .call(3, &request)
-            .map_err(|error| error.to_string())?;
-        match answer.error_code.is_error() {
-            true => Err(answer.error_code.name().to_owned()),
-            false => Ok(()),
-        }
-    });
+    requests::await_coordinators(&mut connection, group, PATIENCE);
     connection
 }
 

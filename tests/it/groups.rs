@@ -16,12 +16,11 @@ use std::time::Duration;
 
 use palisade_protocol::api::ApiKey;
 use palisade_protocol::messages::describe_groups::{DescribeGroupsRequest, DescribedGroup};
-use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use palisade_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use palisade_tests::access::Access;
 use palisade_tests::check::eventually;
-use palisade_tests::requests::newest;
+use palisade_tests::requests::{self, newest};
 use palisade_tests::wire::Connection;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,12 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Opens a connection, and has the topic of groups made.
 fn coordinator(access: &Access, group: &str) -> Connection {
     let mut connection = Connection::open(access).expect("a login");
-    let request = FindCoordinatorRequest {
-        key: group.to_owned().into(),
-        ..FindCoordinatorRequest::default()
-    };
-    let answer = connection.call(3, &request).expect("an answer");
-    assert!(!answer.error_code.is_error(), "{answer:?}");
+    requests::await_coordinators(&mut connection, group, PATIENCE);
     connection
 }
 

@@ -16,12 +16,10 @@ use palisade_protocol::messages::describe_groups::DescribeGroupsRequest;
 use palisade_protocol::messages::describe_user_scram_credentials::{
     DescribeUserScramCredentialsRequest, UserName,
 };
-use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use palisade_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use palisade_protocol::{ErrorCode, Str};
-use palisade_tests::check::eventually;
 use palisade_tests::node::Node;
 use palisade_tests::requests::{self, TIMEOUT_MS};
 use palisade_tests::wire::Connection;
@@ -52,18 +50,7 @@ fn errors_show_a_part_of_them() {
     node.run();
     let mut connection = Connection::open(&node.certificate()).expect("a login");
     let not_found = ErrorCode::GROUP_ID_NOT_FOUND;
-    let request = FindCoordinatorRequest {
-        key: long(),
-        ..FindCoordinatorRequest::default()
-    };
-    eventually(
-        "a coordinator",
-        Duration::from_secs(20),
-        || match connection.call(3, &request).expect("an answer").error_code {
-            ErrorCode::NONE => Ok(()),
-            code => Err(code.to_string()),
-        },
-    );
+    requests::await_coordinators(&mut connection, &long(), Duration::from_secs(20));
 
     let request = DeleteGroupsRequest {
         groups_names: vec![long()],

@@ -1,6 +1,7 @@
 //! The requests that most tests need, each as one function over a raw connection.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openssl::hash::MessageDigest;
@@ -19,7 +20,9 @@ use palisade_protocol::messages::create_topics::{
 };
 use palisade_protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use palisade_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use palisade_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use palisade_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use palisade_protocol::messages::list_groups::ListGroupsRequest;
 use palisade_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -31,6 +34,7 @@ use palisade_protocol::text::Str;
 use palisade_protocol::types::TimestampMs;
 use palisade_protocol::uuid::Uuid;
 
+use crate::check::eventually;
 use crate::wire::Connection;
 
 /// Milliseconds that a request may wait at the broker.
@@ -136,6 +140,28 @@ pub fn set_user(
         .results
         .iter()
         .try_for_each(|result| check(result.error_code))
+}
+
+/// Has the topic of groups made, and waits until every group has a coordinator that has read its log.
+///
+/// # Panics
+/// When there is none for `patience`.
+pub fn await_coordinators(connection: &mut Connection, group: &str, patience: Duration) {
+    let find = FindCoordinatorRequest {
+        key: Str::copy(group),
+        ..FindCoordinatorRequest::default()
+    };
+    eventually("coordinators of all groups", patience, || {
+        let found = connection.call(3, &find);
+        found
+            .and_then(|found| check(found.error_code))
+            .map_err(|error| error.to_string())?;
+        // It is found before its log is read, and so are those of other groups; a list is of all.
+        let listed = connection.call(3, &ListGroupsRequest::default());
+        listed
+            .and_then(|listed| check(listed.error_code))
+            .map_err(|error| error.to_string())
+    });
 }
 
 /// A first JoinGroup of a classic member that lets others wait for minutes.

@@ -28,6 +28,7 @@ use palisade_protocol::messages::offset_fetch::{
 use palisade_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use palisade_protocol::text::Str;
 use palisade_tests::check::eventually;
+use palisade_tests::requests;
 
 use super::{TOPIC, Walk};
 
@@ -58,6 +59,7 @@ pub(super) fn groups(walk: &mut Walk) {
             rows.chain([answer.error_code]).collect()
         },
     );
+    requests::await_coordinators(&mut walk.connection, GROUP, Duration::from_secs(60));
     let member = joined(walk, 0, "");
     let (id, generation) = (member.member_id, member.generation_id);
     // The same member with the same metadata is told its generation again.
