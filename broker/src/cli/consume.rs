@@ -10,6 +10,7 @@ pub(super) mod start;
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
+    pin::pin,
     time::Duration,
 };
 
@@ -18,12 +19,12 @@ use palisade_protocol::{
     ErrorCode, Str,
     messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use self::{
     format::{Format, Template},
     member::{Call, Member},
-    reader::{Printing, Reader},
+    reader::{Printing, Reader, SILENCE},
     records::Position,
 };
 use super::{
@@ -262,9 +263,8 @@ impl ConsumeArgs {
                 answer = reader.replied() => reader.take(answer, cluster).await?,
                 call = member.called() => match call {
                     Call::Rebalance => {
-                        let positions = reader.positions();
                         // What is not taken now is read again by whoever gets the partition.
-                        self.commit(cluster, member, &positions).await?;
+                        self.commit_read(cluster, reader, member).await?;
                         joins = true;
                     }
                     Call::Lost => {
@@ -272,14 +272,13 @@ impl ConsumeArgs {
                         joins = true;
                     }
                     Call::Moved => {
-                        reader.tell(self.remote.promised(), true);
+                        reader.tell_at_once(&unheard_of(member), self.remote.promised());
                         member.follow(cluster).await?;
                     }
                     Call::Refused(code) => return Err(member.refused(code)),
                 },
                 _ = commits.tick() => {
-                    let positions = reader.positions();
-                    match self.commit(cluster, member, &positions).await? {
+                    match self.commit_read(cluster, reader, member).await? {
                         ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID => {
                             member.forget();
                             joins = true;
@@ -314,7 +313,7 @@ impl ConsumeArgs {
                 () = woken(end) => {}
             }
         }
-        reader.tell(self.remote.promised(), false);
+        reader.tell(self.remote.promised());
         // One time for both: what is not due to the first must be waited for by the second.
         let now = Instant::now();
         reader.dispatch(cluster, now)?;
@@ -362,6 +361,24 @@ impl ConsumeArgs {
         Ok(Some(ends))
     }
 
+    /// Commits what was read, and says so where that is tried for a while.
+    async fn commit_read(
+        &self,
+        cluster: &mut Cluster,
+        reader: &mut Reader,
+        member: &mut Member,
+    ) -> Result<ErrorCode, ClientError> {
+        let positions = reader.positions();
+        let unheard_of = unheard_of(member);
+        let mut commit = pin!(self.commit(cluster, member, &positions));
+        tokio::select! {
+            outcome = &mut commit => return outcome,
+            () = sleep(SILENCE) => {}
+        }
+        reader.tell_at_once(&unheard_of, self.remote.promised());
+        commit.await
+    }
+
     async fn commit(
         &self,
         cluster: &mut Cluster,
@@ -373,6 +390,14 @@ impl ConsumeArgs {
         }
         member.commit(cluster, positions).await
     }
+}
+
+/// What is said of a coordinator that does not answer.
+fn unheard_of(member: &Member) -> String {
+    format!(
+        "no answer of group {}'s coordinator",
+        printable(member.group())
+    )
 }
 
 /// Waits for a moment, if there is one. Cancel safe.

@@ -36,8 +36,8 @@ const ANSWER_BYTES: i32 = 16 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
 /// Before a partition that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a partition is tried in vain before that is said.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long something is tried in vain before that is said.
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// One partition that is read.
 #[derive(Debug)]
@@ -191,22 +191,39 @@ impl Reader {
         since.min().map(|since| since + patience)
     }
 
-    /// Says once, until all goes well again, that something is tried in vain: when it has been for
-    /// a while, or, where nothing else will be looked at meanwhile, at once. `promised` is how long
-    /// the person wants it tried.
-    pub(super) fn tell(&mut self, promised: Duration, is_at_once: bool) {
+    /// Says once, until all goes well again, that something has been tried in vain for a while.
+    /// `promised` is how long the person wants it tried.
+    pub(super) fn tell(&mut self, promised: Duration) {
+        match self.trouble() {
+            None => self.is_told = false,
+            Some((since, error)) if since + SILENCE <= Instant::now() => {
+                let error = error.to_string();
+                self.say(&error, promised);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The same where nothing else will be looked at meanwhile: what has gone wrong in reading, or
+    /// `else_of` if nothing has.
+    pub(super) fn tell_at_once(&mut self, else_of: &str, promised: Duration) {
+        let error = self.trouble().map(|(_, error)| error.to_string());
+        self.say(error.as_deref().unwrap_or(else_of), promised);
+    }
+
+    /// What has been tried in vain for the longest time, and since when.
+    fn trouble(&self) -> Option<(Instant, &ClientError)> {
         let troubles = self.places.values().filter_map(|place| {
             let error = place.trouble.as_ref()?;
             Some((place.trying_since?, error))
         });
-        let Some((since, error)) = troubles.min_by_key(|(since, _)| *since) else {
-            self.is_told = false;
-            return;
-        };
-        if self.is_told || !(is_at_once || since + SILENCE <= Instant::now()) {
+        troubles.min_by_key(|(since, _)| *since)
+    }
+
+    fn say(&mut self, error: &str, promised: Duration) {
+        if std::mem::replace(&mut self.is_told, true) {
             return;
         }
-        self.is_told = true;
         self.progress.clear();
         output::warn(&format!("{error}; trying for {} s", promised.as_secs()));
     }
