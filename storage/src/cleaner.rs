@@ -485,6 +485,15 @@ impl<'a> Pass<'a> {
             let base = group.output.base;
             swap::commit(&log.home, base)
                 .map_err(|error| StorageError::io("commit", &log.home.dir, &error))?;
+            if let Err(error) = log.sync_dir() {
+                // Nothing has been replaced yet.
+                let is_unopened = error.is_unopened_dir();
+                if !is_unopened || swap::take_back(&log.home, base).is_err() {
+                    group.output.set_committed();
+                    log.swap_failed(&error);
+                }
+                return Err(error.into());
+            }
             group.output.set_committed();
             let created = group
                 .inputs
@@ -558,7 +567,7 @@ impl<'a> Pass<'a> {
 }
 
 impl Log {
-    /// The steps after the commit, with the maintenance lock held.
+    /// The steps after the synced commit, with the maintenance lock held.
     fn finish_swap(
         &self,
         base: Offset,
@@ -566,7 +575,6 @@ impl Log {
         inputs: &[Arc<Segment>],
     ) -> Result<Vec<Grave>, StorageError> {
         let io = |error| StorageError::io("swap", &self.home.dir, &error);
-        self.sync_dir()?;
         failpoint::hit("clean.after_commit").map_err(io)?;
         let mut graves = Vec::with_capacity(inputs.len());
         // Newest first, as a start would have to do without the commit.

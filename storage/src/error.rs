@@ -243,7 +243,8 @@ impl StorageError {
     }
 
     /// The process or the system had no file descriptor to give.
-    pub(crate) fn found_no_descriptor(&self) -> bool {
+    #[must_use]
+    pub fn found_no_descriptor(&self) -> bool {
         matches!(
             self,
             Self::Io {

@@ -23,6 +23,7 @@ use crate::damage::DamagedRange;
 use crate::epoch_cache::{self, EpochCache};
 use crate::error::StorageError;
 use crate::flusher::Asker;
+use crate::graveyard::Grave;
 use crate::observer::LogObserver;
 use crate::segment::{Segment, SegmentHome};
 use crate::shared::Shared;
@@ -79,6 +80,9 @@ pub struct Log {
     pub(crate) damage: ArcSwap<Vec<DamagedRange>>,
     pub(crate) maintenance: Mutex<()>,
     pub(crate) syncing: Mutex<()>,
+    /// Segments that were retired, and whose new names could not be synced yet. Their files stay
+    /// until they are: a power loss may bring the old names back. Taken behind `maintenance`.
+    pub(crate) unsynced_graves: Mutex<Vec<Grave>>,
     /// One pass of the cleaner at a time; taken before every other lock.
     pub(crate) cleaning: Mutex<()>,
     /// A pass met bytes that do not verify: there are no more until the log is opened again.
@@ -153,6 +157,7 @@ impl Log {
             damage: ArcSwap::from_pointee(parts.damage),
             maintenance: Mutex::new(()),
             syncing: Mutex::new(()),
+            unsynced_graves: Mutex::new(Vec::new()),
             cleaning: Mutex::new(()),
             uncleanable: AtomicBool::new(false),
             cuts: AtomicU64::new(0),

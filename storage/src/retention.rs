@@ -149,7 +149,7 @@ impl Log {
             .take_while(|segment| segment.tail().next <= start)
             .count();
         if count == 0 {
-            return Ok(0);
+            return self.bury_retired(now).map(|()| 0);
         }
         let kept = self.keep_producers(list.get(..count).unwrap_or_default());
         if kept.is_err() {
@@ -182,7 +182,7 @@ impl Log {
         let mut failed = None;
         for segment in dropped.by_ref() {
             match self.retire_files(&segment) {
-                Ok(files) => self.shared.graveyard.add(Grave {
+                Ok(files) => self.unsynced_graves.lock().push(Grave {
                     due,
                     segment: Some(segment),
                     files,
@@ -204,11 +204,26 @@ impl Log {
             self.segments.store(Arc::new(list));
         }
         self.remove_old_snapshots(first);
+        self.bury_retired(now)?;
+        failed.map_or(kept.map(|()| count), |(_, error)| Err(error))
+    }
+
+    /// Hands retired segments to the graveyard, once their new names are synced.
+    fn bury_retired(&self, now: TimestampMs) -> Result<(), StorageError> {
+        let mut graves = self.unsynced_graves.lock();
+        if graves.is_empty() {
+            return Ok(());
+        }
         self.sync_dir()?;
-        if delay == 0 {
+        let is_due = graves.iter().any(|grave| grave.due <= now);
+        graves
+            .drain(..)
+            .for_each(|grave| self.shared.graveyard.add(grave));
+        drop(graves);
+        if is_due {
             self.bury_soon(now);
         }
-        failed.map_or(kept.map(|()| count), |(_, error)| Err(error))
+        Ok(())
     }
 
     /// Sees to a snapshot at the end of the first segments of the log, which are about to go or to

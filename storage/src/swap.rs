@@ -49,6 +49,15 @@ pub(crate) fn commit(home: &SegmentHome, base: Offset) -> std::io::Result<()> {
     )
 }
 
+/// Undoes [`commit`], as long as nothing was replaced and the commit was not synced.
+pub(crate) fn take_back(home: &SegmentHome, base: Offset) -> std::io::Result<()> {
+    let log = home.path(base);
+    home.fs.rename(
+        &with_state(&log, "log", SWAP),
+        &with_state(&log, "log", CLEANED),
+    )
+}
+
 /// Gives committed files their final names, once the replaced ones are out of the way.
 pub(crate) fn put_in_place(home: &SegmentHome, base: Offset, seal: &Seal) -> std::io::Result<()> {
     let (fs, log) = (&*home.fs, home.path(base));

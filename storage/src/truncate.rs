@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::batch::Walk;
-use crate::error::StorageError;
+use crate::error::{SYNC_DIR, StorageError};
 use crate::failpoint;
 use crate::fs::{FsFile, OpenHow, keeping_age, set_age, write_all_at};
 use crate::log::Log;
@@ -342,11 +342,17 @@ impl Log {
         }
     }
 
+    /// Syncs the names in the log's directory. A failure is final, as everywhere, unless the
+    /// directory could not be opened ([`StorageError::is_unopened_dir`]).
     pub(crate) fn sync_dir(&self) -> Result<(), StorageError> {
-        self.shared
-            .fs
-            .sync_dir(&self.home.dir)
-            .map_err(|error| self.sync_failed(error))
+        let synced = self.shared.fs.sync_dir(&self.home.dir);
+        synced.map_err(|error| {
+            let error = self.io(SYNC_DIR, &error);
+            if !error.is_unopened_dir() {
+                self.shared.go_offline(&error);
+            }
+            error
+        })
     }
 
     fn step(&self, name: &str) -> Result<(), StorageError> {

@@ -367,7 +367,7 @@ impl<M: Machine> Engine<M> {
         }
         match self.take_snapshot() {
             // A snapshot only saves space and time: without room for it, the log simply grows.
-            Err(error) if error.is_disk_full() => {
+            Err(error) if error.is_passing() => {
                 tracing::warn!(%error, "no metadata snapshot");
                 self.bytes_since_snapshot = self.snapshot_bytes / 2;
                 Ok(())

@@ -118,9 +118,13 @@ impl RaftError {
         }
     }
 
-    /// Whether nothing is lost and the same step may succeed later.
+    /// Whether nothing is lost and the same step may succeed later: the disk was full, or the
+    /// process had no file descriptor left.
     #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, RaftError::Storage(StorageError::DiskFull { .. }))
+    pub fn is_passing(&self) -> bool {
+        let RaftError::Storage(error) = self else {
+            return false;
+        };
+        matches!(error, StorageError::DiskFull { .. }) || error.found_no_descriptor()
     }
 }

@@ -61,7 +61,7 @@ pub enum Refused {
 pub struct RaftNode<R: Send + 'static> {
     inputs: SyncSender<Input<R>>,
     status: Arc<Mutex<RaftStatus>>,
-    /// Set before the thread is asked to stop: one that waits for space takes no inputs.
+    /// Set before the thread is asked to stop: one that waits for the disk takes no inputs.
     stopping: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -184,17 +184,14 @@ fn run<M: Machine>(
     }
 }
 
-/// Drives until nothing is left; a full disk is waited for unless the node stops, anything else
-/// ends the process.
+/// Drives until nothing is left; room on a full disk and file descriptors are waited for unless
+/// the node stops, anything else ends the process.
 fn drive<M: Machine>(engine: &mut Engine<M>, clock: &Clock, stop: &AtomicBool) {
     let mut warned = false;
     while let Err(error) = engine.drive(clock()) {
-        assert!(
-            error.is_disk_full(),
-            "the metadata log cannot go on: {error}"
-        );
+        assert!(error.is_passing(), "the metadata log cannot go on: {error}");
         if !warned {
-            tracing::error!(%error, "the metadata log waits for space");
+            tracing::error!(%error, "the metadata log waits");
             warned = true;
         }
         if stop.load(Ordering::Acquire) {

@@ -59,6 +59,8 @@ struct State {
     capacity: u64,
     short_writes: bool,
     no_descriptors: bool,
+    dir_syncs: u64,
+    unopened_dir_at: Option<u64>,
     random: u64,
     locked: HashSet<PathBuf>,
 }
@@ -91,6 +93,8 @@ impl FaultyFs {
             capacity: 1 << 40,
             short_writes: false,
             no_descriptors: false,
+            dir_syncs: 0,
+            unopened_dir_at: None,
             random: 1,
             locked: HashSet::new(),
         };
@@ -158,6 +162,16 @@ impl FaultyFs {
     /// were left.
     pub fn set_no_descriptors(&self, on: bool) {
         self.shared.lock().no_descriptors = on;
+    }
+
+    /// Syncs of directories so far.
+    pub fn dir_syncs(&self) -> u64 {
+        self.shared.lock().dir_syncs
+    }
+
+    /// Has no descriptor left, once, for the sync of a directory with this number.
+    pub fn unopened_dir_at(&self, dir_sync: u64) {
+        self.shared.lock().unopened_dir_at = Some(dir_sync);
     }
 
     /// Stops the file system as a crash does, applies what the crash leaves, and restarts it.
@@ -246,6 +260,10 @@ fn dead() -> io::Error {
     io::Error::other("the file system has crashed")
 }
 
+fn no_descriptor() -> io::Error {
+    io::Error::from_raw_os_error(libc::EMFILE)
+}
+
 fn full() -> io::Error {
     io::ErrorKind::StorageFull.into()
 }
@@ -253,7 +271,7 @@ fn full() -> io::Error {
 impl State {
     fn descriptor(&self) -> io::Result<()> {
         match self.no_descriptors {
-            true => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            true => Err(no_descriptor()),
             false => Ok(()),
         }
     }
@@ -330,6 +348,11 @@ impl Fs for FaultyFs {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.changing(false)?;
         state.descriptor()?;
+        let number = state.dir_syncs;
+        state.dir_syncs += 1;
+        if state.unopened_dir_at == Some(number) {
+            return Err(no_descriptor());
+        }
         state.tree.sync_dir(path)
     }
 

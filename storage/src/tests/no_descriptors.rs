@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use palisade_protocol::batch::{BATCH_HEADER_LEN, BatchBuilder, BatchIter, Codec, RecordIter};
+
 use crate::fs::Crash;
 use crate::fs::FaultyFs;
 use crate::testing::*;
 use crate::types::TopicId;
-use crate::{LogDir, LogDirOptions, LogSpec, NoObserver, ScrubStep, StorageError};
+use crate::{
+    CleanOptions, LogConfig, LogDir, LogDirOptions, LogSpec, NoObserver, ScrubStep, StorageError,
+};
 
 #[test]
 fn a_deletion_that_found_no_descriptor_is_finished_later() {
@@ -172,4 +176,117 @@ fn a_scrub_without_descriptors_takes_nothing_for_damaged() {
     assert_eq!((totals.doubtful_segments, totals.damaged_ranges), (0, 0));
     bench.fs.set_no_descriptors(false);
     assert_eq!(pass().segments, sealed as u64);
+}
+
+/// What a log holds, cleaned or not: the newest value of each key that `put_keys` has put.
+fn newest(bench: &Bench) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let log = &bench.log;
+    let mut newest = std::collections::BTreeMap::new();
+    let mut at = log.log_start_offset();
+    while at < log.log_end_offset() {
+        let read = log.read(at, log.log_end_offset(), 1 << 20, true).unwrap();
+        let Some(slice) = read.slice else { break };
+        for batch in BatchIter::new(slice.as_ref()) {
+            let (header, bytes) = batch.unwrap();
+            let records = &bytes[BATCH_HEADER_LEN..];
+            for record in RecordIter::new(records, header.records_count) {
+                let record = record.unwrap();
+                newest.insert(record.key.unwrap().to_vec(), record.value.unwrap().to_vec());
+            }
+        }
+        at = read.next_offset;
+    }
+    newest.into_iter().collect()
+}
+
+fn put_keys(bench: &Bench) {
+    for n in 0..60 {
+        let mut builder = BatchBuilder::new(Codec::None);
+        let (key, value) = (format!("key {}", n % 3), format!("{n:>50}"));
+        builder
+            .add(
+                time(1000),
+                Some(key.as_bytes()),
+                Some(value.as_bytes()),
+                &[],
+            )
+            .unwrap();
+        bench.put(builder.build().unwrap().to_vec());
+    }
+    bench.dir.run_pending();
+}
+
+/// Each sync of a directory in a pass of the cleaner in turn finds no descriptor.
+#[test]
+fn a_cleaner_without_a_descriptor_harms_its_log_alone() {
+    let config = LogConfig {
+        compact: true,
+        delete: false,
+        segment_bytes: 1000,
+        ..small()
+    };
+    let (mut put_off, mut closed) = (0, 0);
+    for nth in 0.. {
+        let bench = Bench::new(config.clone());
+        put_keys(&bench);
+        let before = newest(&bench);
+        assert_eq!(before.len(), 3);
+        let segments = bench.log.segments.load().len();
+        let clean = |bench: &Bench| {
+            let end = bench.log.log_end_offset();
+            let options = CleanOptions::default();
+            bench.log.clean(end, time(1000), &options, &mut ())
+        };
+        bench.fs.unopened_dir_at(bench.fs.dir_syncs() + nth);
+        let cleaned = clean(&bench);
+        assert!(!bench.dir.is_offline(), "{nth}: {cleaned:?}");
+        let bench = match cleaned {
+            Ok(_) => {
+                assert!(nth > 4, "{nth} syncs of directories in a pass");
+                break;
+            }
+            Err(_) if *bench.ear.failed.lock() => {
+                closed += 1;
+                bench.crash(Crash::PowerLoss, config.clone())
+            }
+            Err(_) => {
+                put_off += 1;
+                assert_eq!(newest(&bench), before, "{nth}");
+                clean(&bench).unwrap();
+                let left = bench.log.segments.load().len();
+                assert!(left < segments, "{nth}: {left} of {segments}");
+                bench
+            }
+        };
+        assert_eq!(newest(&bench), before, "{nth}");
+        let bench = bench.crash(Crash::PowerLoss, config.clone());
+        assert_eq!(newest(&bench), before, "{nth}");
+    }
+    // Once inputs have lost their names only a start can tell.
+    assert!(put_off > 0 && closed > 0, "{put_off} {closed}");
+}
+
+#[test]
+fn a_retention_without_a_descriptor_cuts_nothing_that_may_come_back() {
+    let bench = Bench::new(small());
+    bench.fill(0, 60);
+    bench.dir.run_pending();
+    let retired = || {
+        let entries = bench.fs.as_fs().list(&bench.file("")).unwrap();
+        let mut names = entries.into_iter().map(|entry| entry.name);
+        names.any(|name| name.ends_with(".deleted"))
+    };
+    // One to store the new start, one for the names.
+    bench.fs.unopened_dir_at(bench.fs.dir_syncs() + 1);
+    bench.log.delete_records_before(offset(40)).unwrap();
+    bench.dir.run_pending();
+    assert!(!bench.dir.is_offline() && !*bench.ear.failed.lock());
+    assert!(retired(), "files stay until their names are synced");
+    bench.log.apply_retention(offset(60), time(1000)).unwrap();
+    bench.dir.run_pending();
+    assert!(!retired());
+    let before = read_all(&bench.log);
+    assert!(!before.is_empty());
+    let bench = bench.crash(Crash::PowerLoss, small());
+    assert_eq!(read_all(&bench.log), before);
 }
