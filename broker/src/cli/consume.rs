@@ -24,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use self::{
     format::{Format, Template},
     member::{Call, Member},
-    reader::{Printing, Reader, SILENCE},
+    reader::{Printing, Reader},
     records::Position,
 };
 use super::{
@@ -40,6 +40,8 @@ use super::{
 const ONE_GROUP: i16 = 7;
 /// Between two commits.
 const COMMIT: Duration = Duration::from_secs(5);
+/// How long a commit may take before that is said: a coordinator that is busy needs a while.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Between two looks for new partitions.
 const LOOK: Duration = Duration::from_secs(60);
 

@@ -51,6 +51,8 @@ pub(crate) struct Cluster {
     coordinators: HashMap<String, i32>,
     /// Address of the broker that was asked last.
     asked: String,
+    /// What went wrong with it, where a coordinator is looked for or asked again for that.
+    trouble: Option<ClientError>,
     /// A line to whichever broker answered, for what any of them knows.
     any: Line,
     idle: HashMap<i32, Vec<Line>>,
@@ -75,6 +77,7 @@ impl Cluster {
             topics: BTreeMap::new(),
             coordinators: HashMap::new(),
             asked: String::new(),
+            trouble: None,
             idle: HashMap::new(),
         };
         let asked = cluster.metadata(Some(&[])).await;
@@ -138,9 +141,30 @@ impl Cluster {
         Err(last)
     }
 
-    /// Whoever was asked last does not answer in time.
-    fn late(&self) -> ClientError {
-        ClientError::Timeout(self.asked.clone())
+    /// Time is up: what went wrong last, or that whoever was asked has not answered.
+    fn late(&mut self) -> ClientError {
+        let trouble = self.trouble.take();
+        trouble.unwrap_or_else(|| ClientError::Timeout(self.asked.clone()))
+    }
+
+    /// Waits before something is tried again.
+    ///
+    /// # Errors
+    /// `error`, if it will not pass or there is no time left.
+    async fn pause(
+        &mut self,
+        error: ClientError,
+        backoff: &mut Backoff,
+    ) -> Result<(), ClientError> {
+        if !error.is_transient() {
+            return Err(error);
+        }
+        // Whoever bounds all of this must know it, too.
+        self.trouble = Some(error);
+        match backoff.pause().await {
+            true => Ok(()),
+            false => Err(self.late()),
+        }
     }
 
     fn learn(&mut self, response: &MetadataResponse) {
@@ -276,14 +300,13 @@ impl Cluster {
                         self.brokers.insert(found.node_id, address);
                     }
                     self.coordinators.insert(group.to_owned(), found.node_id);
+                    self.trouble = None;
                     return Ok(found.node_id);
                 }
                 Ok(refused) => refused_of(group, refused.error_code),
                 Err(error) => error,
             };
-            if !error.is_transient() || !backoff.pause().await {
-                return Err(error);
-            }
+            self.pause(error, &mut backoff).await?;
         }
     }
 
@@ -303,6 +326,7 @@ impl Cluster {
         max: i16,
         code: impl Fn(&R::Response) -> ErrorCode,
     ) -> Result<R::Response, ClientError> {
+        self.trouble = None;
         let end = Instant::now() + self.patience;
         let asked = timeout_at(end, self.keep_asking(group, request, max, code)).await;
         asked.unwrap_or_else(|_| Err(self.late()))
@@ -324,9 +348,7 @@ impl Cluster {
                 Err(error) => error,
             };
             self.forget_coordinator(group);
-            if !error.is_transient() || !backoff.pause().await {
-                return Err(error);
-            }
+            self.pause(error, &mut backoff).await?;
         }
     }
 

@@ -36,8 +36,8 @@ const ANSWER_BYTES: i32 = 16 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
 /// Before a partition that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long something is tried in vain before that is said.
-pub(super) const SILENCE: Duration = Duration::from_secs(1);
+/// How long a partition is tried in vain before that is said.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// One partition that is read.
 #[derive(Debug)]
