@@ -1,12 +1,11 @@
 //! Where things are: the binary under test, what `tests/prepare` installed, and scratch directories.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -98,15 +97,20 @@ pub fn write_private(path: &Path, content: impl AsRef<[u8]>) {
 /// A port of 127.0.0.1 on which nothing listened a moment ago.
 ///
 /// For servers that must be told their port. Palisade is given port 0 and says which one it got.
-/// No port is given twice to one process: its tests run side by side.
+/// No port is given twice to one process, whose tests run side by side; and it is below those
+/// that the system gives to whoever names none, so that nobody takes it meanwhile, or while its
+/// server is down.
 pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Processes that run side by side begin at different ones.
+    let first = (std::process::id().wrapping_mul(7919) % u32::from(count)) as u16;
     loop {
-        let port = TcpListener::bind(("127.0.0.1", 0))
-            .and_then(|listener| listener.local_addr())
-            .expect("a loopback port can be bound")
-            .port();
-        if GIVEN.lock().expect("nothing panics here").insert(port) {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(turn < count, "a free port can be found");
+        let port = PORTS.start + (first + turn) % count;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
