@@ -1,9 +1,10 @@
 //! Starts a broker from its configuration, and stops it without losing anything.
 //!
 //! ```text
-//! start: log directory -> audit log -> metadata -> partitions -> listeners -> let in by the
-//! cluster stop:  listeners drain -> raft -> partitions and log directory (clean marker) -> audit
-//! log
+//! start: log directory -> audit log -> metadata -> partitions -> listeners
+//!        -> let in by the cluster
+//! stop:  listeners drain -> raft -> partitions and log directory (clean marker)
+//!        -> audit log
 //! ```
 //!
 //! A start that fails once its logs are open, as for a port that is busy, closes what it has opened

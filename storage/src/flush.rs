@@ -43,8 +43,8 @@ impl Log {
     /// Syncs everything appended so far; blocks. Answers the durable end.
     ///
     /// # Errors
-    /// `Poisoned` or `Io`: the sync failed, now or before; nothing more is written to the log, unless
-    /// it only found no file descriptor: then [`crate::LogDir::tick`] has it tried again.
+    /// `Poisoned` or `Io`: the sync failed, now or before; nothing more is written to the log,
+    /// unless it only found no file descriptor: then [`crate::LogDir::tick`] has it tried again.
     /// `Offline`: the log is closed.
     pub fn flush_blocking(&self) -> Result<Offset, StorageError> {
         self.sync_appended()

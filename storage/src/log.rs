@@ -310,7 +310,7 @@ impl Log {
         Ok(start)
     }
 
-    /// Writes the epochs of all batches if they are others than before; blocks.
+    /// Whether the file of leader epochs lacks some of the log's.
     pub(crate) fn has_new_epochs(&self) -> bool {
         let end = self.end.load();
         self.epochs.read().unstored(end).is_some()
@@ -329,6 +329,7 @@ impl Log {
         }
     }
 
+    /// Writes the epochs of all batches if they are others than before; blocks.
     pub(crate) fn store_epochs(&self) -> Result<(), StorageError> {
         let Some(entries) = self.epochs.read().unstored(self.end.load()) else {
             return Ok(());

@@ -203,8 +203,9 @@ impl ConsumerGroup {
         }
         // The names of all members are counted in it by now.
         group.settle(at.image);
-        // None that the join finds right: the last leader may have left something to nobody, and who
-        // takes a static member's place raises the epoch by nothing else.
+        // Any other than the right one: the join then raises the epoch, so that everything is
+        // assigned anew. The last leader may have left something to nobody, and who takes a static
+        // member's place changes nothing else.
         let hash = !Subscriptions::of(&group).hash(at.image);
         let mut progress = group.progress_of(&members, epoch, hash);
         for record in &progress {

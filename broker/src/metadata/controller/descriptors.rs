@@ -15,8 +15,8 @@ use super::row::RowError;
 use crate::logging::Throttle;
 use crate::metadata::topic_name::is_internal;
 
-/// Most descriptors that are kept back: half of them for mapped segments, which take an eighth of all
-/// at most, and some thousands for connections.
+/// Most descriptors that are kept back, for connections and mapped segments. The latter take an
+/// eighth of all at most: half of what is kept back where a process may have 32,768 or less.
 const MOST_KEPT: usize = 8192;
 
 /// What this process has of file descriptors.
